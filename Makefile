@@ -1,0 +1,31 @@
+# `sudo make run` and `sudo make test` set up what is missing; see README.md.
+
+PYTHON ?=
+PYTEST_ARGS ?= -n 2 --dist worksteal
+export PYTHON
+
+.PHONY: run test venv test-tools lint clean
+
+run:
+	@scripts/venv.sh runtime
+	@scripts/plugins.sh
+	@exec .venv/bin/dockercni daemon --attach-running
+
+test: venv test-tools
+	.venv/bin/python -m pytest $(PYTEST_ARGS) tests
+
+venv:
+	@scripts/venv.sh dev
+
+test-tools:
+	@scripts/test-tools.sh
+
+lint: venv
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	PYTHONPATH=. .venv/bin/lint-imports
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,3 @@
+"""CNI networking for plain Docker."""
+
+__version__ = "0.1.0"

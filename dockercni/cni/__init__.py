@@ -1,0 +1,53 @@
+"""libcni in Python: the CNI runtime, usable on its own and knowing nothing of Docker."""
+
+from dockercni.cni.cache import Cache, CacheEntry
+from dockercni.cni.conf import Directory, NetworkList, PluginConf, load_directory, load_file, parse_list, parse_plugin
+from dockercni.cni.errors import (
+    CacheError,
+    ChainError,
+    CNIError,
+    ConfigurationError,
+    ErrorCode,
+    InvalidParameters,
+    PluginError,
+    PluginNotFound,
+    PluginTimeout,
+    ResultError,
+    VersionError,
+)
+from dockercni.cni.invoke import ExecRunner, PluginCall, PluginRunner
+from dockercni.cni.result import Result
+from dockercni.cni.result import parse as parse_result
+from dockercni.cni.runtime import Runtime, RuntimeConf
+from dockercni.cni.versions import OLDEST
+
+__all__ = [
+    "OLDEST",
+    "CNIError",
+    "Cache",
+    "CacheEntry",
+    "CacheError",
+    "ChainError",
+    "ConfigurationError",
+    "Directory",
+    "ErrorCode",
+    "ExecRunner",
+    "InvalidParameters",
+    "NetworkList",
+    "PluginCall",
+    "PluginConf",
+    "PluginError",
+    "PluginNotFound",
+    "PluginRunner",
+    "PluginTimeout",
+    "Result",
+    "ResultError",
+    "Runtime",
+    "RuntimeConf",
+    "VersionError",
+    "load_directory",
+    "load_file",
+    "parse_list",
+    "parse_plugin",
+    "parse_result",
+]

@@ -1,0 +1,34 @@
+"""Reading and writing of small files that others may have tampered with, or be reading."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a regular file; a symbolic link, device or fifo is refused. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(0, "not a regular file", str(path))
+        return file.read()
+
+
+def replace_file(path: Path, data: bytes, *, scratch: Path, prefix: str) -> None:
+    """Write `path`, mode 0600, whole or not at all. Raises OSError.
+
+    The temporary file stands in `scratch`, on the same file system; its name begins with `prefix`.
+    """
+    fd, temporary = tempfile.mkstemp(prefix=prefix, dir=scratch)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

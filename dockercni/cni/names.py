@@ -1,0 +1,44 @@
+"""Names that CNI allows. They end up in environment variables and file names, so nothing else may pass."""
+
+from __future__ import annotations
+
+import re
+
+from dockercni.cni.errors import ErrorCode, InvalidParameters
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_IFNAME_BYTES = 15  # the kernel's IFNAMSIZ less the final NUL
+
+
+def validate_container_id(container_id: str) -> None:
+    """Raise InvalidParameters (code 3 if empty, else 4) unless libcni would take `container_id`."""
+    if not container_id:
+        raise InvalidParameters("missing container id", code=ErrorCode.UNKNOWN_CONTAINER)
+    if not _NAME.fullmatch(container_id):
+        raise InvalidParameters("invalid characters in container id", ascii(container_id))
+
+
+def validate_network_name(name: str) -> None:
+    """Raise InvalidParameters (code 7) unless libcni would take `name` for a network."""
+    if not name:
+        raise InvalidParameters("missing network name", code=ErrorCode.INVALID_CONFIGURATION)
+    if not _NAME.fullmatch(name):
+        problem = "invalid characters in network name"
+        raise InvalidParameters(problem, ascii(name), code=ErrorCode.INVALID_CONFIGURATION)
+
+
+def validate_ifname(ifname: str) -> None:
+    """Raise InvalidParameters (code 4) unless `ifname` can name an interface: libcni's rules, and no NUL."""
+    if not ifname:
+        raise InvalidParameters("missing interface name")
+    try:
+        size = len(ifname.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise InvalidParameters("interface name is not text", ascii(ifname)) from None
+    if size > _IFNAME_BYTES:
+        raise InvalidParameters(f"interface name is longer than {_IFNAME_BYTES} bytes", ascii(ifname))
+    if ifname in {".", ".."}:
+        raise InvalidParameters("interface name is . or ..")
+    # a NUL would end the name early in the kernel, and cannot be put into an environment
+    if any(char in "/:\0" or char.isspace() for char in ifname):
+        raise InvalidParameters("interface name contains / or : or white space", ascii(ifname))

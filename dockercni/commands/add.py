@@ -1,0 +1,40 @@
+"""`dockercni add CONTAINER` and `dockercni add ID NETNS`: attach one container or namespace to one network."""
+
+import time
+from pathlib import Path
+
+from dockercni import render
+from dockercni.cni import Result
+from dockercni.commands.table import Request
+from dockercni.daemon import wire
+from dockercni.errors import UnknownContainer
+from dockercni.model import NetworkRequest
+from dockercni.observe import logs
+from dockercni.reconcile import hand
+
+
+def run(request: Request) -> int:
+    """Attach, and print what came of it; with -o json the CNI result."""
+    logs.configure("warning", "auto")
+    parts = wire(request.settings)
+    args = request.args
+    wanted = NetworkRequest(args.network or "", args.ifname or "", args=tuple(args.arg))
+    began = time.monotonic()
+    if args.netns:
+        result = hand.add_to_path(parts.sandboxes, parts.attacher, args.container, Path(args.netns), wanted)
+    else:
+        engine = parts.client.engine()
+        container = parts.client.container(args.container)
+        if container is None:
+            raise UnknownContainer(f'there is no container "{args.container}"; for a namespace, give its path too')
+        result = hand.add_to_container(parts.sandboxes, parts.attacher, container, engine.id, wanted)
+    if request.output == "json":
+        render.json(dict(result.raw))
+    else:
+        render.line(f"ADD {args.container} {_words(result)} {(time.monotonic() - began) * 1000:.1f} ms")
+    return 0
+
+
+def _words(result: Result) -> str:
+    inside = [link.name for link in result.interfaces if link.sandbox]
+    return " ".join([*inside, *(str(ip.address) for ip in result.ips)])

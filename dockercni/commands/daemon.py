@@ -1,0 +1,9 @@
+"""`dockercni daemon`: watch the engine and serve its containers, until SIGTERM or SIGINT."""
+
+from dockercni.commands.table import Request
+from dockercni.daemon import serve
+
+
+def run(request: Request) -> int:
+    """Serve; returns when told to stop."""
+    return serve(request.settings)

@@ -1,0 +1,25 @@
+"""`dockercni del CONTAINER|ID`: take attachments back that dockercni made."""
+
+from dockercni import render
+from dockercni.commands.containers import recorded
+from dockercni.commands.table import Request
+from dockercni.daemon import wire
+from dockercni.errors import UnknownContainer
+from dockercni.observe import logs
+from dockercni.reconcile import hand
+
+
+def run(request: Request) -> int:
+    """Take back all that is recorded, or what --network and --ifname choose; print one line each."""
+    logs.configure("warning", "auto")
+    parts = wire(request.settings)
+    args = request.args
+    container_id = args.container
+    if not recorded(parts, container_id):  # then it is a name or the beginning of an id
+        container = parts.client.container(container_id)
+        if container is None:
+            raise UnknownContainer(f'there is no container "{container_id}", and nothing is recorded under that id')
+        container_id = container.id
+    for record in hand.delete(parts.sandboxes, parts.attacher, container_id, args.network or "", args.ifname or ""):
+        render.line(f"DEL {args.container} {record.attachment.network} {record.attachment.ifname}")
+    return 0

@@ -1,0 +1,93 @@
+"""`dockercni ps [CONTAINER...]`: list attachments, as recorded."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dockercni import render
+from dockercni.cni import OLDEST, CacheEntry, CacheError, CNIError, Result, parse_result
+from dockercni.commands.containers import resolve
+from dockercni.commands.table import Request
+from dockercni.daemon import Parts, wire
+from dockercni.errors import DockercniError
+from dockercni.observe import logs
+from dockercni.reconcile import records
+
+
+def run(request: Request) -> int:
+    """List what is attached; asks the engine only for today's names, and does without it.
+
+    JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, netns, state, served}].
+    """
+    logs.configure("warning", "auto")
+    parts = wire(request.settings)
+    wanted = {resolve(parts, name) for name in request.args.containers}
+    names = _names(parts)
+    rows = [row for row in _rows(parts, names) if not wanted or row["id"] in wanted]
+    if request.output == "json":
+        render.json({"attachments": rows})
+        return 0
+    render.table(
+        ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE"),
+        [
+            (
+                row["container"],
+                row["network"],
+                row["ifname"],
+                ", ".join(row["addresses"]),
+                ", ".join(row["ports"]),
+                row["state"],
+            )
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def _names(parts: Parts) -> Mapping[str, str]:
+    try:
+        return {listed.Id: listed.name for listed in parts.client.running()}
+    except DockercniError:
+        return {}
+
+
+def _rows(parts: Parts, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for entry in parts.attacher.cache.entries():
+        if isinstance(entry, CacheError):
+            render.error(str(entry))
+        elif record := records.record(entry):
+            result = _result(entry)
+            inside = (
+                [link for link in result.interfaces if link.sandbox and link.name == entry.ifname] if result else []
+            )
+            yield {
+                "container": names.get(entry.container_id, (entry.owner or {}).get(records.NAME, "")),
+                "id": entry.container_id,
+                "network": entry.network,
+                "ifname": entry.ifname,
+                "addresses": [str(ip.address) for ip in result.ips] if result else [],
+                "mac": inside[0].mac if inside else "",
+                "ports": [_port(mapping) for mapping in entry.capability_args.get("portMappings", ())],
+                "netns": entry.netns,
+                "state": _state(parts, record),
+                "served": list(entry.served),
+            }
+
+
+def _result(entry: CacheEntry) -> Result | None:
+    try:
+        return parse_result(entry.result, OLDEST) if entry.result else None
+    except CNIError:
+        return None
+
+
+def _state(parts: Parts, record: records.Record) -> str:
+    """Attached: complete, and its namespace is the one it was made for. Stale: the next look takes it back."""
+    if not record.attachment.complete:
+        return "incomplete"
+    alive = parts.sandboxes.life_at(record.entry.netns) == record.attachment.life
+    return "attached" if alive else "stale"
+
+
+def _port(mapping: Mapping[str, Any]) -> str:
+    host = f"{mapping['hostIP']}:" if mapping.get("hostIP") else ""
+    return f"{host}{mapping['hostPort']}->{mapping['containerPort']}/{mapping['protocol']}"

@@ -1,0 +1,110 @@
+"""`dockercni sync [--dry-run] [CONTAINER...]`: look at containers once and repair them."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from dockercni import render
+from dockercni.commands.containers import resolve
+from dockercni.commands.table import Request
+from dockercni.daemon import Parts, wire
+from dockercni.errors import DockercniError
+from dockercni.observe import logs
+from dockercni.reconcile.look import ADD, DEL, NOTE, Looker, Outcome, Policy, Seen
+
+SOME_FAILED = 4
+DRIFT = 3
+
+
+def run(request: Request) -> int:
+    """Look at the named containers, or at everything of ours; print one line for each action, and a verdict.
+
+    JSON keys: converged, containers, attachments, actions [{action, container, id, network, ifname, addresses, ms,
+    reason, error}].
+    """
+    logs.configure("error", "auto")  # what is worth telling stands in the lines
+    parts = wire(request.settings)
+    engine = parts.client.engine()
+    dry_run = request.args.dry_run
+    named = request.args.containers
+    ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.id)
+    seen = _look(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
+    if request.output == "json":
+        _print_json(seen)
+    else:
+        _print_lines(seen, dry_run=dry_run)
+    if any(outcome.error for one in seen for outcome in one.outcomes):
+        return SOME_FAILED
+    acted = any(outcome.verb != NOTE or outcome.drift for one in seen for outcome in one.outcomes)
+    return DRIFT if dry_run and acted else 0
+
+
+def _look(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) -> list[Seen]:
+    def look(container_id: str) -> Seen:
+        try:
+            return looker.look(container_id, dry_run=dry_run)
+        except DockercniError as error:
+            return Seen(container_id, container_id[:12], True, 0, (Outcome(NOTE, error=str(error)),))
+
+    with ThreadPoolExecutor(parts.settings.workers) as pool:
+        return list(pool.map(look, ids))
+
+
+def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:
+    """One action in words: ADD web mynet eth0 10.22.0.5/16 3.1 ms (reason)."""
+    words = [outcome.verb, name, outcome.network, outcome.ifname, *outcome.addresses]
+    if outcome.error:
+        return f"{' '.join(filter(None, words))} failed: {outcome.error}"
+    if dry_run and outcome.verb != NOTE:
+        words.insert(0, "would")
+    elif outcome.ms:
+        words.append(f"{outcome.ms:.1f} ms")
+    return f"{' '.join(filter(None, words))} ({outcome.reason})"
+
+
+def _print_lines(seen: Sequence[Seen], *, dry_run: bool) -> None:
+    for one in seen:
+        for outcome in one.outcomes:
+            render.line(line(one.name, outcome, dry_run=dry_run))
+    render.line(_verdict(seen, dry_run=dry_run))
+
+
+def _verdict(seen: Sequence[Seen], *, dry_run: bool) -> str:
+    attached = [one for one in seen if one.attachments]
+    counts = f"{_count(len(attached), 'container')}, {_count(sum(one.attachments for one in seen), 'attachment')}"
+    failed = [one.name for one in seen if not one.converged]
+    if failed:
+        return f"not converged: {counts}, {len(failed)} with problems: {', '.join(failed)}"
+    repaired = sum(any(outcome.verb in {ADD, DEL} for outcome in one.outcomes) for one in seen)
+    if dry_run:
+        return f"would be converged: {counts}, {repaired} to repair" if repaired else f"converged: {counts}"
+    return f"converged: {counts}, {repaired} repaired"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _print_json(seen: Sequence[Seen]) -> None:
+    actions = [
+        {
+            "action": outcome.verb,
+            "container": one.name,
+            "id": one.id,
+            "network": outcome.network,
+            "ifname": outcome.ifname,
+            "addresses": list(outcome.addresses),
+            "ms": outcome.ms,
+            "reason": outcome.reason,
+            "error": outcome.error,
+        }
+        for one in seen
+        for outcome in one.outcomes
+    ]
+    render.json(
+        {
+            "converged": all(one.converged for one in seen),
+            "containers": sum(bool(one.attachments) for one in seen),
+            "attachments": sum(one.attachments for one in seen),
+            "actions": actions,
+        }
+    )

@@ -1,0 +1,1 @@
+"""What does Docker say? Reports container ids to whoever wires it; decides nothing."""

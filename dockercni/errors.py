@@ -1,0 +1,74 @@
+"""Error kinds, modelled by what the caller does next: stop with an exit code, or try again later."""
+
+
+class DockercniError(Exception):
+    """One clear line: what is wrong, where, and what to do about it.
+
+    `exit_code` is what a command ends with; `retry` tells the daemon that the same call may succeed later.
+    """
+
+    exit_code: int = 1
+    retry: bool = False
+
+
+class UsageError(DockercniError):
+    """The command line cannot be understood."""
+
+    exit_code = 2
+
+
+class SettingsError(DockercniError):
+    """The settings file, a DOCKERCNI_ variable or a settings flag is wrong."""
+
+    exit_code = 2
+
+
+class UnknownContainer(DockercniError):
+    """The engine knows no container of that name or id."""
+
+    exit_code = 2
+
+
+class UnknownNetwork(DockercniError):
+    """No network configuration bears that name."""
+
+    exit_code = 2
+
+
+class EngineUnavailable(DockercniError):
+    """The engine does not answer now; it may be starting."""
+
+    exit_code = 75
+    retry = True
+
+
+class EngineRefused(DockercniError):
+    """What answers cannot be served, now or later: a rootless engine, or no engine at all."""
+
+
+class LockHeld(DockercniError):
+    """Another process holds a lock that is needed here; the message says which process."""
+
+    exit_code = 75
+    retry = True
+
+    def __init__(self, lock: str, holder: str) -> None:
+        super().__init__(f"{lock} is held by {holder}")
+        self.lock = lock
+        self.holder = holder
+
+
+class NotRoot(DockercniError):
+    """Namespaces can only be changed by root."""
+
+    exit_code = 77
+
+
+class LabelError(DockercniError):
+    """A label of a container is unknown or malformed."""
+
+    def __init__(self, label: str, value: str, problem: str) -> None:
+        super().__init__(f"label {label}={value}: {problem}")
+        self.label = label
+        self.value = value
+        self.problem = problem

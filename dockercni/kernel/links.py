@@ -1,0 +1,45 @@
+"""Links and routes of the network namespace that the program itself runs in, over netlink."""
+
+from __future__ import annotations
+
+import errno
+from ipaddress import IPv4Network
+from socket import AF_INET
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+
+def is_bridge(name: str) -> bool:
+    """Whether there is a link `name` and it is a bridge."""
+    with IPRoute() as netlink:
+        link = _link(netlink, name)
+        return link is not None and (link.get("IFLA_LINKINFO") or {}).get("IFLA_INFO_KIND") == "bridge"
+
+
+def has_ports(bridge: str) -> bool:
+    """Whether any link has `bridge` as its master; False when there is no such bridge."""
+    with IPRoute() as netlink:
+        link = _link(netlink, bridge)
+        return link is not None and any(port.get("IFLA_MASTER") == link["index"] for port in netlink.get_links())
+
+
+def routed(besides: str) -> list[IPv4Network]:
+    """The IPv4 destinations that this host has routes to, without default routes and those over link `besides`."""
+    with IPRoute() as netlink:
+        link = _link(netlink, besides)
+        return [
+            IPv4Network((route.get("RTA_DST"), route["dst_len"]))
+            for route in netlink.get_routes(family=AF_INET)
+            if route["dst_len"] > 0 and (link is None or route.get("RTA_OIF") != link["index"])
+        ]
+
+
+def _link(netlink: IPRoute, name: str) -> Any | None:
+    try:
+        return next(iter(netlink.link("get", ifname=name)), None)
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:
+            return None
+        raise

@@ -1,0 +1,81 @@
+"""The frozen records that the parts of the program hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+IPAddress = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """One `-p`: `container_port` is published on the first free one of `host_ports` (empty: any) of `host_ip`."""
+
+    container_port: int
+    protocol: str = "tcp"
+    host_ip: str = ""
+    host_ports: range = range(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as the engine describes it. `labels` are those of whoever ran it, without the image's own."""
+
+    id: str
+    name: str
+    running: bool
+    pid: int = 0
+    started_at: str = ""
+    network_mode: str = "none"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PublishedPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """One network that a container is to have. `network` is empty for the default one."""
+
+    network: str
+    ifname: str
+    ips: tuple[IPAddress, ...] = ()
+    mac: str = ""
+    args: tuple[tuple[str, str], ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """Why a container is not to have any network from us."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What names one network namespace for ever: the boot it exists in, and its cookie within that boot."""
+
+    boot: str
+    cookie: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One (container, network, interface), with what was recorded at ADD.
+
+    `path` is the namespace's path for an attachment made by hand to a namespace that is no container's, else empty.
+    """
+
+    network: str
+    container_id: str
+    ifname: str
+    life: Life
+    complete: bool
+    by_hand: bool = False
+    path: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names the attachment in the cache."""
+        return self.network, self.container_id, self.ifname

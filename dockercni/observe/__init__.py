@@ -1,0 +1,1 @@
+"""How do we see it? Logs, and what service managers are told."""

@@ -1,0 +1,97 @@
+"""How log events look: readable on a terminal, JSON otherwise; always stderr, always whole lines."""
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, ExcInfo, Processor
+
+from dockercni.render import escape
+
+Level = Literal["debug", "info", "warning", "error"]
+Style = Literal["auto", "console", "json"]
+
+_SCHEMA = 1
+# The keys that people filter by come first, in this order, whatever order the call had.
+_FIRST = ("container", "id", "network", "ifname", "plugin", "engine", "ms", "reason")
+
+
+def configure(level: Level, style: Style) -> None:
+    """Set structlog up for the whole process; may be called again, and then serves loggers that exist already."""
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    lines = _Lines(sys.stderr)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            *(_console() if console else _json()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=lambda *_: lines,
+        cache_logger_on_first_use=False,  # a cached logger would keep the level of the first call
+    )
+
+
+def _json() -> list[Processor]:
+    def stamp(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return _ordered(
+            {**event, "schema": _SCHEMA, "timestamp": now}, ("schema", "timestamp", "level", "event", *_FIRST)
+        )
+
+    return [structlog.processors.format_exc_info, stamp, structlog.processors.JSONRenderer(default=str)]
+
+
+def _console() -> list[Processor]:
+    def stamp(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        now = datetime.now(UTC).astimezone().time().isoformat(timespec="milliseconds")
+        printable = {escape(key): _printable(key, value) for key, value in event.items()}
+        return _ordered({**printable, "timestamp": now}, ("timestamp", "level", "event", *_FIRST))
+
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
+        sort_keys=False,
+        exception_formatter=_write_exception,  # structlog's own would use rich wherever that happens to be installed
+    )
+    return [stamp, renderer]
+
+
+def _ordered(event: EventDict, first: tuple[str, ...]) -> EventDict:
+    return {key: event[key] for key in (*first, *event) if key in event}
+
+
+def _printable(key: str, value: Any) -> Any:
+    # Containers and plugins have a say in most values, and a terminal obeys control characters.
+    if key == "exc_info" or value is None or isinstance(value, bool | int | float):
+        return value
+    return escape(str(value))
+
+
+def _write_exception(out: TextIO, exc_info: ExcInfo) -> None:
+    # Indented, so that a message with line breaks cannot pass for events of its own.
+    for part in traceback.format_exception(*exc_info):
+        out.writelines(f"\n    {escape(line)}" for line in part.splitlines())
+
+
+class _Lines:
+    """The end of the chain: one write for each line, one line at a time.
+
+    A reader of the log that went away must never fail the work that is being logged.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def msg(self, line: str) -> None:
+        with self._lock, contextlib.suppress(OSError, ValueError):  # ValueError: the stream was closed
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = msg

@@ -1,0 +1,68 @@
+"""What lets traffic of CNI bridges pass Docker's FORWARD chain, whose policy is DROP.
+
+For each bridge, on top of DOCKER-USER: what comes from the bridge, the answers to it, and connections to published
+ports (ctstate DNAT). Nothing more: accepting all that goes to the bridge would open ports that nobody published.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from dockercni.kernel import iptables, links
+from dockercni.reconcile.locks import Locks
+
+CHAIN: Final = "DOCKER-USER"  # Docker leaves it to the administrator, and never flushes it
+
+log = structlog.get_logger()
+
+
+def accepts(bridge: str) -> list[str]:
+    """The rules of one bridge, as `iptables -S` prints them."""
+    mark = f'-m comment --comment "dockercni:{bridge}" -j ACCEPT'
+    return [
+        f"-i {bridge} {mark}",
+        f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED {mark}",
+        f"-o {bridge} -m conntrack --ctstate DNAT {mark}",
+    ]
+
+
+class Forwarding:
+    """Keeps the rules of the bridges in use. Thread-safe, and safe beside other processes that do the same."""
+
+    def __init__(self, locks: Locks) -> None:
+        self._locks = locks
+        self._opened: dict[str, bytes] = {}
+
+    def open(self, bridge: str) -> None:
+        """See to it that the rules of `bridge` are there. Call it when the container's port is on the bridge already.
+
+        Costs nothing if we did it before and nobody took the bridge's lock since. Raises iptables.IptablesError.
+        """
+        if self._opened.get(bridge) == self._locks.last_on_bridge(bridge):
+            return
+        with self._locks.bridge(bridge):
+            for chain in iptables.filter_chains(CHAIN):
+                present = chain.rules()
+                if missing := [rule for rule in accepts(bridge) if rule not in present]:
+                    chain.change(insert=missing)
+                    log.info("forwarding opened", bridge=bridge, chain=chain.name, command=chain.command)
+            self._opened[bridge] = self._locks.last_on_bridge(bridge)
+
+    def close(self, bridge: str) -> None:
+        """Take the rules of `bridge` away if no container is on it any more. Raises iptables.IptablesError."""
+        if links.has_ports(bridge):
+            return
+        with self._locks.bridge(bridge):
+            if links.has_ports(bridge):  # an ADD was faster
+                return
+            for chain in iptables.filter_chains(CHAIN):
+                present = chain.rules()
+                if ours := [rule for rule in accepts(bridge) if rule in present]:
+                    chain.change(delete=ours)
+                    log.info("forwarding closed", bridge=bridge, chain=chain.name, command=chain.command)
+
+    def recheck(self) -> None:
+        """Look again at every bridge before relying on its rules: somebody may have flushed them."""
+        self._opened.clear()

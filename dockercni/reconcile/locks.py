@@ -1,0 +1,135 @@
+"""The locks: all flock on files below the run directory, so that the kernel frees them when their holders die.
+
+Order: container, then host, then bridge. Nobody waits for a container's lock while holding another lock.
+
+- container (`lock/<id>`), exclusive: every operation on one container. Plugins inherit it, so one that outlives us
+  keeps it; whoever comes next waits for the plugin's time limit and then kills what still has the file open.
+- host (`host.lock`): shared for ADD and DEL, exclusive for what must see no ADD or DEL under way (GC, sweeps).
+- bridge (`bridge/<name>`), exclusive: the rules of one bridge.
+- daemon (`daemon.lock`), exclusive: one daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dockercni.errors import LockHeld
+from dockercni.kernel import processes
+
+_PAUSE: Final = 0.01  # seconds between two tries; flock itself has no time limit
+_GRACE: Final = 5.0  # seconds that the kernel may take to end what was killed
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """The locks below `run_dir`. `patience` (seconds) is how long a plugin may run, and so how long to wait for one."""
+
+    run_dir: Path
+    patience: float
+
+    @contextlib.contextmanager
+    def container(self, container_id: str) -> Iterator[int]:
+        """Hold the lock of one container; yields its descriptor. Raises LockHeld when its holder does not let go."""
+        path = self._file("lock", container_id)
+        with _held(path, fcntl.LOCK_EX, self.patience + _GRACE, orphans_after=self.patience) as fd:
+            yield fd
+            path.unlink(missing_ok=True)  # waiters notice, and lock the next one
+
+    @contextlib.contextmanager
+    def host(self, *, exclusive: bool = False) -> Iterator[None]:
+        """Hold the host's lock. Raises LockHeld."""
+        with _held(self._file("host.lock"), fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, self.patience + _GRACE):
+            yield
+
+    @contextlib.contextmanager
+    def bridge(self, name: str) -> Iterator[None]:
+        """Hold the lock of one bridge. Raises LockHeld."""
+        with _held(self._file("bridge", name), fcntl.LOCK_EX, self.patience + _GRACE):
+            yield
+
+    def last_on_bridge(self, name: str) -> bytes:
+        """Changes whenever anybody takes the bridge's lock: who has seen it before knows if it was the last one."""
+        try:
+            return self._file("bridge", name).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    @contextlib.contextmanager
+    def daemon(self) -> Iterator[None]:
+        """Hold the daemon's lock, or raise LockHeld at once."""
+        with _held(self._file("daemon.lock"), fcntl.LOCK_EX, 0.0):
+            yield
+
+    def _file(self, *parts: str) -> Path:
+        path = self.run_dir.joinpath(*parts)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+
+@contextlib.contextmanager
+def _held(path: Path, kind: int, seconds: float, orphans_after: float | None = None) -> Iterator[int]:
+    deadline = time.monotonic() + seconds
+    while (fd := _try(path, kind)) is None:
+        if orphans_after is not None and not _owner_lives(path):
+            _end_orphans(path, orphans_after)
+        if time.monotonic() >= deadline:
+            raise LockHeld(str(path), _owner(path))
+        time.sleep(_PAUSE)
+    try:
+        if kind == fcntl.LOCK_EX:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, _myself(), 0)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _try(path: Path, kind: int) -> int | None:
+    """Open and lock; None if somebody holds it, or removed it meanwhile."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return None
+
+
+def _myself() -> bytes:
+    """What stands in a lock's file: process id, its start, the moment of locking, and the command for people."""
+    command = " ".join(["dockercni", *sys.argv[1:2]])
+    return f"{os.getpid()} {processes.start_time(os.getpid())} {time.monotonic_ns()} {command}\n".encode()
+
+
+def _owner(path: Path) -> str:
+    try:
+        pid, _, _, command = path.read_text(encoding="utf-8", errors="replace").strip().split(" ", 3)
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {pid} ({command})"
+
+
+def _owner_lives(path: Path) -> bool:
+    try:
+        pid, began, *_ = path.read_text(encoding="utf-8", errors="replace").split(" ")
+        return processes.start_time(int(pid)) == int(began)
+    except (OSError, ValueError):
+        return True  # it is just being taken or let go
+
+
+def _end_orphans(path: Path, seconds: float) -> None:
+    """Kill the plugins that hold the lock of somebody who died, once they had their time."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime >= seconds:
+            for pid in processes.holding(path):
+                processes.kill(pid)

@@ -1,0 +1,229 @@
+"""Look at one container, compare what it should have with what it has, act on the difference: the one way in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from dockercni.cni import CacheError
+from dockercni.engine.client import Client
+from dockercni.errors import DockercniError, LabelError
+from dockercni.kernel.namespaces import Namespace
+from dockercni.model import Container, NetworkRequest, Unwanted
+from dockercni.reconcile import labels, ports, records
+from dockercni.reconcile.attach import Attacher, Target
+from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Report, Unpin, plan
+from dockercni.reconcile.records import Record
+from dockercni.reconcile.sandbox import Sandboxes
+
+ADD: Final = "ADD"
+DEL: Final = "DEL"
+PIN: Final = "PIN"
+UNPIN: Final = "UNPIN"
+NOTE: Final = "NOTE"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One thing that was done, failed, is worth knowing, or in a dry run would be done.
+
+    `verb` is ADD, DEL, PIN, UNPIN or NOTE.
+    `drift` marks a NOTE of something that is not as it should be, `retry` a failure that may pass.
+    """
+
+    verb: str
+    network: str = ""
+    ifname: str = ""
+    addresses: tuple[str, ...] = ()
+    ms: float = 0.0
+    reason: str = ""
+    error: str = ""
+    retry: bool = False
+    drift: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at one container came to. `attachments` are those that it has afterwards."""
+
+    id: str
+    name: str
+    running: bool
+    attachments: int
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def converged(self) -> bool:
+        """Whether the container now has what it should have, and nothing else."""
+        return not any(outcome.error or outcome.drift for outcome in self.outcomes)
+
+    @property
+    def retry(self) -> bool:
+        """Whether another look may do better."""
+        return any(outcome.retry for outcome in self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which containers are attached: the setting `attach`, and those that ran already at our very first start.
+
+    `spared` has, for a container's id, the moment of the start that is left alone.
+    """
+
+    attach: str = "all"
+    spared: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Looker:
+    """Looks at containers. Thread-safe; two looks at the same container wait for each other by its lock.
+
+    `engine_id` is that of the engine behind `client`: what another engine's containers have is left alone.
+    """
+
+    client: Client
+    engine_id: str
+    sandboxes: Sandboxes
+    attacher: Attacher
+    policy: Policy
+
+    def look(self, container_id: str, *, dry_run: bool = False) -> Seen:
+        """Look at one container and act; with `dry_run` stop before acting.
+
+        What fails stands in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld.
+        """
+        if dry_run:
+            return self._look(container_id, None)
+        with self.attacher.locks.container(container_id) as lock:
+            return self._look(container_id, lock)
+
+    def _look(self, container_id: str, lock: int | None) -> Seen:
+        outcomes: list[Outcome] = []
+        recorded: list[Record] = []
+        for record in records.records(self.attacher.cache, self.engine_id, container_id):
+            if isinstance(record, CacheError):
+                outcomes.append(Outcome(NOTE, error=str(record)))
+            else:
+                recorded.append(record)
+        container = self.client.container(container_id)
+        with self.sandboxes.of(container) as namespace:
+            observed = self._observe(container_id, container, namespace, recorded)
+            try:
+                wanted = self._wanted(container, recorded)
+            except DockercniError as error:
+                outcomes.append(Outcome(NOTE, error=str(error), retry=not isinstance(error, LabelError)))
+                wanted = None
+            execution = _Execution(self, container_id, container, namespace, observed, recorded, lock)
+            attachments = [record.attachment for record in recorded]
+            outcomes.extend(map(execution.carry_out, plan(wanted, attachments, observed)))
+        name = container.name if container else _recorded_name(recorded) or container_id[:12]
+        return Seen(container_id, name, observed.life is not None, execution.attachments, tuple(outcomes))
+
+    def _observe(
+        self, container_id: str, container: Container | None, namespace: Namespace | None, recorded: Sequence[Record]
+    ) -> Observed:
+        sandboxes = self.sandboxes
+        pin = sandboxes.pin_path(container_id)
+        paths = {record.attachment.path for record in recorded} - {""}
+        return Observed(
+            container=container,
+            life=sandboxes.life(namespace) if namespace else None,
+            interfaces=namespace.interfaces() if namespace else frozenset(),
+            pinned=sandboxes.life_at(pin),
+            pin_exists=pin.exists(),
+            inhabited=container is None and sandboxes.inhabited(container_id),
+            paths={path: life for path in paths if (life := sandboxes.life_at(path))},
+        )
+
+    def _wanted(
+        self, container: Container | None, recorded: Sequence[Record]
+    ) -> Sequence[NetworkRequest] | Unwanted | None:
+        if container is None or not container.running:
+            return None
+        if self.policy.spared.get(container.id) == container.started_at and not recorded:
+            return Unwanted("it ran already when dockercni was first started; dockercni sync attaches it")
+        wanted = labels.requests(container, self.policy.attach)
+        if isinstance(wanted, Unwanted):
+            return wanted
+        networks = self.attacher.networks.catalogue()
+        named = [replace(request, network=networks.get(request.network).name) for request in wanted]
+        return ports.place(named, container.ports, lambda name: "portMappings" in networks.get(name).capabilities)
+
+
+class _Execution:
+    """Carries the actions of one look out, or only tells them when `lock` is None."""
+
+    def __init__(
+        self,
+        looker: Looker,
+        container_id: str,
+        container: Container | None,
+        namespace: Namespace | None,
+        observed: Observed,
+        recorded: Sequence[Record],
+        lock: int | None,
+    ) -> None:
+        self._looker = looker
+        self._id = container_id
+        self._container = container
+        self._namespace = namespace
+        self._observed = observed
+        self._records = {record.attachment.key: record for record in recorded}
+        self._lock = lock
+        self._pin: Path | None = None
+        self.attachments = len(recorded)
+
+    def carry_out(self, action: Action) -> Outcome:
+        outcome = _announced(action)
+        if isinstance(action, Report):
+            return outcome
+        began = time.monotonic()
+        try:
+            match action:
+                case Attach(request):
+                    if self._lock is not None:
+                        outcome = replace(outcome, addresses=self._attach(request, self._lock))
+                    self.attachments += 1
+                case Detach(attachment, alive):
+                    if self._lock is not None:
+                        self._looker.attacher.detach(self._records[attachment.key], alive=alive, lock=self._lock)
+                    self.attachments -= 1
+                case Pin() if self._lock is not None and self._namespace is not None:
+                    self._looker.sandboxes.pin(self._id, self._namespace)
+                case Unpin() if self._lock is not None:
+                    self._looker.sandboxes.unpin(self._id)
+        except DockercniError as error:
+            return replace(outcome, error=str(error), retry=True)
+        return replace(outcome, ms=round((time.monotonic() - began) * 1000, 1))
+
+    def _attach(self, request: NetworkRequest, lock: int) -> tuple[str, ...]:
+        assert self._container is not None
+        assert self._namespace is not None
+        assert self._observed.life is not None
+        if self._pin is None:
+            self._looker.sandboxes.confirm(self._container, self._namespace)
+            self._pin = self._looker.sandboxes.pin(self._id, self._namespace)
+        owner = records.owner(self._observed.life, self._looker.engine_id, self._container.name)
+        result = self._looker.attacher.attach(Target(self._id, str(self._pin), owner, lock), request)
+        return tuple(str(ip.address) for ip in result.ips)
+
+
+def _announced(action: Action) -> Outcome:
+    match action:
+        case Attach(request, reason):
+            return Outcome(ADD, request.network, request.ifname, reason=reason)
+        case Detach(attachment, _, reason):
+            return Outcome(DEL, attachment.network, attachment.ifname, reason=reason)
+        case Pin(reason):
+            return Outcome(PIN, reason=reason)
+        case Unpin(reason):
+            return Outcome(UNPIN, reason=reason)
+        case Report(reason, drift):
+            return Outcome(NOTE, reason=reason, drift=drift)
+
+
+def _recorded_name(recorded: Sequence[Record]) -> str:
+    return next((name for record in recorded if (name := (record.entry.owner or {}).get(records.NAME, ""))), "")

@@ -1,0 +1,152 @@
+"""Which networks there are: the files of the configuration directory, or a built-in one where there is no file."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from dockercni.cni import Directory, NetworkList, load_directory, parse_list
+from dockercni.errors import DockercniError, UnknownNetwork
+from dockercni.kernel import links
+from dockercni.reconcile import state
+
+BUILT_IN: Final = "dockercni"
+BUILT_IN_BRIDGE: Final = "dockercni0"
+SUBNETS: Final = ("10.22.0.0/16", "10.122.0.0/16", "10.222.0.0/16", "172.30.0.0/16")
+
+log = structlog.get_logger()
+
+
+class NetworkUnavailable(DockercniError):
+    """The network that is needed has a broken configuration file; it is tried again when the file has changed."""
+
+    retry = True
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The networks as of one reading of the directory."""
+
+    directory: Directory
+    built_in: NetworkList | NetworkUnavailable | None
+    preferred: str = ""
+
+    @property
+    def networks(self) -> tuple[NetworkList, ...]:
+        """All that can be used."""
+        return (self.built_in,) if isinstance(self.built_in, NetworkList) else self.directory.networks
+
+    def get(self, name: str) -> NetworkList:
+        """The network called `name`; the default one for "". Raises UnknownNetwork, NetworkUnavailable."""
+        name = name or self.preferred
+        if not name:
+            return self._default()
+        for network in self.networks:
+            if network.name == name:
+                return network
+        known = ", ".join(network.name for network in self.networks) or "none"
+        broken = "".join(f"; {error}" for error in self.directory.broken)
+        raise UnknownNetwork(f'there is no network "{name}" (known: {known}{broken})')
+
+    def _default(self) -> NetworkList:
+        first = self.built_in or self.directory.first()
+        if isinstance(first, NetworkList):
+            return first
+        # no falling through to the next file: it may be a network that this container must not be on
+        raise NetworkUnavailable(f"the default network cannot be used: {first}")
+
+
+class Networks:
+    """Reads the configuration directory again whenever it has changed. Thread-safe."""
+
+    def __init__(self, conf_dir: Path, state_dir: Path, preferred: str = "") -> None:
+        self._conf_dir = conf_dir
+        self._state_dir = state_dir
+        self._preferred = preferred
+        self._guard = threading.Lock()
+        self._seen: object = None
+        self._catalogue: Catalogue | None = None
+
+    def catalogue(self) -> Catalogue:
+        """The networks as of now."""
+        with self._guard:
+            seen = _signature(self._conf_dir)
+            if self._catalogue is None or seen != self._seen:
+                self._catalogue = self._read()
+                self._seen = seen
+            return self._catalogue
+
+    def _read(self) -> Catalogue:
+        directory = load_directory(self._conf_dir)
+        for error in directory.broken:
+            log.error("configuration unusable", reason=str(error))
+        built_in = None if directory.files else self._built_in()
+        return Catalogue(directory, built_in, self._preferred)
+
+    def _built_in(self) -> NetworkList | NetworkUnavailable:
+        try:
+            subnet = self._subnet()
+        except NetworkUnavailable as error:
+            log.error("no built-in network", reason=str(error))
+            return error
+        reason = f"there is no configuration in {self._conf_dir}"
+        log.info("the built-in network serves", network=BUILT_IN, subnet=subnet, reason=reason)
+        return built_in_network(subnet)
+
+    def _subnet(self) -> str:
+        """The subnet of the built-in network: chosen once, then kept, whatever routes appear."""
+        path = self._state_dir / "built-in-subnet.json"
+        chosen = state.read(path, dict[str, str], {}).get("subnet", "")
+        if not chosen:
+            chosen = free_subnet(links.routed(besides=BUILT_IN_BRIDGE))
+            state.write(path, {"subnet": chosen})
+        return chosen
+
+
+def free_subnet(routed: Iterable[IPv4Network]) -> str:
+    """The first of SUBNETS that overlaps none of the `routed` ones. Raises NetworkUnavailable where none is free."""
+    taken = list(routed)
+    for subnet in SUBNETS:
+        if not any(IPv4Network(subnet).overlaps(other) for other in taken):
+            return subnet
+    raise NetworkUnavailable(
+        f"routes of this host overlap all of {', '.join(SUBNETS)}; configure a network of your own"
+    )
+
+
+def built_in_network(subnet: str) -> NetworkList:
+    """The network that serves where nobody configured one."""
+    bridge: dict[str, Any] = {
+        "type": "bridge",
+        "bridge": BUILT_IN_BRIDGE,
+        "isGateway": True,
+        "ipMasq": True,
+        "hairpinMode": True,
+        "capabilities": {"ips": True, "mac": True},
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": subnet}]], "routes": [{"dst": "0.0.0.0/0"}]},
+    }
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    plugins = [bridge, portmap, {"type": "firewall"}]
+    return parse_list(json.dumps({"cniVersion": "1.0.0", "name": BUILT_IN, "plugins": plugins}).encode())
+
+
+def _signature(directory: Path) -> object:
+    """What changes when a file of the directory, or of one below it, does."""
+    found = []
+    for place, folders, files in os.walk(directory):
+        folders.sort()
+        for name in sorted(files):
+            try:
+                stat = os.stat(os.path.join(place, name))
+            except OSError:
+                continue
+            found.append((place, name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found

@@ -1,0 +1,145 @@
+"""Wanted x recorded x observed -> actions, each with its reason in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dockercni.model import Attachment, Container, Life, NetworkRequest, Unwanted
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What engine and kernel show of one container, or of a namespace that is no container's.
+
+    `container` is None where the engine knows no such id. `life` and `interfaces` are those of the namespace that it
+    runs in, if it runs. `pinned` is the namespace that our pin holds, `pin_exists` whether there is a pin or what is
+    left of one. `inhabited` says that processes still live in the pinned namespace. `paths` has the namespaces at the
+    paths of attachments that were made by hand.
+    """
+
+    container: Container | None = None
+    life: Life | None = None
+    interfaces: frozenset[str] = frozenset()
+    pinned: Life | None = None
+    pin_exists: bool = False
+    inhabited: bool = False
+    paths: Mapping[str, Life] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """ADD what is requested."""
+
+    request: NetworkRequest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """DEL what is recorded; `alive` if its namespace still exists, so that the plugins can enter it."""
+
+    attachment: Attachment
+    alive: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpin:
+    """Let the pinned namespace go."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Pin the running container's namespace, which has attachments."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Nothing is done, but somebody should know. `drift` if the container is not as it should be."""
+
+    reason: str
+    drift: bool = True
+
+
+Action = Attach | Detach | Pin | Unpin | Report
+
+
+def plan(
+    wanted: Sequence[NetworkRequest] | Unwanted | None,
+    recorded: Sequence[Attachment],
+    observed: Observed,
+) -> list[Action]:
+    """What has to be done, in order: everything that goes, in reverse order of its coming, before anything comes.
+
+    `wanted` is None where it cannot be told: then nothing comes. A live attachment is never replaced because a file or
+    a setting changed; it is reported.
+    """
+    if observed.container is None and observed.inhabited:
+        return [Report("the engine does not know this container, but processes live in its network namespace")]
+    gone = list(_gone(recorded, observed))
+    leaving = {detach.attachment.key for detach in gone}
+    staying = [attachment for attachment in recorded if attachment.key not in leaving]
+    actions: list[Action] = [*reversed(gone)]
+    if observed.pinned != observed.life or observed.life is None:
+        if observed.life is not None and any(not attachment.path for attachment in staying):
+            actions.append(Pin("the pin of its network namespace is gone"))
+        elif observed.pin_exists:
+            actions.append(Unpin("it holds no namespace of a running container"))
+    if wanted is not None and observed.life is not None and observed.container is not None:
+        actions.extend(_coming(wanted, staying, gone))
+    return actions
+
+
+def _gone(recorded: Sequence[Attachment], observed: Observed) -> Iterator[Detach]:
+    for attachment in recorded:
+        if reason := _why_gone(attachment, observed):
+            existing = observed.paths.get(attachment.path) if attachment.path else observed.pinned
+            yield Detach(attachment, alive=existing == attachment.life, reason=reason)
+
+
+def _why_gone(attachment: Attachment, observed: Observed) -> str:
+    if attachment.path:
+        if observed.paths.get(attachment.path) != attachment.life:
+            return "its namespace is gone"
+        return "" if attachment.complete else "its ADD was not finished"
+    if observed.container is None:
+        return "the container was removed"
+    if observed.life is None:
+        return "the container stopped"
+    if attachment.life != observed.life:
+        return "it belongs to an earlier life of the container"
+    if not attachment.complete:
+        return "its ADD was not finished"
+    if attachment.ifname not in observed.interfaces:
+        return "its interface is gone"
+    return ""
+
+
+def _coming(
+    wanted: Sequence[NetworkRequest] | Unwanted, staying: Sequence[Attachment], gone: Sequence[Detach]
+) -> Iterator[Action]:
+    held = {attachment.ifname: attachment for attachment in staying}
+    if isinstance(wanted, Unwanted):
+        for attachment in staying:
+            if not attachment.by_hand:
+                yield Report(f"{attachment.network} {attachment.ifname} stays until it stops, though {wanted.reason}")
+        return
+    before = {detach.attachment.ifname: detach.reason for detach in gone}
+    for request in wanted:
+        holder = held.pop(request.ifname, None)
+        if holder is None:
+            yield Attach(request, before.get(request.ifname, "the container runs without it"))
+        elif holder.network != request.network:
+            yield Report(
+                f"{request.ifname} is on {holder.network} until the container's next start, then on {request.network}"
+            )
+    for attachment in held.values():
+        if not attachment.by_hand:
+            yield Report(
+                f"{attachment.network} {attachment.ifname} stays until it stops, though nothing asks for it now"
+            )

@@ -1,0 +1,75 @@
+"""Published ports -> the portMappings capability of one network, with a port of the host for each."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from dockercni.errors import DockercniError
+from dockercni.model import NetworkRequest, PublishedPort
+
+_SOCKETS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_TRIES: Final = 64
+
+
+class NoFreePort(DockercniError):
+    """No port of the host is free for a published port."""
+
+    retry = True
+
+
+def place(
+    requests: Sequence[NetworkRequest], ports: tuple[PublishedPort, ...], declares: Callable[[str], bool]
+) -> list[NetworkRequest]:
+    """The requests, the first one whose network `declares` the portMappings capability with the container's ports.
+
+    On one only: the same port of the host cannot lead to two addresses.
+    """
+    carrier = next((request for request in requests if ports and declares(request.network)), None)
+    return [replace(request, ports=ports) if request is carrier else request for request in requests]
+
+
+def mappings(ports: Sequence[PublishedPort], taken: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
+    """The `portMappings` for `ports`: {hostPort, containerPort, protocol, hostIP?}.
+
+    `taken` are (protocol, host port) of other attachments: a port that is published by DNAT is bound by nobody, so the
+    kernel cannot tell. It counts only where there is a choice: one fixed port is what was asked for. Raises NoFreePort.
+    """
+    used = set(taken)
+    found = []
+    for port in ports:
+        host_port = port.host_ports[0] if len(port.host_ports) == 1 else _choose(port, used)
+        used.add((port.protocol, host_port))
+        mapping = {"hostPort": host_port, "containerPort": port.container_port, "protocol": port.protocol}
+        found.append({**mapping, "hostIP": port.host_ip} if port.host_ip else mapping)
+    return found
+
+
+def published(capability_args: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The (protocol, host port) of a recorded attachment."""
+    for mapping in capability_args.get("portMappings", ()):
+        yield mapping["protocol"], mapping["hostPort"]
+
+
+def _choose(port: PublishedPort, used: set[tuple[str, int]]) -> int:
+    for candidate in port.host_ports or [0] * _TRIES:
+        free = _free(port, candidate)
+        if free and (port.protocol, free) not in used:
+            return free
+    where = f"{port.host_ports[0]}-{port.host_ports[-1]}" if port.host_ports else "any port"
+    raise NoFreePort(
+        f"no port of the host is free to publish {port.container_port}/{port.protocol} (asked for {where})"
+    )
+
+
+def _free(port: PublishedPort, candidate: int) -> int:
+    """The port if it can be bound now, 0 if not; for candidate 0, one that the kernel picks."""
+    family = socket.AF_INET6 if ":" in port.host_ip else socket.AF_INET
+    with socket.socket(family, _SOCKETS.get(port.protocol, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.bind((port.host_ip, candidate))
+        except OSError:
+            return 0
+        return int(probe.getsockname()[1])

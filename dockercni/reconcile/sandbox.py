@@ -1,0 +1,116 @@
+"""A container's network namespace (Docker calls it its sandbox): found through its process, held, confirmed, pinned."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dockercni.engine.client import Client
+from dockercni.errors import DockercniError
+from dockercni.kernel import namespaces
+from dockercni.kernel.namespaces import Namespace, NamespaceGone
+from dockercni.model import Container, Life
+
+
+class SandboxError(DockercniError):
+    """A container's namespace cannot be opened, confirmed or pinned now."""
+
+    retry = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sandboxes:
+    """The sandboxes of one engine's containers. `directory` is where they are pinned."""
+
+    client: Client
+    directory: Path
+    boot: str = field(default_factory=namespaces.boot_id)
+
+    @contextlib.contextmanager
+    def of(self, container: Container | None) -> Iterator[Namespace | None]:
+        """Hold the namespace that the container's process lives in; None if it does not run (any more)."""
+        namespace = None
+        if container and container.running:
+            try:
+                namespace = Namespace.of_process(container.pid)
+            except NamespaceGone:
+                namespace = None
+            except OSError as error:
+                raise SandboxError(
+                    f"cannot open the network namespace of {container.name}: {error.strerror}"
+                ) from error
+        with namespace or contextlib.nullcontext():
+            yield namespace
+
+    def confirm(self, container: Container, namespace: Namespace) -> None:
+        """Ask the engine again while the namespace is held: the pid may have become another process's in between.
+
+        Raises SandboxError.
+        """
+        again = self.client.container(container.id)
+        if again is None or not again.running or (again.pid, again.started_at) != (container.pid, container.started_at):
+            raise SandboxError(f"{container.name} stopped or was restarted while we looked at it")
+        self.refuse_own(container.name, namespace)
+
+    def refuse_own(self, name: str, namespace: Namespace) -> None:
+        """Raise SandboxError for the namespace that we live in ourselves: that of the host is never configured."""
+        with Namespace.of_process(os.getpid()) as own:
+            if own == namespace:
+                raise SandboxError(f"the network namespace of {name} is the host's own, which is never configured")
+
+    def life(self, namespace: Namespace) -> Life:
+        """What names the namespace for ever; before Linux 5.14 only for as long as a pin holds it."""
+        cookie = namespace.cookie()
+        return Life(self.boot, str(cookie) if cookie is not None else "{}:{}".format(*namespace.identity))
+
+    def life_at(self, path: str | Path) -> Life | None:
+        """The life of the namespace at `path`; None if there is none."""
+        try:
+            with Namespace.open(path) as namespace:
+                return self.life(namespace)
+        except OSError:
+            return None
+
+    def pin_path(self, container_id: str) -> Path:
+        """Where a container's namespace is pinned; it is what the plugins get as CNI_NETNS."""
+        return self.directory / f"dockercni-{container_id}"
+
+    def pin(self, container_id: str, namespace: Namespace) -> Path:
+        """Pin the namespace, if it is not yet. Raises SandboxError."""
+        path = self.pin_path(container_id)
+        try:
+            with Namespace.open(path) as pinned:
+                if pinned == namespace:
+                    return path
+        except OSError:
+            pass  # nothing there, or what is left of a pin
+        try:
+            namespaces.unpin(path)
+            namespaces.pin(namespace, path)
+        except OSError as error:
+            raise SandboxError(f"cannot pin the network namespace at {path}: {error.strerror}") from error
+        return path
+
+    def unpin(self, container_id: str) -> None:
+        """Let the pinned namespace go. Raises SandboxError."""
+        path = self.pin_path(container_id)
+        try:
+            namespaces.unpin(path)
+        except OSError as error:
+            raise SandboxError(f"cannot take the pin {path} away: {error.strerror}") from error
+
+    def inhabited(self, container_id: str) -> bool:
+        """Whether processes still live in the pinned namespace."""
+        try:
+            with Namespace.open(self.pin_path(container_id)) as namespace:
+                return bool(namespace.processes())
+        except OSError:
+            return False
+
+    def pins(self) -> Iterator[str]:
+        """The ids of the containers that have a pin, or what is left of one."""
+        for path in self.directory.glob("dockercni-*"):
+            yield path.name.removeprefix("dockercni-")

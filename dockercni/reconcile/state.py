@@ -1,0 +1,49 @@
+"""Small JSON files of our own, below the state directory: each written whole or not at all, each with its schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from dockercni.cni.files import read_regular, replace_file
+from dockercni.errors import DockercniError
+
+T = TypeVar("T")
+SCHEMA: Final = 1
+
+
+class StateError(DockercniError):
+    """A file of ours cannot be read or written; the message names it."""
+
+
+class _File(msgspec.Struct):
+    schema: int
+    value: msgspec.Raw
+
+
+def read(path: Path, kind: type[T], missing: T) -> T:
+    """What stands at `path`; `missing` when there is no such file. Raises StateError."""
+    try:
+        data = read_regular(path)
+        file = msgspec.json.decode(data, type=_File)
+        if file.schema > SCHEMA:
+            raise StateError(f"{path} was written by a newer version of dockercni (schema {file.schema})")
+        return msgspec.json.decode(file.value, type=kind)
+    except FileNotFoundError:
+        return missing
+    except OSError as error:
+        raise StateError(f"cannot read {path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise StateError(f"{path} is damaged ({error}); it can be deleted") from error
+
+
+def write(path: Path, value: Any) -> None:
+    """Put `value` at `path`. Raises StateError."""
+    data = msgspec.json.encode({"schema": SCHEMA, "value": value})
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(path, data, scratch=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise StateError(f"cannot write {path}: {error.strerror}") from error

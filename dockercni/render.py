@@ -1,0 +1,44 @@
+"""The only code that prints. Containers have a say in names, so nothing unprintable reaches the terminal as it is."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print aligned columns with two spaces between them; every row has as many cells as there are headers."""
+    lines = [[escape(cell) for cell in row] for row in (headers, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for cells in lines:
+        _write(sys.stdout, "  ".join(map(str.ljust, cells, widths)).rstrip())
+
+
+def json(obj: Mapping[str, object]) -> None:
+    """Print an object of our own making, with the version of its shape first."""
+    from json import dumps  # noqa: PLC0415  only for -o json: --help must start quickly
+
+    # Everything outside printable ASCII leaves dumps() as \u escapes, which is what keeps a terminal safe here.
+    _write(sys.stdout, dumps({"schema": 1, **obj}, indent=2))
+
+
+def line(text: str) -> None:
+    """Print one line."""
+    _write(sys.stdout, escape(text))
+
+
+def error(text: str) -> None:
+    """Print one line on stderr, with the program's name as every command does."""
+    _write(sys.stderr, f"dockercni: {escape(text)}")
+
+
+def escape(text: str) -> str:
+    r"""Show what a terminal would act on (controls, direction marks, line breaks) as \x1b or \u202e."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    # A name that the terminal's encoding lacks must not end the program.
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -1,0 +1,267 @@
+"""The one table of settings, and how their values are found: defaults < TOML file < environment < flags."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dockercni.errors import SettingsError
+
+DEFAULT_FILE = Path("/etc/dockercni/dockercni.toml")
+FILE_VARIABLE = "DOCKERCNI_SETTINGS"
+
+_PREFIX = "DOCKERCNI_"
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_TOML_NAMES = {"str": "string", "int": "integer", "bool": "boolean", "float": "float", "list": "array", "dict": "table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What values a setting takes: its type in the file, how help shows it, and how text becomes the value.
+
+    `parse` raises ValueError or KeyError for what `allowed` does not describe.
+    """
+
+    toml: type
+    metavar: str
+    allowed: str
+    parse: Callable[[str], Any]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table; `default` is written as it would be in the file."""
+
+    key: str
+    kind: Kind
+    default: str | int | bool
+    help: str
+
+    @property
+    def attribute(self) -> str:
+        return self.key.replace("-", "_")
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.key}"
+
+    @property
+    def variable(self) -> str:
+        return _PREFIX + self.attribute.upper()
+
+    @property
+    def default_text(self) -> str:
+        return _spell(self.default) or '""'
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= 256:
+        raise ValueError(text)
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch("([0-9]{1,6})(ms|s|m|h)", text)
+    if match is None or not int(match[1]):
+        raise ValueError(text)
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _duration_or_off(text: str) -> float | None:
+    return None if text == "off" else _duration(text)
+
+
+def _directory(text: str) -> Path:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError(text)
+    return Path(text)
+
+
+def _directories(text: str) -> tuple[Path, ...]:
+    return tuple(_directory(part) for part in re.split("[:,]", text))
+
+
+def _choice(*words: str) -> Kind:
+    return Kind(
+        str, "|".join(words), " or ".join(f'"{word}"' for word in words), {w: w for w in words}.__getitem__, words
+    )
+
+
+BOOLEAN = Kind(bool, "true|false", "true or false", lambda text: _BOOLEANS[text.lower()], ("true", "false"))
+COUNT = Kind(int, "N", "a whole number from 1 to 256", _count)
+DURATION = Kind(str, "DURATION", 'a duration with its unit, such as "500ms", "10s", "5m" or "1h"', _duration)
+DURATION_OR_OFF = Kind(str, "DURATION|off", f'{DURATION.allowed}, or "off"', _duration_or_off)
+DIRECTORY = Kind(str, "DIR", "an absolute path", _directory)
+DIRECTORIES = Kind(str, "DIR[:DIR...]", "absolute paths with a colon or comma between them", _directories)
+HOST = Kind(str, "URL", '"unix:///PATH" or "tcp://HOST:PORT"', _matching(r"unix:///[^\0]+|tcp://[^\s/]+:[0-9]+"))
+NETWORK = Kind(str, "NETWORK", 'a network name, or ""', _matching(r"|[A-Za-z0-9][A-Za-z0-9_.-]*"))
+
+TABLE = (
+    Setting("docker-host", HOST, "unix:///run/docker.sock", "where the engine listens"),
+    Setting("attach", _choice("all", "labelled"), "all", "which containers with network mode none get networks"),
+    Setting("attach-running", BOOLEAN, False, "attach what ran before the very first start on this host, too"),
+    Setting("default-network", NETWORK, "", "the network of containers that name none; empty: the first configuration"),
+    Setting("trust-image-labels", BOOLEAN, False, "obey dockercni labels that come with the image"),
+    Setting("cni-conf-dir", DIRECTORY, "/etc/cni/net.d", "network configurations"),
+    Setting("cni-bin-dir", DIRECTORIES, "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni", "plugin executables"),
+    Setting("cni-cache-dir", DIRECTORY, "/var/lib/cni", "what ADD did, in libcni's format"),
+    Setting("state-dir", DIRECTORY, "/var/lib/dockercni", "last addresses, first start"),
+    Setting("run-dir", DIRECTORY, "/run/dockercni", "locks"),
+    Setting("netns-dir", DIRECTORY, "/run/netns", "pins of the containers' namespaces"),
+    Setting("plugin-timeout", DURATION, "60s", "how long one plugin may run before it is killed"),
+    Setting("resync-interval", DURATION_OR_OFF, "5m", "how often all containers are looked at without an event"),
+    Setting("workers", COUNT, 8, "how many containers are handled at the same time"),
+    Setting(
+        "log-level", _choice("debug", "info", "warning", "error"), "info", "the least important events that are logged"
+    ),
+    Setting("log-format", _choice("auto", "console", "json"), "auto", "auto: console on a terminal, else JSON"),
+)
+
+_BY_KEY = {setting.key: setting for setting in TABLE}
+_BY_VARIABLE = {setting.variable: setting for setting in TABLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting's value: paths are absolute, durations are seconds, None is "off".
+
+    `origins` says for each key where its value came from: "default", the file, "environment NAME" or "flag --KEY".
+    """
+
+    docker_host: str
+    attach: Literal["all", "labelled"]
+    attach_running: bool
+    default_network: str
+    trust_image_labels: bool
+    cni_conf_dir: Path
+    cni_bin_dir: tuple[Path, ...]
+    cni_cache_dir: Path
+    state_dir: Path
+    run_dir: Path
+    netns_dir: Path
+    plugin_timeout: float
+    resync_interval: float | None
+    workers: int
+    log_level: Literal["debug", "info", "warning", "error"]
+    log_format: Literal["auto", "console", "json"]
+    origins: Mapping[str, str] = field(compare=False)
+
+
+def load(flags: Mapping[str, str | bool], environ: Mapping[str, str], file: Path) -> Settings:
+    """Find every setting's value; `flags` is keyed by setting, without the dashes.
+
+    A missing file is an error unless it is DEFAULT_FILE. Every value is checked, also one that a later source replaces.
+    Raises SettingsError, one line with the place, the key, the value and what is allowed.
+    """
+    values = {setting.attribute: setting.kind.parse(_spell(setting.default)) for setting in TABLE}
+    origins = {setting.key: "default" for setting in TABLE}
+    for given in (_from_file(file), _from_environment(environ), _from_flags(flags)):
+        for setting, value, origin, place in given:
+            values[setting.attribute] = _parse(setting, value, place)
+            origins[setting.key] = origin
+    return Settings(**values, origins=origins)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one that was probably meant, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415  only when something is wrong: it is slow to import
+
+    matches = get_close_matches(word[:80], known, n=1)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+# What a source yields: the setting, its raw value, the origin to remember, and the place to name in a message.
+_Given = tuple[Setting, Any, str, str]
+
+
+def _from_file(file: Path) -> Iterator[_Given]:
+    for key, value in _read(file).items():
+        if key not in _BY_KEY:
+            raise SettingsError(f"{file}: unknown key {key!r}{nearest(key, _BY_KEY)}")
+        setting = _BY_KEY[key]
+        if type(value) is not setting.kind.toml:  # not isinstance: True is an int, too
+            wanted, got = (_TOML_NAMES.get(kind.__name__, "date") for kind in (setting.kind.toml, type(value)))
+            raise SettingsError(
+                f"{file}: {key} = {_show(value)}: must be {setting.kind.allowed} (a TOML {wanted}, not a TOML {got})"
+            )
+        yield setting, value, str(file), f"{file}: {key}"
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
+    for name, text in environ.items():
+        if not name.startswith(_PREFIX) or name == FILE_VARIABLE:
+            continue
+        if name not in _BY_VARIABLE:
+            raise SettingsError(f"environment: unknown variable {name}{nearest(name, [*_BY_VARIABLE, FILE_VARIABLE])}")
+        origin = f"environment {name}"
+        yield _BY_VARIABLE[name], text, origin, origin
+
+
+def _from_flags(flags: Mapping[str, str | bool]) -> Iterator[_Given]:
+    for key, value in flags.items():
+        setting = _BY_KEY[key]
+        origin = f"flag {setting.flag}"
+        yield setting, value, origin, origin
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_bytes().decode()
+    except FileNotFoundError:
+        if file == DEFAULT_FILE:
+            return {}
+        raise SettingsError(f"{file}: there is no such settings file") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: {_position(error.object[: error.start])}: not UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise SettingsError(f"{file}: cannot read the settings file: {getattr(error, 'strerror', error)}") from None
+    import tomllib  # noqa: PLC0415  only when there is a file: most commands run without one
+
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError(f"{file}: nested too deeply") from None
+    except ValueError as error:  # not only TOMLDecodeError: int() refuses thousands of digits by itself
+        end = _position(text.encode())
+        problem = str(error).replace("(at line", "(line").replace("end of document", f"the end, {end}")
+        raise SettingsError(f"{file}: not valid TOML: {problem}") from None
+
+
+def _position(before: bytes) -> str:
+    lines = before.split(b"\n")
+    return f"line {len(lines)}, column {len(lines[-1]) + 1}"
+
+
+def _parse(setting: Setting, value: str | int | bool, place: str) -> Any:
+    try:
+        return setting.kind.parse(_spell(value))
+    except (ValueError, KeyError):
+        raise SettingsError(f"{place} = {_show(value)}: must be {setting.kind.allowed}") from None
+
+
+def _spell(value: str | int | bool) -> str:
+    """Write a value as it would stand in the environment, so that one parser serves every source."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # TOML has no integer above 64 bits, but tomllib reads any; str() refuses the very long ones, hex() does not.
+    return hex(value) if isinstance(value, int) and value.bit_length() > 64 else str(value)
+
+
+def _show(value: object) -> str:
+    """Write a value for a message, on one line and not endless."""
+    if isinstance(value, list | dict):
+        return "[...]" if isinstance(value, list) else "{...}"
+    text = repr(value) if isinstance(value, str) else _spell(value) if isinstance(value, int) else str(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

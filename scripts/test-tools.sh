@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Install the programs that the tests need, those that are missing.
+set -euo pipefail
+. "${BASH_SOURCE%/*}/apt.sh"
+
+missing=()
+need() {
+    has "$1" || missing+=("$2")
+}
+
+need iptables iptables
+need nft nftables
+need ip iproute2
+need pgrep procps
+need busybox busybox-static
+has_plugins || missing+=(containernetworking-plugins)
+
+# A busybox that is not static cannot be the image of the tests.
+if busybox=$(command -v busybox) && grep -q -a -m 1 /ld-linux "$busybox"; then
+    missing+=(busybox-static)
+fi
+
+has dockerd && has docker || {
+    echo "The tests start engines of their own: please install Docker Engine (dockerd and docker)" >&2
+    exit 1
+}
+[ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"

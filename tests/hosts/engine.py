@@ -1,0 +1,84 @@
+"""The engine of a private host, with a containerd of its own, at the default paths."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.hosts.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.hosts.commands import Background
+    from tests.hosts.host import Host
+
+CONFIG = "/run/private/daemon.json"
+CONTAINERD_PID = "/run/docker/containerd/containerd.pid"
+
+
+class Engine:
+    """Started, stopped and killed as often as a test likes; images and containers stay, as on a real host."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.process: Background | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its process has not ended."""
+        return self.process is not None and self.process.running
+
+    def start(self, *flags: str) -> None:
+        """Start it, and wait until it answers."""
+        assert not self.running, "the engine is already running"
+        self.host.write(CONFIG, "{}")
+        if not self._containerds():
+            # Where process 1 is slow to reap, the engine takes a dead containerd for a running one.
+            self.host.path(CONTAINERD_PID).unlink(missing_ok=True)
+        self.process = process = self.host.popen(
+            "dockerd",
+            f"--config-file={CONFIG}",
+            "--storage-driver=vfs",
+            f"--cgroup-parent=/{self.host.name}",
+            "--exec-opt=native.cgroupdriver=cgroupfs",
+            *flags,
+            log="dockerd.log",
+        )
+        wait_until(lambda: self.answers() or not process.running, 60, "the engine's answer", process.text)
+        assert process.running, process.text()
+
+    def answers(self) -> bool:
+        """Whether the API says that it is ready."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(self.host.path("/run/docker.sock")))
+            client.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            return b" 200 " in client.recv(64)
+        return False
+
+    def stop(self) -> None:
+        """SIGTERM, and wait."""
+        assert self.process
+        self.process.stop(60)
+
+    def kill(self, *, containerd: bool) -> None:
+        """SIGKILL, and wait; containerd meanwhile, if asked, while the engine cannot start it again."""
+        assert self.process
+        if containerd:
+            self.process.process.send_signal(signal.SIGSTOP)
+            for pid in self._containerds():
+                self.host.members.send(pid, signal.SIGKILL)
+        self.process.kill()
+        if containerd:
+            wait_until(lambda: not self._containerds(), 10, "the end of containerd", self._containerds)
+
+    def _containerds(self) -> list[int]:
+        return [pid for pid in self.host.members.find() if _comm(pid) == "containerd"]
+
+
+def _comm(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""

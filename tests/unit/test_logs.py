@@ -1,0 +1,208 @@
+"""dockercni.observe.logs: what a log line looks like, and what it never does."""
+
+import io
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from dockercni.observe.logs import Level, Style, configure
+
+
+class _Stream(io.StringIO):
+    """A stderr that remembers each single write."""
+
+    def __init__(self, *, terminal: bool = False) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+
+@pytest.fixture(autouse=True)
+def _structlog_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    yield
+    structlog.reset_defaults()
+
+
+def _configured(
+    monkeypatch: pytest.MonkeyPatch, style: Style, *, level: Level = "info", terminal: bool = False
+) -> _Stream:
+    stream = _Stream(terminal=terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure(level, style)
+    return stream
+
+
+def _fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def test_json_lines_have_the_conventions_keys_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schema, time, level and event, then the keys of the conventions in their order, then the call's own."""
+    stream = _configured(monkeypatch, "json")
+    structlog.get_logger().info(
+        "attached",
+        own=1,
+        reason="r",
+        ms=3.1,
+        engine="exec",
+        plugin="p",
+        ifname="eth0",
+        network="n",
+        id="i",
+        container="c",
+    )
+    line = json.loads(stream.getvalue())
+    assert list(line) == [
+        *("schema", "timestamp", "level", "event"),
+        *("container", "id", "network", "ifname", "plugin", "engine", "ms", "reason"),
+        "own",
+    ]
+    assert (line["schema"], line["level"], line["event"], line["ms"]) == (1, "info", "attached", 3.1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"])
+
+
+def test_json_values_of_any_type_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path or an exception as a value is written as it would be printed."""
+    stream = _configured(monkeypatch, "json")
+    structlog.get_logger().info("x", path=Path("/a"), error=OSError("gone"))
+    line = json.loads(stream.getvalue())
+    assert (line["path"], line["error"]) == ("/a", "gone")
+
+
+def test_json_exceptions_are_on_the_same_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback is a key of its event, so that one line stays one event."""
+    stream = _configured(monkeypatch, "json")
+    try:
+        _fail("two\nlines")
+    except ValueError:
+        structlog.get_logger().exception("failed", container="web")
+    assert stream.getvalue().count("\n") == 1
+    line = json.loads(stream.getvalue())
+    assert line["level"] == "error"
+    assert line["exception"].endswith("ValueError: two\nlines")
+
+
+def test_console_lines_are_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time, level, event, key=value, without colours where there is no terminal."""
+    stream = _configured(monkeypatch, "console")
+    structlog.get_logger().warning("attached", own=1, network="lan", container="web", reason="it was down")
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} \[warning *\] attached +container=web network=lan reason='it was down' own=1\n",
+        stream.getvalue(),
+    )
+
+
+FORMATS = [
+    ("auto", True, "console"),
+    ("auto", False, "json"),
+    ("console", False, "console"),
+    ("json", True, "json"),
+]
+
+
+@pytest.mark.parametrize(("style", "terminal", "got"), FORMATS)
+def test_auto_follows_the_terminal(monkeypatch: pytest.MonkeyPatch, style: Style, terminal: bool, got: str) -> None:
+    """auto is console on a terminal and JSON elsewhere; the other two are what they say."""
+    stream = _configured(monkeypatch, style, terminal=terminal)
+    structlog.get_logger().info("x")
+    assert ("json" if stream.getvalue().startswith("{") else "console") == got
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "coloured"), [(True, "", True), (True, "1", False), (False, "", False)]
+)
+def test_colours_are_for_terminals_that_want_them(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, no_color: str, coloured: bool
+) -> None:
+    """Colours need a terminal, and NO_COLOR switches them off."""
+    monkeypatch.setenv("NO_COLOR", no_color)
+    stream = _configured(monkeypatch, "console", terminal=terminal)
+    structlog.get_logger().info("x")
+    assert ("\x1b[" in stream.getvalue()) is coloured
+
+
+def test_console_escapes_what_a_terminal_would_obey(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Controls in the event, in keys, in values of any type and in tracebacks are shown, and forge no lines."""
+    stream = _configured(monkeypatch, "console")
+    try:
+        _fail("bad\x1b[2J\n12:00:00.000 [info     ] forged")
+    except ValueError:
+        structlog.get_logger().exception("e\x1b\nv", **{"k\x1b": "v\x1b\u202e"}, items=["i\x1b"], path=Path("/\x1b"))
+    text = stream.getvalue()
+    assert text.replace("\n", "").isprintable()
+    assert all(line.startswith("    ") for line in text.splitlines()[1:])
+    assert "forged" in text
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_context_is_part_of_every_line(monkeypatch: pytest.MonkeyPatch, style: Style) -> None:
+    """What a lane binds for its container appears in events of code that knows no containers."""
+    stream = _configured(monkeypatch, style)
+    with structlog.contextvars.bound_contextvars(container="web"):
+        structlog.get_logger().info("x")
+    structlog.get_logger().info("y")
+    first, second = stream.getvalue().splitlines()
+    assert "web" in first
+    assert "web" not in second
+
+
+def test_the_level_can_change_under_existing_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events below the level are dropped, and a new level serves loggers that were used before."""
+    logger = structlog.get_logger()
+    stream = _configured(monkeypatch, "json", level="warning")
+    logger.info("dropped")
+    logger.warning("kept")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["kept"]
+    stream = _configured(monkeypatch, "json", level="debug")
+    logger.debug("now kept")
+    assert json.loads(stream.getvalue())["event"] == "now kept"
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_each_event_is_one_write(monkeypatch: pytest.MonkeyPatch, style: Style) -> None:
+    """Events of many threads are whole lines, each written at once."""
+    stream = _configured(monkeypatch, style)
+    logger = structlog.get_logger()
+
+    def work(number: int) -> None:
+        for _ in range(50):
+            logger.info("event", number=number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stream.writes) == 400
+    assert all(text.endswith("\n") and text.count("\n") == 1 for text in stream.writes)
+
+
+@pytest.mark.parametrize(
+    "failure", [BrokenPipeError(), OSError(28, "No space left on device"), ValueError("closed file")]
+)
+def test_a_log_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+    """Work goes on when the reader of its log is gone, the disk full or the stream closed."""
+    stream = _configured(monkeypatch, "json")
+
+    def write(_text: str) -> int:
+        raise failure
+
+    monkeypatch.setattr(stream, "write", write)
+    structlog.get_logger().info("lost")
+    monkeypatch.undo()
+    structlog.get_logger().info("heard")
+    assert json.loads(stream.getvalue())["event"] == "heard"
