@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from dockercni.cni import document
-from dockercni.cni.conf import PluginConf
+from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.errors import ErrorCode, PluginError, PluginNotFound, PluginTimeout
 
 EXEC: Final = "exec"
@@ -47,8 +47,8 @@ class PluginCall:
 class PluginRunner(Protocol):
     """Serves plugins: by executables, in the process, or as a fake in a test."""
 
-    def choose(self, plugin: PluginConf) -> str:
-        """Name the engine that will serve `plugin` at ADD. It is recorded and used for CHECK and DEL too.
+    def choose(self, network: NetworkList, plugin: PluginConf) -> str:
+        """Name the engine that will serve `plugin` of `network` at ADD. It is recorded and used for CHECK and DEL too.
 
         Raises PluginNotFound.
         """
@@ -84,7 +84,7 @@ class ExecRunner:
                     return candidate
         raise PluginNotFound(plugin, map(str, self.directories))
 
-    def choose(self, plugin: PluginConf) -> str:
+    def choose(self, network: NetworkList, plugin: PluginConf) -> str:  # noqa: ARG002  one kind of plugin only
         """See PluginRunner."""
         self.find(plugin.type)
         return EXEC

@@ -55,7 +55,7 @@ class Runtime:
         ResultError after the chain was taken back. What could not be taken back stays recorded, and is in the error's
         notes.
         """
-        served = tuple(self._runner.choose(plugin) for plugin in network.plugins)
+        served = tuple(self._runner.choose(network, plugin) for plugin in network.plugins)
         names.validate_container_id(attachment.container_id)
         names.validate_network_name(network.name)
         names.validate_ifname(attachment.ifname)
@@ -129,7 +129,7 @@ class Runtime:
             return
         previous = _as_version(entry, network.cni_version)
         for position, plugin in enumerate(network.plugins):
-            self._run("CHECK", network, plugin, self._engine(entry, position, plugin), entry, inherit, previous)
+            self._run("CHECK", network, plugin, self._engine(entry, network, position), entry, inherit, previous)
 
     def gc(self, network: NetworkList, valid: Iterable[tuple[str, str]]) -> None:
         """DEL what is recorded for `network` and not among the `valid` (container id, ifname), then send GC.
@@ -175,21 +175,27 @@ class Runtime:
         failures: list[CNIError] = []
         for position, plugin in reversed(list(enumerate(network.plugins))):
             try:
-                self._run("DEL", network, plugin, self._engine(entry, position, plugin), entry, inherit, previous)
+                self._run("DEL", network, plugin, self._engine(entry, network, position), entry, inherit, previous)
             except CNIError as error:
                 failures.append(error)
         if failures:
             raise ChainError("DEL", network.name, failures)
         self._cache.remove(entry)
 
-    def _engine(self, entry: CacheEntry, position: int, plugin: PluginConf) -> str:
+    def _engine(self, entry: CacheEntry, network: NetworkList, position: int) -> str:
         """Who served the plugin at ADD; for an attachment of another runtime, who would serve it now."""
-        return entry.served[position] if position < len(entry.served) else self._runner.choose(plugin)
+        return (
+            entry.served[position]
+            if position < len(entry.served)
+            else self._runner.choose(network, network.plugins[position])
+        )
 
     def _network_verb(self, verb: str, network: NetworkList, plugin: PluginConf, extra: Mapping[str, Any]) -> None:
         request = {**plugin.raw, "name": network.name, "cniVersion": network.cni_version, **extra}
         environment = {"CNI_COMMAND": verb, "CNI_PATH": self._runner.path}
-        call = PluginCall(plugin.type, verb, document.encode(request), environment, self._runner.choose(plugin))
+        call = PluginCall(
+            plugin.type, verb, document.encode(request), environment, self._runner.choose(network, plugin)
+        )
         self._runner.run(call)
 
     def _run(

@@ -256,7 +256,9 @@ def test_an_old_version_keeps_one_address_of_a_family(source: str, version: str)
 def test_routes_without_an_address_of_their_family_are_dropped() -> None:
     """To 0.2.0, an IPv6 route goes nowhere if there is no IPv6 address."""
     result = Result("1.0.0", ips=(IPConfig(ip_interface("10.0.0.1/8")),), routes=(Route(ip_network("::/0")),))
-    assert convert(result, "0.2.0").raw == {"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.1/8"}, "dns": {}}
+    converted = convert(result, "0.2.0")
+    assert converted.routes == ()
+    assert converted.raw == {"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.1/8"}, "dns": {}}
 
 
 @pytest.mark.parametrize("source", MIDDLE + NEW)
