@@ -15,13 +15,14 @@ from dockercni.cni.errors import (
     ResultError,
     VersionError,
 )
-from dockercni.cni.invoke import ExecRunner, PluginCall, PluginRunner
-from dockercni.cni.result import Result
+from dockercni.cni.invoke import EXEC, ExecRunner, PluginCall, PluginRunner
+from dockercni.cni.result import Result, Route
 from dockercni.cni.result import parse as parse_result
 from dockercni.cni.runtime import Runtime, RuntimeConf
 from dockercni.cni.versions import OLDEST
 
 __all__ = [
+    "EXEC",
     "OLDEST",
     "CNIError",
     "Cache",
@@ -42,6 +43,7 @@ __all__ = [
     "PluginTimeout",
     "Result",
     "ResultError",
+    "Route",
     "Runtime",
     "RuntimeConf",
     "VersionError",

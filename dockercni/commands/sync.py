@@ -9,7 +9,7 @@ from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
 from dockercni.errors import DockercniError
 from dockercni.observe import logs
-from dockercni.reconcile.look import ADD, DEL, NOTE, Looker, Outcome, Policy, Seen
+from dockercni.reconcile.look import NOTE, Looker, Outcome, Policy, Seen
 
 SOME_FAILED = 4
 DRIFT = 3
@@ -74,7 +74,7 @@ def _verdict(seen: Sequence[Seen], *, dry_run: bool) -> str:
     failed = [one.name for one in seen if not one.converged]
     if failed:
         return f"not converged: {counts}, {len(failed)} with problems: {', '.join(failed)}"
-    repaired = sum(any(outcome.verb in {ADD, DEL} for outcome in one.outcomes) for one in seen)
+    repaired = sum(any(outcome.verb != NOTE for outcome in one.outcomes) for one in seen)
     if dry_run:
         return f"would be converged: {counts}, {repaired} to repair" if repaired else f"converged: {counts}"
     return f"converged: {counts}, {repaired} repaired"
