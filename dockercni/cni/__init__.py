@@ -15,6 +15,7 @@ from dockercni.cni.errors import (
     ResultError,
     VersionError,
 )
+from dockercni.cni.files import read_regular, replace_file
 from dockercni.cni.invoke import EXEC, ExecRunner, PluginCall, PluginRunner
 from dockercni.cni.result import Result, Route
 from dockercni.cni.result import parse as parse_result
@@ -52,4 +53,6 @@ __all__ = [
     "parse_list",
     "parse_plugin",
     "parse_result",
+    "read_regular",
+    "replace_file",
 ]

@@ -68,7 +68,7 @@ class Rules:
             return
         for kind in kinds:
             if kind == MASQUERADE:
-                _apply(found.masquerade(self._listing(0.0)))
+                self.apply(found.masquerade(self._listing(0.0)))
                 continue
             try:
                 self._runtime.repeat(entry, found.kinds[kind], (lock,))
@@ -80,7 +80,20 @@ class Rules:
         """Take away what executables left and their DEL may not find. Raises RulesError."""
         found = _footprint(entry)
         if found:
-            _apply(found.leftovers(self._listing(0.0), shared=shared))
+            self.apply(found.leftovers(self._listing(0.0), shared=shared))
+
+    def listing(self) -> Ruleset:
+        """All rules of this moment. Raises RulesError."""
+        return self._listing(0.0)
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Carry changes out. Raises RulesError."""
+        self.forget()
+        for change in changes:
+            try:
+                iptables.restore(change.command, change.table, change.lines)
+            except IptablesError as error:
+                raise RulesError(str(error)) from error
 
     def _listing(self, age: float) -> Ruleset:
         with self._guard:
@@ -114,11 +127,3 @@ def _footprint(entry: CacheEntry) -> Footprint | None:
         kinds = {kind: position for kind, position in found.kinds.items() if kind != FIREWALL}
         return Footprint(found.network, found.container_id, found.result, kinds)
     return found
-
-
-def _apply(changes: Iterable[Change]) -> None:
-    for change in changes:
-        try:
-            iptables.restore(change.command, change.table, change.lines)
-        except IptablesError as error:
-            raise RulesError(str(error)) from error
