@@ -12,9 +12,13 @@ from tests.hosts import wait_until
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
 
     from tests.hosts import Host
     from tests.hosts.commands import Background
+
+    Start = Callable[..., "Daemon"]  # the fixture `daemon`
+    Cli = Callable[..., subprocess.CompletedProcess[str]]  # the fixture `cli`
 
 
 class Daemon:
