@@ -109,6 +109,8 @@ class Looker:
             else:
                 recorded.append(record)
         container = self.client.container(container_id)
+        if container and container.id != container_id:
+            container = None  # a namespace that was attached by hand, under what is also a container's name
         with self.sandboxes.of(container) as namespace:
             observed = self._observe(container_id, container, namespace, recorded)
             try:
