@@ -157,6 +157,9 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     dockercni: _Ours | None = None
 
 
+# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+msgspec.json.Decoder(_Stored)
+
 _PREFIX: Final = ".cache-entry-"
 
 

@@ -61,6 +61,11 @@ class Listed(msgspec.Struct, frozen=True):
         return min((name.lstrip("/") for name in self.Names), key=len, default=self.Id[:12])
 
 
+# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+for _kind in (Inspected, Listed):
+    msgspec.json.Decoder(_kind)
+
+
 def described(inspected: Inspected) -> Container:
     """The container as the rest of the program knows it. One that is between two lives (restarting) does not run."""
     state = inspected.State

@@ -13,8 +13,10 @@ from dockercni.cni import (
     Cache,
     CacheEntry,
     CacheError,
+    ChainError,
     CNIError,
     NetworkList,
+    PluginTimeout,
     Result,
     Route,
     Runtime,
@@ -29,6 +31,7 @@ from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import IPAddress, NetworkRequest
 from dockercni.reconcile import ports
+from dockercni.reconcile.footprint import footprint
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
@@ -112,9 +115,7 @@ class Attacher:
         entry = record.entry if alive else replace(record.entry, netns="")
         with self.locks.host():
             try:
-                if not _entered(entry):
-                    self.rules.sweep(entry, shared=self._shared(entry))
-                self.runtime.delete_recorded(entry, inherit=(lock,))
+                self._delete(entry, lock)
             except (CNIError, RulesError) as error:
                 raise AttachFailed(str(error)) from error
             for bridge in _recorded_bridges(record):
@@ -122,6 +123,19 @@ class Attacher:
                     self.forwarding.close(bridge)
                 except IptablesError as error:
                     log.warning("forwarding not closed", bridge=bridge, reason=str(error))
+
+    def _delete(self, entry: CacheEntry, lock: int) -> None:
+        if not _entered(entry):
+            self.rules.sweep(entry, shared=self._shared(entry))
+        try:
+            self.runtime.delete_recorded(entry, inherit=(lock,))
+        except ChainError as error:
+            # The reference bridge and portmap fail on rules that somebody flushed, or that another interface of the
+            # container shares. Once what is left is gone they are content.
+            if footprint(entry) is None or any(isinstance(failure, PluginTimeout) for failure in error.failures):
+                raise
+            self.rules.sweep(entry, shared=self._shared(entry))
+            self.runtime.delete_recorded(entry, inherit=(lock,))
 
     def repair(self, record: Record, repair: Repair, namespace: Namespace, lock: int) -> None:
         """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed."""
