@@ -87,7 +87,9 @@ def test_json(host: Host, cli: Cli) -> None:
 
 def test_some_failed(host: Host, cli: Cli) -> None:
     """What fails is told with the plugin's words and exit code 4; the other containers are served."""
-    conflist(host, "bad", [{"type": "bridge", "bridge": "cni-bad", "ipam": {"type": "host-local"}}], file="90-bad.conflist")
+    conflist(
+        host, "bad", [{"type": "bridge", "bridge": "cni-bad", "ipam": {"type": "host-local"}}], file="90-bad.conflist"
+    )
     conflist(host, "good", [{"type": "loopback"}], file="10-good.conflist")
     run(host, "web", "--label=dockercni.networks=bad")
     run(host, "fine")
