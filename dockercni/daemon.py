@@ -93,8 +93,8 @@ class Daemon:
         )
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         notify.send("READY=1")
-        while (number := self._next_signal()) in {None, signal.SIGHUP}:
-            self._lanes.ask(_ALL, "SIGHUP" if number else "resync interval")
+        while (received := self._next_signal()) in {None, int(signal.SIGHUP)}:
+            self._lanes.ask(_ALL, "SIGHUP" if received else "resync interval")
         self._stop.set()
         notify.send("STOPPING=1")
         unfinished = self._lanes.drain(DRAIN_SECONDS)
