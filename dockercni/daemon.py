@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import structlog
@@ -85,13 +86,13 @@ class Daemon:
         self._announced = False
         self._lanes = Lanes(self._look, parts.settings.workers)
         self._stop = threading.Event()
-        self._resync = threading.Event()
+        # not an Event: a handler runs in the main thread between any two instructions, where that holds its lock
+        self._signals: SimpleQueue[int] = SimpleQueue()
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP looks at everything again. Returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._wake(stop=True))
-        signal.signal(signal.SIGHUP, lambda *_: self._wake(stop=False))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _: self._signals.put(number))
         self._watch_rules()
         watch = Watch(
             self._parts.client,
@@ -101,13 +102,11 @@ class Daemon:
         )
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         notify.send("READY=1")
-        while not self._stop.is_set():
-            asked = self._resync.wait(self._parts.settings.resync_interval)
-            self._resync.clear()
-            if not self._stop.is_set():
-                if not asked:
-                    watch.replace_if_silent()
-                self._lanes.ask(_ALL, "SIGHUP" if asked else "resync interval")
+        while (received := self._next_signal()) in {None, int(signal.SIGHUP)}:
+            if not received:
+                watch.replace_if_silent()
+            self._lanes.ask(_ALL, "SIGHUP" if received else "resync interval")
+        self._stop.set()
         notify.send("STOPPING=1")
         unfinished = self._lanes.drain(DRAIN_SECONDS)
         if unfinished:
@@ -139,10 +138,12 @@ class Daemon:
             self._lanes.ask(key, hint)
         attacher.forwarding.reopen()
 
-    def _wake(self, *, stop: bool) -> None:
-        if stop:
-            self._stop.set()
-        self._resync.set()
+    def _next_signal(self) -> int | None:
+        """Wait for a signal; None when it is time to look at everything."""
+        try:
+            return self._signals.get(timeout=self._parts.settings.resync_interval)
+        except Empty:
+            return None
 
     def _look(self, key: str, hint: str) -> bool:
         """The lanes' work: True when nothing is left to do for `key`."""

@@ -135,6 +135,8 @@ class Cache:
             return _decode(data)
         except (document.DocumentError, msgspec.ValidationError, binascii.Error) as error:
             raise CacheError(f"{path} is not a cache entry: {error}") from error
+        except CacheError as error:
+            raise CacheError(f"{path} cannot be used: {error}") from error
 
 
 class _Ours(msgspec.Struct, frozen=True):
