@@ -30,8 +30,12 @@ def run(request: Request) -> int:
     seen = _look(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
     if request.output == "json":
         _print_json(seen)
+    elif request.output == "name":
+        for one in seen:
+            if one.outcomes:
+                render.line(one.name)
     else:
-        _print_lines(seen, dry_run=dry_run)
+        _print_lines(seen, dry_run=dry_run, wide=request.output == "wide")
     if any(outcome.error for one in seen for outcome in one.outcomes):
         return SOME_FAILED
     acted = any(outcome.verb != NOTE or outcome.drift for one in seen for outcome in one.outcomes)
@@ -61,10 +65,10 @@ def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:
     return f"{' '.join(filter(None, words))} ({outcome.reason})"
 
 
-def _print_lines(seen: Sequence[Seen], *, dry_run: bool) -> None:
+def _print_lines(seen: Sequence[Seen], *, dry_run: bool, wide: bool) -> None:
     for one in seen:
         for outcome in one.outcomes:
-            render.line(line(one.name, outcome, dry_run=dry_run))
+            render.line(line(f"{one.name} {one.id}" if wide else one.name, outcome, dry_run=dry_run))
     render.line(_verdict(seen, dry_run=dry_run))
 
 
