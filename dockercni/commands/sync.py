@@ -1,15 +1,13 @@
 """`dockercni sync [--dry-run] [CONTAINER...]`: look at containers once and repair them."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from dockercni import render
-from dockercni.commands.containers import resolve
+from dockercni.commands.containers import look_at, resolve
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, wire
-from dockercni.errors import DockercniError
+from dockercni.daemon import wire
 from dockercni.observe import logs
-from dockercni.reconcile.look import ADD, DEL, NOTE, Looker, Outcome, Policy, Seen
+from dockercni.reconcile.look import ADD, DEL, NOTE, Outcome, Policy, Seen
 
 SOME_FAILED = 4
 DRIFT = 3
@@ -27,7 +25,7 @@ def run(request: Request) -> int:
     dry_run = request.args.dry_run
     named = request.args.containers
     ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.id)
-    seen = _look(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
+    seen = look_at(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
     if request.output == "json":
         _print_json(seen)
     elif request.output == "name":
@@ -40,17 +38,6 @@ def run(request: Request) -> int:
         return SOME_FAILED
     acted = any(outcome.verb != NOTE or outcome.drift for one in seen for outcome in one.outcomes)
     return DRIFT if dry_run and acted else 0
-
-
-def _look(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) -> list[Seen]:
-    def look(container_id: str) -> Seen:
-        try:
-            return looker.look(container_id, dry_run=dry_run)
-        except DockercniError as error:
-            return Seen(container_id, container_id[:12], True, 0, (Outcome(NOTE, error=str(error)),))
-
-    with ThreadPoolExecutor(parts.settings.workers) as pool:
-        return list(pool.map(look, ids))
 
 
 def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -26,14 +26,16 @@ class Watch:
     """Follows the event stream of one engine.
 
     `connected` is called before the stream is read, each time anew: the subscription stands then, so what a list shows
-    and what events say leave no gap between them. `look` gets a container's id and the event's action. Neither may
-    block: while they work nobody reads, and the engine drops events that a subscriber is too slow for.
+    and what events say leave no gap between them. `look` gets a container's id and the event's action, `lost` why the
+    stream ended. None may block: while they work nobody reads, and the engine drops events that a subscriber is too
+    slow for.
     """
 
     client: Client
     connected: Callable[[], None]
     look: Callable[[str, str], None]
     stop: threading.Event
+    lost: Callable[[str], None] = field(default=lambda _reason: None)
 
     def run(self) -> None:
         """Follow the stream until `stop` is set."""
@@ -55,6 +57,7 @@ class Watch:
             if self.stop.is_set():
                 return
             failures = 1 if time.monotonic() - began > HEALTHY else failures + 1
+            self.lost(reason)
             seconds = delay(failures)
             log.warning("engine lost", reason=reason, retry_in=round(seconds, 1))
             self.stop.wait(seconds)

@@ -55,6 +55,11 @@ class Lanes:
         with self._changed:
             return not self._hints and not self._busy
 
+    def busy(self) -> tuple[str, ...]:
+        """The keys that are being looked at."""
+        with self._changed:
+            return tuple(sorted(self._busy))
+
     def drain(self, seconds: float) -> list[str]:
         """Take no new work, wait for what is under way, and return the keys that are not done in time."""
         deadline = time.monotonic() + seconds

@@ -25,6 +25,7 @@ from dockercni.errors import LockHeld
 from dockercni.kernel import processes
 
 _PAUSE: Final = 0.01  # seconds between two tries; flock itself has no time limit
+_MOMENT: Final = 0.5  # seconds
 _GRACE: Final = 5.0  # seconds that the kernel may take to end what was killed
 
 
@@ -64,9 +65,23 @@ class Locks:
 
     @contextlib.contextmanager
     def daemon(self) -> Iterator[None]:
-        """Hold the daemon's lock, or raise LockHeld at once."""
-        with _held(self._file("daemon.lock"), fcntl.LOCK_EX, 0.0):
+        """Hold the daemon's lock. Raises LockHeld when another daemon does, after a moment: `daemon_lives` looks."""
+        with _held(self._file("daemon.lock"), fcntl.LOCK_EX, _MOMENT):
             yield
+
+    def daemon_lives(self) -> bool:
+        """Whether a daemon holds its lock. Leaves no trace."""
+        try:
+            fd = os.open(self.run_dir / "daemon.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
 
     def _file(self, *parts: str) -> Path:
         path = self.run_dir.joinpath(*parts)
