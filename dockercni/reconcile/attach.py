@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
 
-from dockercni.cni import OLDEST, Cache, CacheError, CNIError, NetworkList, Result, Runtime, RuntimeConf, parse_result
+from dockercni.cni import (
+    OLDEST,
+    Cache,
+    CacheEntry,
+    CacheError,
+    CNIError,
+    NetworkList,
+    Result,
+    Runtime,
+    RuntimeConf,
+    parse_result,
+)
 from dockercni.errors import DockercniError
 from dockercni.kernel import links
 from dockercni.kernel.iptables import IptablesError
+from dockercni.kernel.namespaces import Namespace
 from dockercni.model import NetworkRequest
-from dockercni.reconcile import ports
+from dockercni.reconcile import ports, records
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
+from dockercni.reconcile.ports import Publisher
 from dockercni.reconcile.records import Record
 
 log = structlog.get_logger()
@@ -53,19 +68,22 @@ class Attacher:
     def attach(self, target: Target, request: NetworkRequest) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
 
-        Raises AttachFailed, UnknownNetwork, NetworkUnavailable, LockHeld.
+        Raises AttachFailed, UnknownNetwork, NetworkUnavailable, PortTaken, NoFreePort, LockHeld.
         """
         network = self.networks.catalogue().get(request.network)
-        conf = RuntimeConf(
-            container_id=target.id,
-            netns=target.netns,
-            ifname=request.ifname,
-            args=_args(network, request),
-            capability_args=self._capability_args(network, request),
-            owner=target.owner,
-            inherit=(target.lock,),
-        )
-        with self.locks.host():
+        fixed = [(port.protocol, port.host_ports[0]) for port in ports.fixed(request.ports)]
+        with self.locks.host(), self.locks.ports(fixed):
+            others = self._others(target.id) if request.ports else []
+            ports.refuse_taken(request.ports, map(_publisher, others))
+            conf = RuntimeConf(
+                container_id=target.id,
+                netns=target.netns,
+                ifname=request.ifname,
+                args=_args(network, request),
+                capability_args=_capability_args(network, request, others),
+                owner=target.owner,
+                inherit=(target.lock,),
+            )
             try:
                 result = self.runtime.add(network, conf)
             except CNIError as error:
@@ -101,22 +119,36 @@ class Attacher:
         except CNIError as error:
             log.warning("not taken back", id=target.id, network=network.name, ifname=ifname, reason=str(error))
 
-    def _capability_args(self, network: NetworkList, request: NetworkRequest) -> dict[str, Any]:
-        declared = network.capabilities
-        found: dict[str, Any] = {}
-        if request.ips and "ips" in declared:
-            found["ips"] = [str(address) for address in request.ips]
-        if request.mac and "mac" in declared:
-            found["mac"] = request.mac
-        if request.ports:
-            taken = (
-                port
-                for entry in self.cache.entries()
-                if not isinstance(entry, CacheError)
-                for port in ports.published(entry.capability_args)
-            )
-            found["portMappings"] = ports.mappings(request.ports, taken)
-        return found
+    def _others(self, container_id: str) -> list[CacheEntry]:
+        entries = (entry for entry in self.cache.entries() if not isinstance(entry, CacheError))
+        return [entry for entry in entries if entry.container_id != container_id]
+
+
+def _capability_args(network: NetworkList, request: NetworkRequest, others: Sequence[CacheEntry]) -> dict[str, Any]:
+    declared = network.capabilities
+    found: dict[str, Any] = {}
+    if request.ips and "ips" in declared:
+        found["ips"] = [str(address) for address in request.ips]
+    if request.mac and "mac" in declared:
+        found["mac"] = request.mac
+    if request.ports:
+        taken = (port for entry in others for port in ports.published(entry.capability_args))
+        found["portMappings"] = ports.mappings(request.ports, taken)
+    return found
+
+
+def _publisher(entry: CacheEntry) -> Publisher:
+    name = (entry.owner or {}).get(records.NAME, "") or entry.container_id[:12]
+    return Publisher(name, entry.capability_args, partial(_inhabited, entry.netns))
+
+
+def _inhabited(netns: str) -> bool:
+    """Whether processes live in the namespace at that path: it may be a pin that outlives them."""
+    try:
+        with Namespace.open(netns) as namespace:
+            return bool(namespace.processes())
+    except OSError:
+        return False
 
 
 def _args(network: NetworkList, request: NetworkRequest) -> tuple[tuple[str, str], ...]:

@@ -1,10 +1,12 @@
 """The locks: all flock on files below the run directory, so that the kernel frees them when their holders die.
 
-Order: container, then host, then bridge. Nobody waits for a container's lock while holding another lock.
+Order: container, then host, then ports (by number), then bridge. Nobody waits for a container's lock while holding
+another lock.
 
 - container (`lock/<id>`), exclusive: every operation on one container. Plugins inherit it, so one that outlives us
   keeps it; whoever comes next waits for the plugin's time limit and then kills what still has the file open.
 - host (`host.lock`): shared for ADD and DEL, exclusive for what must see no ADD or DEL under way (GC, sweeps).
+- port (`port/<protocol>-<number>`), exclusive: from finding a port of the host free to recording that it is published.
 - bridge (`bridge/<name>`), exclusive: the rules of one bridge.
 - daemon (`daemon.lock`), exclusive: one daemon.
 """
@@ -16,7 +18,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,6 +56,18 @@ class Locks:
     def bridge(self, name: str) -> Iterator[None]:
         """Hold the lock of one bridge. Raises LockHeld."""
         with _held(self._file("bridge", name), fcntl.LOCK_EX, self.patience + _GRACE):
+            yield
+
+    @contextlib.contextmanager
+    def ports(self, wanted: Iterable[tuple[str, int]]) -> Iterator[None]:
+        """Hold the locks of these (protocol, port of the host). Raises LockHeld."""
+        with contextlib.ExitStack() as held:
+            for protocol, number in sorted(set(wanted)):  # in order, so that nobody waits in a circle
+                path = self._file("port", f"{protocol}-{number}")
+                held.enter_context(_held(path, fcntl.LOCK_EX, self.patience + _GRACE))
+                held.callback(
+                    path.unlink, missing_ok=True
+                )  # before it is let go: waiters notice, and lock the next one
             yield
 
     def last_on_bridge(self, name: str) -> bytes:
