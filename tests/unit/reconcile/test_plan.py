@@ -13,8 +13,8 @@ from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repo
 
 NOW, EARLIER, ELSEWHERE = (Life("boot", cookie) for cookie in ("2", "1", "3"))
 WEB = Container("web-id", "web", running=True, pid=42)
-RUNNING = Observed(container=WEB, life=NOW, interfaces=frozenset({"lo"}))
-ATTACHED = replace(RUNNING, interfaces=frozenset({"lo", "eth0"}), pinned=NOW, pin_exists=True)
+RUNNING = Observed(container=WEB, life=NOW, links=frozenset({"lo"}))
+ATTACHED = replace(RUNNING, links=frozenset({"lo", "eth0"}), pinned=NOW, pin_exists=True)
 STOPPED = Observed(container=replace(WEB, running=False, pid=0), pinned=NOW, pin_exists=True)
 REMOVED = Observed(pinned=NOW, pin_exists=True)
 
@@ -50,15 +50,15 @@ CASES = {
         ["Detach", "Unpin", "Attach"],
     ),
     "killed in an ADD": ([WANTS], [replace(HAS, complete=False)], ATTACHED, ["Detach", "Attach"]),
-    "interface gone": ([WANTS], [HAS], replace(ATTACHED, interfaces=frozenset({"lo"})), ["Detach", "Attach"]),
+    "interface gone": ([WANTS], [HAS], replace(ATTACHED, links=frozenset({"lo"})), ["Detach", "Attach"]),
     "pin gone": ([WANTS], [HAS], replace(ATTACHED, pinned=None, pin_exists=False), ["Pin"]),
     "asks for another network now": ([NetworkRequest("b", "eth0")], [HAS], ATTACHED, ["Report"]),
     "asks for nothing now": (Unwanted("x"), [HAS], ATTACHED, ["Report"]),
-    "by hand": ([WANTS], [HAS, BY_HAND], replace(ATTACHED, interfaces=frozenset({"eth0", "eth1"})), []),
+    "by hand": ([WANTS], [HAS, BY_HAND], replace(ATTACHED, links=frozenset({"eth0", "eth1"})), []),
     "by hand only": (
         Unwanted("x"),
         [BY_HAND],
-        replace(ATTACHED, interfaces=frozenset({"eth1"})),
+        replace(ATTACHED, links=frozenset({"eth1"})),
         [],
     ),
     "by hand, stopped": (None, [BY_HAND], STOPPED, ["Detach", "Unpin"]),
@@ -74,7 +74,7 @@ CASES = {
     "interface of somebody else": (
         [WANTS],
         [],
-        replace(RUNNING, interfaces=frozenset({"lo", "eth0"})),
+        replace(RUNNING, links=frozenset({"lo", "eth0"})),
         ["Report"],
     ),
     "interface of ours whose record was lost": ([WANTS], [], ATTACHED, ["Attach"]),
