@@ -1,12 +1,14 @@
 """libcni in Python: the CNI runtime, usable on its own and knowing nothing of Docker."""
 
-from dockercni.cni.cache import Cache, CacheEntry
+from dockercni.cni.cache import Cache
 from dockercni.cni.conf import Directory, NetworkList, PluginConf, load_directory, load_file, parse_list, parse_plugin
+from dockercni.cni.entry import CacheEntry
 from dockercni.cni.errors import (
     CacheError,
     ChainError,
     CNIError,
     ConfigurationError,
+    EntryTooNew,
     ErrorCode,
     InvalidParameters,
     PluginError,
@@ -16,12 +18,14 @@ from dockercni.cni.errors import (
     VersionError,
 )
 from dockercni.cni.invoke import ExecRunner, PluginCall, PluginRunner
-from dockercni.cni.result import Result
+from dockercni.cni.request import RuntimeConf
+from dockercni.cni.result import DNS, Interface, IPConfig, Result, Route
 from dockercni.cni.result import parse as parse_result
-from dockercni.cni.runtime import Runtime, RuntimeConf
+from dockercni.cni.runtime import Runtime
 from dockercni.cni.versions import OLDEST
 
 __all__ = [
+    "DNS",
     "OLDEST",
     "CNIError",
     "Cache",
@@ -30,8 +34,11 @@ __all__ = [
     "ChainError",
     "ConfigurationError",
     "Directory",
+    "EntryTooNew",
     "ErrorCode",
     "ExecRunner",
+    "IPConfig",
+    "Interface",
     "InvalidParameters",
     "NetworkList",
     "PluginCall",
@@ -42,6 +49,7 @@ __all__ = [
     "PluginTimeout",
     "Result",
     "ResultError",
+    "Route",
     "Runtime",
     "RuntimeConf",
     "VersionError",
