@@ -113,9 +113,7 @@ class Cache:
         """Where the entry stands: in results/, whatever the names are. Raises CacheError."""
         name = "-".join(key)
         if not all(key) or "/" in name or "\0" in name:
-            raise CacheError(
-                "no cache entry can be named for network {!a}, container {!a}, interface {!a}".format(*key)
-            )
+            raise CacheError("no cache entry for network {!a}, container {!a}, interface {!a}".format(*key))
         return self._results / name
 
     def _load(self, name: str) -> CacheEntry | Mapping[str, Any] | None:
