@@ -199,7 +199,7 @@ def _number_problem(error: ValueError) -> str:
 def _syntax_error(text: str, error: json.JSONDecodeError) -> DocumentError:
     if not text.strip():
         return DocumentError("is empty")
-    problem = error.msg[0].lower() + error.msg[1:]
+    problem = (error.msg[0].lower() + error.msg[1:]).removesuffix(" at")
     if text.startswith("\ufeff"):
         problem = "starts with a byte order mark"
     elif text.startswith(("//", "/*", "#"), _after_space(text, error.pos)):

@@ -13,13 +13,17 @@ from pathlib import Path
 def read_regular(path: Path, limit: int = 1 << 20) -> bytes:
     """The bytes of a regular file, `limit` at most; a symbolic link, device or fifo is refused. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:  # not by os.fdopen at once: it refuses a directory, and leaves the descriptor open
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "not a regular file", str(path))
-        data = file.read(limit + 1)
-        if len(data) > limit:
-            raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
-        return data
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            data = file.read(limit + 1) if status.st_size <= limit else b""
+    finally:
+        os.close(fd)
+    if max(status.st_size, len(data)) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return data
 
 
 def replace_file(path: Path, data: bytes, *, scratch: Path, prefix: str) -> None:

@@ -143,7 +143,10 @@ def test_two_interfaces_are_two_files(lab: Lab) -> None:
             ({"ifname": each}, "net", 4)
             for each in ("", ".", "..", "a/b", "a:b", "a b", "a\u00a0b", "x" * 16, "é" * 8, "a\0b", "\ud800")
         ),
-        *(({"args": (pair,)}, "net", 4) for pair in (("a;b", "c"), ("a", "b=c"), ("", "b"), ("a", "\0"), ("a", "\ud800"))),
+        *(
+            ({"args": (pair,)}, "net", 4)
+            for pair in (("a;b", "c"), ("a", "b=c"), ("", "b"), ("a", "\0"), ("a", "\ud800"))
+        ),
         *(({"netns": each}, "net", 4) for each in ("/run/a\0b", "\ud800")),
         *(({"capability_args": {"mac": each}}, "net", 7) for each in (object(), float("nan"), b"", {(): 1})),
     ],

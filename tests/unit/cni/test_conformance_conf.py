@@ -89,9 +89,7 @@ def test_other_booleans_are_errors(key: str, value: Any) -> None:
 @pytest.mark.parametrize("only", [None, False, True])
 @pytest.mark.parametrize("inlined", [True, False])
 @pytest.mark.parametrize("subdirectory", [True, False])
-def test_inlined_and_other_plugins_merge(
-    tmp_path: Path, only: bool | None, inlined: bool, subdirectory: bool
-) -> None:
+def test_inlined_and_other_plugins_merge(tmp_path: Path, only: bool | None, inlined: bool, subdirectory: bool) -> None:
     """H28: `<network>/*.conf` follows the inlined plugins unless loadOnlyInlinedPlugins; no plugin is an error."""
     content = conflist() if inlined else {"cniVersion": "1.0.0", "name": "net"}
     if only is not None:

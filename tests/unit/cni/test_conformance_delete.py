@@ -69,9 +69,7 @@ def test_a_second_del_has_no_result(runner: FakeRunner, runtime: Runtime, cache:
         b'{"cniVersion":"99.0.0","ips":[]}',
     ],
 )
-def test_a_corrupt_cache_does_not_stop_del(
-    runner: FakeRunner, runtime: Runtime, cache: Cache, content: bytes
-) -> None:
+def test_a_corrupt_cache_does_not_stop_del(runner: FakeRunner, runtime: Runtime, cache: Cache, content: bytes) -> None:
     """H17: DEL runs without prevResult if the cached one cannot be read or converted, and removes the file."""
     (cache.directory / "results" / FILE).write_bytes(content)
     runtime.delete(network("one"), attachment())
@@ -200,9 +198,7 @@ def test_one_plugin_alone_is_taken_back(runner: FakeRunner, runtime: Runtime, ca
 
 
 @pytest.mark.parametrize("changes", [{"container_id": ""}, {"container_id": "../x"}, {"ifname": "a/b"}])
-def test_del_validates_no_names(
-    runner: FakeRunner, runtime: Runtime, cache: Cache, changes: dict[str, str]
-) -> None:
+def test_del_validates_no_names(runner: FakeRunner, runtime: Runtime, cache: Cache, changes: dict[str, str]) -> None:
     """H8, H30: DEL runs its plugins with any names, as libcni; what cannot be a file of the cache is none."""
     runtime.delete(network("one"), attachment(**changes))
     assert runner.order == [("one", "DEL")]

@@ -76,7 +76,11 @@ def lab(tmp_path: Path) -> Lab:
         ("echo ' '; echo oh no >&2; exit 1", 0, 'failed: "oh no" (exit status 1)'),
         ("echo garbage; exit 1", 0, "failed (exit status 1), and what it printed is not a CNI error: 'garbage\\n'"),
         ("echo '[7]'; exit 1", 0, "failed (exit status 1), and what it printed is not a CNI error: '[7]\\n'"),
-        ("""echo '{"code":7,"msg":"no"'; exit 1""", 0, "failed (exit status 1), and what it printed is not a CNI error: "),
+        (
+            """echo '{"code":7,"msg":"no"'; exit 1""",
+            0,
+            "failed (exit status 1), and what it printed is not a CNI error: ",
+        ),
         ("""echo '{}'; exit 1""", 0, "failed (exit status 1), and what it printed is not a CNI error: '{}\\n'"),
         ("""echo '{"code":7}'; exit 1""", 7, "failed with no error message (exit status 1)"),
         ("""echo '{"code":7,"msg":"no","details":"x"}'; exit 1""", 7, "no"),
