@@ -159,7 +159,7 @@ def test_what_is_empty_is_left_out(cache: Cache, results: Path) -> None:
 
 
 def test_modes(tmp_path: Path) -> None:
-    """As libcni's, the directories are 0700 and the files 0600, whatever the umask; nothing else is left lying about."""
+    """As libcni's, the directories are 0700 and the files 0600, whatever the umask; nothing else is left there."""
     before = os.umask(0)
     try:
         file = attach(Cache(tmp_path / "cache"))

@@ -26,11 +26,12 @@ from dockercni.cni import (
 )
 from tests.unit.cni.lab import FakeRunner, network, result
 
-KEYS = st.sampled_from(
-    "name cniVersion cniVersions plugins type capabilities ipam dns disableCheck kind config ifName networkName netns "
-    "containerId cniArgs capabilityArgs result dockercni schema served done owner ips ip4 ip6 address interfaces "
-    "routes dst gw mac sandbox code msg details supportedVersions".split()
-)
+NAMES = """
+name cniVersion cniVersions plugins type capabilities ipam dns disableCheck kind config ifName networkName netns
+containerId cniArgs capabilityArgs result dockercni schema served done owner ips ip4 ip6 address interfaces routes dst
+gw mac sandbox code msg details supportedVersions
+"""
+KEYS = st.sampled_from(NAMES.split())
 WORDS = st.sampled_from(
     ["net", "c1", "eth0", "1.0.0", "0.2.0", "cniCacheV1", "e30=", "192.0.2.2/24", "::/0", "../../x"]
 )
@@ -96,7 +97,7 @@ def only_cni_errors(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except CNIError as error:
-        assert isinstance(str(error), str)
+        str(error)
         return error
 
 

@@ -21,7 +21,7 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_results_are_chained(lab: Lab, version: str) -> None:
-    """H1: of three plugins the first gets no prevResult, each other one its predecessor's, and the last one's is ours."""
+    """H1: of three plugins the first gets no prevResult, the others their predecessor's, and the last is returned."""
     second = result(version, "198.51.100.2/24")
     third = result(version, "203.0.113.2/24", vendor={"unknown": 2**60})
     net = network(
