@@ -84,7 +84,7 @@ def test_a_read_only_directory_is_refused_first(host: Host, directory: Path) -> 
         runtime.add(network("one"), attachment())
     assert runner.calls == []
     assert cache.read("net", ID, "eth9")
-    with pytest.raises(CacheError, match="cannot remove .*Read-only file system"):
+    with pytest.raises(CacheError, match=r"cannot remove .*Read-only file system"):
         runtime.delete(network("one"), attachment(ifname="eth9"))
     assert cache.read("net", ID, "eth9")
 
