@@ -16,6 +16,7 @@ def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> Pl
     how = f"exit status {status}" if status > 0 else f"killed by signal {-status}, {signal.strsignal(-status)}"
 
     def error(msg: str, code: int = ErrorCode.UNKNOWN, details: str = "") -> PluginError:
+        """The error, whose code libcni makes 0 where the plugin gave none."""
         return PluginError(plugin, verb, msg, code=code, details=details, stderr=words)
 
     if not stdout.strip():
