@@ -1,6 +1,7 @@
 """libcni in Python: the CNI runtime, usable on its own and knowing nothing of Docker."""
 
 from dockercni.cni.cache import Cache
+from dockercni.cni.calls import EXEC, PluginCall, PluginRunner
 from dockercni.cni.conf import Directory, NetworkList, PluginConf, load_directory, load_file, parse_list, parse_plugin
 from dockercni.cni.entry import CacheEntry
 from dockercni.cni.errors import (
@@ -17,7 +18,8 @@ from dockercni.cni.errors import (
     ResultError,
     VersionError,
 )
-from dockercni.cni.invoke import ExecRunner, PluginCall, PluginRunner
+from dockercni.cni.files import read_regular, replace_file
+from dockercni.cni.invoke import ExecRunner
 from dockercni.cni.request import RuntimeConf
 from dockercni.cni.result import DNS, Interface, IPConfig, Result, Route
 from dockercni.cni.result import parse as parse_result
@@ -26,6 +28,7 @@ from dockercni.cni.versions import OLDEST
 
 __all__ = [
     "DNS",
+    "EXEC",
     "OLDEST",
     "CNIError",
     "Cache",
@@ -58,4 +61,6 @@ __all__ = [
     "parse_list",
     "parse_plugin",
     "parse_result",
+    "read_regular",
+    "replace_file",
 ]

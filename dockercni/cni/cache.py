@@ -73,8 +73,13 @@ class Cache:
             raise CacheError(f"cannot remove {path}: {_reason(error)}") from error
 
     def read(self, network: str, container_id: str, ifname: str) -> CacheEntry | None:
-        """The entry of this attachment; None when there is none. Raises CacheError when it cannot be read."""
+        """The entry of this attachment; None when there is none. Raises CacheError when it cannot be read.
+
+        An empty name is an error, too: it is nobody's.
+        """
         key = (network, container_id, ifname)
+        if all(key) and any(char in part for part in key for char in "/\0"):
+            return None  # no such file can have been written
         found = self._load(self._path(key).name)
         if isinstance(found, CacheEntry):
             return found if found.key == key else None  # their parts may add up to the same file name

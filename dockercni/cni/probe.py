@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from dockercni.cni import document, versions
+from dockercni.cni.calls import PluginCall, PluginRunner
 from dockercni.cni.document import DocumentError, Fields
 from dockercni.cni.errors import PluginError
-from dockercni.cni.invoke import PluginCall, PluginRunner
 
 _BEFORE_VERSION: Final = "unknown CNI_COMMAND: VERSION"
 _UNUSED: Final = "dummy"  # plugins of before 0.2.0 ask for these variables first

@@ -14,6 +14,7 @@ from typing import Any
 
 from dockercni.cni import probe, request, result, versions
 from dockercni.cni.cache import Cache
+from dockercni.cni.calls import PluginCall, PluginRunner
 from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.entry import CacheEntry
 from dockercni.cni.errors import (
@@ -25,7 +26,6 @@ from dockercni.cni.errors import (
     ResultError,
     VersionError,
 )
-from dockercni.cni.invoke import PluginCall, PluginRunner
 from dockercni.cni.request import RuntimeConf
 from dockercni.cni.result import Result
 from dockercni.cni.versions import Feature
@@ -157,6 +157,17 @@ class Runtime:
     def versions(self, network: NetworkList, plugin: PluginConf) -> tuple[str, ...]:
         """The versions that a plugin of `network` says it supports. Raises PluginError, PluginNotFound."""
         return probe.supported_versions(self._runner, self._runner.choose(network, plugin), plugin.type)
+
+    def repeat(self, entry: CacheEntry, position: int, inherit: Sequence[int] = ()) -> None:
+        """Run the ADD of one plugin of a complete attachment again, with the final result before it.
+
+        Only for plugins whose ADD is known to bear it: it is how rules that somebody flushed come back while link and
+        lease stay. What it prints is ignored. Raises CNIError.
+        """
+        network = entry.network_list()
+        previous = _as_version(entry, network.cni_version)
+        engine = self._engine(entry, network, position)
+        self._run("ADD", network, network.plugins[position], engine, entry, inherit, previous)
 
     def gc(self, network: NetworkList, valid: Iterable[tuple[str, str]]) -> None:
         """DEL what is recorded for `network` and not among the `valid` (container id, ifname), then send GC.
