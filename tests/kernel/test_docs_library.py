@@ -55,8 +55,9 @@ def test_every_public_name_has_a_docstring() -> None:
     bare = []
     for path in sorted((ROOT / "dockercni" / "cni").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            named = isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
-            if named and not ast.get_docstring(node):
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            if not ast.get_docstring(node):
                 bare.append(f"{path.name}: {node.name}")
     assert bare == []
     assert all(hasattr(dockercni.cni, name) for name in dockercni.cni.__all__)

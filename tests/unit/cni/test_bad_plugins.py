@@ -183,7 +183,7 @@ def test_a_plugin_that_is_being_written_is_waited_for(
         pauses.append(seconds)
         os.close(writer)
 
-    monkeypatch.setattr(invoke.time, "sleep", pause)
+    monkeypatch.setattr("dockercni.cni.invoke.time.sleep", pause)
     assert chain.add().ips
     assert pauses == [1.0]
     assert chain.lab.order == [("one", "ADD"), ("three", "ADD")]
@@ -195,7 +195,7 @@ def test_a_plugin_that_stays_open_for_writing_fails(
 ) -> None:
     """After six tries, or when the time would not suffice for another one, that is what the error says."""
     pauses: list[float] = []
-    monkeypatch.setattr(invoke.time, "sleep", pauses.append)
+    monkeypatch.setattr("dockercni.cni.invoke.time.sleep", pauses.append)
     with pytest.raises(PluginError, match="it is still being written"):
         ExecRunner([chain.lab.bin], timeout).run(PluginCall("bad", "ADD", b"{}", {}))
     assert len(pauses) == tries - 1

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def only_cni_errors(work: Callable[[], Any]) -> Any:
 
 
 @given(DOCUMENTS | altered(CONF))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_configuration(data: bytes) -> None:
     """Any bytes as a configuration are a network that can be added, or a CNIError; files are as good as bytes."""
     with directories() as (cache, unchanged):
@@ -114,13 +115,13 @@ def test_any_configuration(data: bytes) -> None:
         assert len(directory.files) == 3
         assert all(str(error).isprintable() for error in directory.broken)
         for parse in (parse_list, parse_plugin):
-            net = only_cni_errors(lambda parse=parse: parse(data))
+            net = only_cni_errors(partial(parse, data))
             if isinstance(net, CNIError):
                 continue
             runtime = Runtime(FakeRunner(), Cache(cache))
             conf = RuntimeConf("c1", "/run/netns/c1", f"eth{parse is parse_list:d}", capability_args={"mac": "x"})
             for work in (runtime.add, runtime.delete):
-                only_cni_errors(lambda work=work, net=net, conf=conf: work(net, conf))
+                only_cni_errors(partial(work, net, conf))
         unchanged()
 
 
@@ -140,14 +141,14 @@ def test_any_output(data: bytes, version: str) -> None:
         if entry:
             only_cni_errors(lambda: runtime.check(entry))
         for work in (runtime.status, runtime.validate, lambda net: runtime.gc(net, [("c1", "eth0")])):
-            only_cni_errors(lambda work=work: work(net))
+            only_cni_errors(partial(work, net))
         only_cni_errors(lambda: runtime.delete(net, conf))
         assert list(cache.entries()) == []
         unchanged()
 
 
 @given(DOCUMENTS | altered(ENTRY))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_cache_entry(data: bytes) -> None:
     """Any bytes as a cache entry are an entry of that name or a CacheError, and no verb leads out of the cache."""
     with directories() as (directory, unchanged):
@@ -180,7 +181,7 @@ def test_any_names(container_id: str, ifname: str, netns: str, arg: str) -> None
         runtime, net = Runtime(FakeRunner(), cache), network("one")
         conf = RuntimeConf(container_id, netns, ifname, args=((arg, arg),))
         for work in (runtime.add, runtime.delete):
-            only_cni_errors(lambda work=work: work(net, conf))
+            only_cni_errors(partial(work, net, conf))
         only_cni_errors(lambda: cache.read("net", container_id, ifname))
         only_cni_errors(lambda: cache.write(CacheEntry("net", container_id, ifname, netns, b"")))
         unchanged()

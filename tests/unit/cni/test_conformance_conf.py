@@ -91,7 +91,7 @@ def test_other_booleans_are_errors(key: str, value: Any) -> None:
 @pytest.mark.parametrize("subdirectory", [True, False])
 def test_inlined_and_other_plugins_merge(tmp_path: Path, only: bool | None, inlined: bool, subdirectory: bool) -> None:
     """H28: `<network>/*.conf` follows the inlined plugins unless loadOnlyInlinedPlugins; no plugin is an error."""
-    content = conflist() if inlined else {"cniVersion": "1.0.0", "name": "net"}
+    content: dict[str, Any] = conflist() if inlined else {"cniVersion": "1.0.0", "name": "net"}
     if only is not None:
         content["loadOnlyInlinedPlugins"] = only
     if subdirectory:

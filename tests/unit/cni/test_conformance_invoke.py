@@ -100,6 +100,13 @@ def test_failures_are_told(tmp_path: Path, text: str, code: int, message: str) -
     assert (error.value.code, error.value.plugin, error.value.verb) == (code, "one", "ADD")
 
 
+@pytest.mark.parametrize("value", ["a\0b", "\ud800"])
+def test_what_no_environment_can_hold_is_an_error(tmp_path: Path, value: str) -> None:
+    """A variable that cannot be handed over (from another runtime's cache, say) is the plugin's error, no ValueError."""
+    with pytest.raises(PluginError, match="cannot be started"):
+        script(tmp_path, "exit 0").run(call(verb="DEL", CNI_ARGS=value))
+
+
 def test_stderr_of_a_success_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """H32: what a plugin that succeeds writes to stderr goes to the log, where libcni copies it to our own stderr."""
     with caplog.at_level("INFO", "dockercni.cni"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_a_plugin_that_takes_too_long_is_killed(tmp_path: Path, verb: str) -> No
         (lab.bin / "one").unlink()
         (lab.bin / "one").write_text("#!/bin/sh\necho starting >&2\nwhile :; do sleep 60; done\n")
         (lab.bin / "one").chmod(0o755)
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "ADD": lambda: impatient.add(net, attachment()),
         "CHECK": lambda: impatient.check(entry),
         "DEL": lambda: impatient.delete_recorded(entry),
