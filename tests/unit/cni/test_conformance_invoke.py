@@ -102,7 +102,7 @@ def test_failures_are_told(tmp_path: Path, text: str, code: int, message: str) -
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800"])
 def test_what_no_environment_can_hold_is_an_error(tmp_path: Path, value: str) -> None:
-    """A variable that cannot be handed over (from another runtime's cache, say) is the plugin's error, no ValueError."""
+    """A variable that cannot be handed over (from another runtime's cache, say) is a PluginError, no ValueError."""
     with pytest.raises(PluginError, match="cannot be started"):
         script(tmp_path, "exit 0").run(call(verb="DEL", CNI_ARGS=value))
 
