@@ -6,11 +6,13 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from dockercni.cni import Cache, CacheError, ExecRunner, Runtime
+from dockercni.early import Early
 from dockercni.engine.client import Client
 from dockercni.engine.watch import Watch
 from dockercni.errors import DockercniError, NotRoot
@@ -76,6 +78,7 @@ class Daemon:
         self._looker: Looker | None = None
         self._announced = False
         self._lanes = Lanes(self._look, parts.settings.workers)
+        self._early = Early(parts.settings, parts.client, ask=lambda key, hint: self._lanes.ask(key, hint, urgent=True))
         self._stop = threading.Event()
         self._resync = threading.Event()
 
@@ -86,10 +89,13 @@ class Daemon:
         signal.signal(signal.SIGHUP, lambda *_: self._wake(stop=False))
         watch = Watch(
             self._parts.client,
-            connected=lambda: self._lanes.ask(_ALL, "connected to the engine"),
-            look=self._lanes.ask,
+            connected=self._connected,
+            look=self._event,
             stop=self._stop,
         )
+        if (engine := self._early.remembered()) and self._first_start.exists():
+            self._looker = self._parts.looker(engine.id, self._policy([]))
+        self._early.start()
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         notify.send("READY=1")
         while not self._stop.is_set():
@@ -101,8 +107,18 @@ class Daemon:
         unfinished = self._lanes.drain(DRAIN_SECONDS)
         if unfinished:
             log.warning("stopped with unfinished work", unfinished=unfinished)
+        self._early.stop()
         log.info("stopped", reason="signal")
         return 0
+
+    def _connected(self) -> None:
+        self._early.starting.confirm()
+        self._lanes.ask(_ALL, "connected to the engine")
+
+    def _event(self, container_id: str, action: str) -> None:
+        if action == "start":
+            self._early.starting.confirm(container_id)
+        self._lanes.ask(container_id, action)
 
     def _wake(self, *, stop: bool) -> None:
         if stop:
@@ -117,13 +133,15 @@ class Daemon:
                 return True
             if self._looker is None:  # an event before the first list: that look will come
                 return True
-            seen = self._looker.look(key)
+            seen = self._early.starting.look(self._looker, key)
         except DockercniError as error:
             log.warning("look failed", id=key, reason=str(error), hint=hint)
             return not error.retry
         except Exception:
             log.exception("look failed", id=key, hint=hint)  # a defect of ours must not end the lane
             return False
+        if seen is None:
+            return True
         report(seen)
         return not seen.retry
 
@@ -132,6 +150,7 @@ class Daemon:
         ids = self._parts.everything(engine.id)
         if self._looker is None or self._looker.engine_id != engine.id:
             self._looker = self._parts.looker(engine.id, self._policy(ids))
+            self._early.serve(engine)
         self._parts.attacher.forwarding.recheck()
         for key in ids:
             self._lanes.ask(key, hint)
@@ -140,10 +159,14 @@ class Daemon:
             self._announced = True
             log.info("ready")
 
+    @property
+    def _first_start(self) -> Path:
+        return self._parts.settings.state_dir / "first-start.json"
+
     def _policy(self, ids: list[str]) -> Policy:
         """At the very first start on a host, what already runs is left alone, unless the settings want it."""
         settings = self._parts.settings
-        path = settings.state_dir / "first-start.json"
+        path = self._first_start
         if not path.exists():
             running = [] if settings.attach_running else map(self._parts.client.container, ids)
             spared = {container.id: container.started_at for container in running if container and container.running}

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dockercni import durations
 from dockercni.errors import SettingsError
 
 DEFAULT_FILE = Path("/etc/dockercni/dockercni.toml")
 FILE_VARIABLE = "DOCKERCNI_SETTINGS"
 
 _PREFIX = "DOCKERCNI_"
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TOML_NAMES = {"str": "string", "int": "integer", "bool": "boolean", "float": "float", "list": "array", "dict": "table"}
 
@@ -72,15 +72,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _duration(text: str) -> float:
-    match = re.fullmatch("([0-9]{1,6})(ms|s|m|h)", text)
-    if match is None or not int(match[1]):
-        raise ValueError(text)
-    return int(match[1]) * _SECONDS[match[2]]
-
-
 def _duration_or_off(text: str) -> float | None:
-    return None if text == "off" else _duration(text)
+    return None if text == "off" else durations.seconds(text)
 
 
 def _directory(text: str) -> Path:
@@ -101,7 +94,7 @@ def _choice(*words: str) -> Kind:
 
 BOOLEAN = Kind(bool, "true|false", "true or false", lambda text: _BOOLEANS[text.lower()], ("true", "false"))
 COUNT = Kind(int, "N", "a whole number from 1 to 256", _count)
-DURATION = Kind(str, "DURATION", 'a duration with its unit, such as "500ms", "10s", "5m" or "1h"', _duration)
+DURATION = Kind(str, "DURATION", durations.ALLOWED, durations.seconds)
 DURATION_OR_OFF = Kind(str, "DURATION|off", f'{DURATION.allowed}, or "off"', _duration_or_off)
 DIRECTORY = Kind(str, "DIR", "an absolute path", _directory)
 DIRECTORIES = Kind(str, "DIR[:DIR...]", "absolute paths with a colon or comma between them", _directories)
@@ -110,6 +103,7 @@ NETWORK = Kind(str, "NETWORK", 'a network name, or ""', _matching(r"|[A-Za-z0-9]
 
 TABLE = (
     Setting("docker-host", HOST, "unix:///run/docker.sock", "where the engine listens"),
+    Setting("docker-root", DIRECTORY, "/var/lib/docker", "the engine's data root, for as long as it does not say"),
     Setting("attach", _choice("all", "labelled"), "all", "which containers with network mode none get networks"),
     Setting("attach-running", BOOLEAN, False, "attach what ran before the very first start on this host, too"),
     Setting("default-network", NETWORK, "", "the network of containers that name none; empty: the first configuration"),
@@ -120,6 +114,13 @@ TABLE = (
     Setting("state-dir", DIRECTORY, "/var/lib/dockercni", "last addresses, first start"),
     Setting("run-dir", DIRECTORY, "/run/dockercni", "locks"),
     Setting("netns-dir", DIRECTORY, "/run/netns", "pins of the containers' namespaces"),
+    Setting("hold", DURATION_OR_OFF, "10s", "how long a starting container may be held until its network is there"),
+    Setting(
+        "on-failure",
+        _choice("leave", "hold", "stop"),
+        "leave",
+        "what becomes of a starting container whose ADD fails: it runs, is held to the limit, or is killed",
+    ),
     Setting("plugin-timeout", DURATION, "60s", "how long one plugin may run before it is killed"),
     Setting("resync-interval", DURATION_OR_OFF, "5m", "how often all containers are looked at without an event"),
     Setting("workers", COUNT, 8, "how many containers are handled at the same time"),
@@ -141,6 +142,7 @@ class Settings:
     """
 
     docker_host: str
+    docker_root: Path
     attach: Literal["all", "labelled"]
     attach_running: bool
     default_network: str
@@ -151,6 +153,8 @@ class Settings:
     state_dir: Path
     run_dir: Path
     netns_dir: Path
+    hold: float | None
+    on_failure: Literal["leave", "hold", "stop"]
     plugin_timeout: float
     resync_interval: float | None
     workers: int

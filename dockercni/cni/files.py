@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
 from pathlib import Path
 
 
-def read_regular(path: Path) -> bytes:
-    """The bytes of a regular file; a symbolic link, device or fifo is refused. Raises OSError."""
+def read_regular(path: Path, limit: int = -1) -> bytes:
+    """The bytes of a regular file; a symbolic link, device or fifo, or more than `limit` bytes, are refused.
+
+    Raises OSError.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(0, "not a regular file", str(path))
-        return file.read()
+        data = file.read(limit if limit < 0 else limit + 1)
+    if 0 <= limit < len(data):
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return data
 
 
 def replace_file(path: Path, data: bytes, *, scratch: Path, prefix: str) -> None:

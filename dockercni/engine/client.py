@@ -56,7 +56,7 @@ class Client:
         self._trust_image_labels = trust_image_labels
         self._api: docker.APIClient | None = None
         self._guard = threading.Lock()
-        self._image_labels = lru_cache(_IMAGES_KEPT)(self._ask_image_labels)
+        self.image_labels = lru_cache(_IMAGES_KEPT)(self._ask_image_labels)
 
     def engine(self) -> Engine:
         """Ask who answers; a rootless engine is refused."""
@@ -81,7 +81,7 @@ class Client:
         container = described(inspected)
         if self._trust_image_labels or not container.labels:
             return container
-        image = self._image_labels(inspected.Image)
+        image = self.image_labels(inspected.Image)
         return replace(container, labels=without_image_labels(container.labels, image))
 
     def running(self) -> list[Listed]:

@@ -39,15 +39,17 @@ class Lanes:
         for thread in self._threads:
             thread.start()
 
-    def ask(self, key: str, hint: str) -> None:
-        """Have `key` looked at soon. Never blocks."""
+    def ask(self, key: str, hint: str, *, urgent: bool = False) -> None:
+        """Have `key` looked at soon, before all others that wait if it is urgent. Never blocks."""
         with self._changed:
             if self._closing:
                 return
             waiting = key in self._hints
             self._hints[key] = hint
-            if not waiting and key not in self._busy:
-                self._ready.append(key)
+            if key in self._busy:
+                return
+            if not waiting:
+                (self._ready.appendleft if urgent else self._ready.append)(key)
                 self._changed.notify()
 
     def idle(self) -> bool:

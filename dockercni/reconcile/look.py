@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from dockercni.cni import CacheError
 from dockercni.engine.client import Client
+from dockercni.engine.starts import Start
 from dockercni.errors import DockercniError, LabelError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Container, NetworkRequest, Unwanted
 from dockercni.reconcile import labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
+from dockercni.reconcile.mend import mend
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Report, Unpin, plan
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.sandbox import Sandboxes
@@ -90,17 +92,32 @@ class Looker:
     attacher: Attacher
     policy: Policy
 
-    def look(self, container_id: str, *, dry_run: bool = False) -> Seen:
+    def look(self, container_id: str, *, dry_run: bool = False, start: Start | None = None) -> Seen:
         """Look at one container and act; with `dry_run` stop before acting.
 
-        What fails stands in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld.
+        With `start`, which says of a container that is being started what the engine does not yet, the engine is not
+        asked. What fails stands in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld.
         """
         if dry_run:
-            return self._look(container_id, None)
+            return self._look(container_id, None, start)
         with self.attacher.locks.container(container_id) as lock:
-            return self._look(container_id, lock)
+            return self._look(container_id, lock, start)
 
-    def _look(self, container_id: str, lock: int | None) -> Seen:
+    def intact(self, container_id: str, start: Start) -> bool:
+        """Whether what a container that is being started was given is still there; IPv6 is put back. Raises LockHeld.
+
+        Costs less than a look, and serves while the container stands still.
+        """
+        with self.attacher.locks.container(container_id):
+            interfaces = start.namespace.interfaces()
+            recorded = []
+            for record in records.records(self.attacher.cache, self.engine_id, container_id):
+                if isinstance(record, CacheError) or record.attachment.ifname not in interfaces:
+                    return False
+                recorded.append(record)
+            return not any(_mended(start.namespace, recorded))
+
+    def _look(self, container_id: str, lock: int | None, start: Start | None) -> Seen:
         outcomes: list[Outcome] = []
         recorded: list[Record] = []
         for record in records.records(self.attacher.cache, self.engine_id, container_id):
@@ -108,17 +125,19 @@ class Looker:
                 outcomes.append(Outcome(NOTE, error=str(record)))
             else:
                 recorded.append(record)
-        container = self.client.container(container_id)
-        with self.sandboxes.of(container) as namespace:
+        container = start.container if start else self.client.container(container_id)
+        with self.sandboxes.of(container, start) as namespace:
             observed = self._observe(container_id, container, namespace, recorded)
             try:
                 wanted = self._wanted(container, recorded)
             except DockercniError as error:
                 outcomes.append(Outcome(NOTE, error=str(error), retry=not isinstance(error, LabelError)))
                 wanted = None
-            execution = _Execution(self, container_id, container, namespace, observed, recorded, lock)
+            execution = _Execution(self, container_id, container, namespace, observed, recorded, lock, start)
             attachments = [record.attachment for record in recorded]
             outcomes.extend(map(execution.carry_out, plan(wanted, attachments, observed)))
+            if namespace and lock is not None:
+                outcomes.extend(_mended(namespace, [one for one in recorded if observed.shows(one.attachment)]))
         name = container.name if container else _recorded_name(recorded) or container_id[:12]
         return Seen(container_id, name, observed.life is not None, execution.attachments, tuple(outcomes))
 
@@ -165,7 +184,9 @@ class _Execution:
         observed: Observed,
         recorded: Sequence[Record],
         lock: int | None,
+        start: Start | None,
     ) -> None:
+        self._start = start
         self._looker = looker
         self._id = container_id
         self._container = container
@@ -204,11 +225,18 @@ class _Execution:
         assert self._namespace is not None
         assert self._observed.life is not None
         if self._pin is None:
-            self._looker.sandboxes.confirm(self._container, self._namespace)
+            self._looker.sandboxes.confirm(self._container, self._namespace, self._start)
             self._pin = self._looker.sandboxes.pin(self._id, self._namespace)
         owner = records.owner(self._observed.life, self._looker.engine_id, self._container.name)
         result = self._looker.attacher.attach(Target(self._id, str(self._pin), owner, lock), request)
         return tuple(str(ip.address) for ip in result.ips)
+
+
+def _mended(namespace: Namespace, recorded: Sequence[Record]) -> Iterator[Outcome]:
+    try:
+        mend(namespace, recorded)
+    except OSError as error:
+        yield Outcome(NOTE, error=f"IPv6 cannot be put back: {error}", retry=True)
 
 
 def _announced(action: Action) -> Outcome:

@@ -26,6 +26,10 @@ class Observed:
     inhabited: bool = False
     paths: Mapping[str, Life] = field(default_factory=dict)
 
+    def shows(self, attachment: Attachment) -> bool:
+        """Whether the attachment was finished, in this life of the container, and its interface is there."""
+        return attachment.complete and attachment.life == self.life and attachment.ifname in self.interfaces
+
 
 @dataclass(frozen=True, slots=True)
 class Attach:
