@@ -23,7 +23,7 @@ from dockercni.errors import DockercniError
 from dockercni.kernel import runtimes
 from dockercni.kernel.cgroups import Tree
 from dockercni.kernel.hold import Hold, Holder, Limit
-from dockercni.kernel.namespaces import Namespace
+from dockercni.kernel.namespaces import Namespace, NamespaceGone
 from dockercni.model import Container
 
 NAMESPACE_WITHIN: Final = 5.0  # seconds from the cgroup to the namespace: the runtime needs a few milliseconds
@@ -31,6 +31,7 @@ _PAUSES: Final = ((0.05, 0.0005), (0.5, 0.002), (float("inf"), 0.02))  # up to t
 _CONTAINER: Final = re.compile(r"(?:docker-)?([0-9a-f]{64})(?:\.scope)?")
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 
+NOT_HELD: Final = Limit(0.0)
 Described = Callable[[str], Container | None]
 
 log = structlog.get_logger()
@@ -46,18 +47,18 @@ class Start:
     container: Container
     namespace: Namespace
     cgroup: str
-    procs: int
+    directory: int
     hold: Hold | None = None
     since: float = field(default_factory=time.monotonic)
 
     @property
     def alive(self) -> bool:
-        """Whether processes live in its cgroup still; it cannot have become another's while `procs` is open."""
-        return bool(_processes(self.procs))
+        """Whether processes live in its cgroup still; its `directory` cannot have become another's."""
+        return bool(_processes(self.directory))
 
     def close(self) -> None:
         """Let the descriptors go."""
-        os.close(self.procs)
+        os.close(self.directory)
         os.close(self.namespace.fd)
 
 
@@ -82,10 +83,10 @@ class _Finding:
 
     id: str
     cgroup: str
-    procs: int
+    directory: int
     since: float = field(default_factory=time.monotonic)
     container: Container | None = None
-    limit: Limit = Limit(0.0)
+    limit: Limit = NOT_HELD
     start: Start | None = None
 
 
@@ -126,8 +127,8 @@ class Starts:
     def _appeared(self, cgroup: str) -> None:
         if match := _CONTAINER.fullmatch(os.path.basename(cgroup)):
             with contextlib.suppress(OSError):  # gone again
-                procs = os.open(f"{cgroup}/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
-                self._findings[cgroup] = _Finding(match[1], cgroup, procs)
+                directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                self._findings[cgroup] = _Finding(match[1], cgroup, directory)
 
     def _removed(self, cgroup: str) -> None:
         if finding := self._findings.get(cgroup):
@@ -138,6 +139,8 @@ class Starts:
     def _look(self, finding: _Finding) -> None:
         try:
             going_on = self._further(finding)
+        except NamespaceGone:  # that stage of the runtime has ended; the next one is in the same namespace
+            going_on = True
         except FilesUnclear as error:
             going_on = time.monotonic() - finding.since < NAMESPACE_WITHIN
             if not going_on:
@@ -176,7 +179,7 @@ class Starts:
 
     def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
         """The processes of the cgroup in a network namespace of their own: the container's, once it is known."""
-        for pid in _processes(finding.procs):
+        for pid in _processes(finding.directory):
             with contextlib.suppress(OSError):
                 namespace = runtimes.namespace(pid)
                 if namespace == (finding.start.namespace.identity if finding.start else namespace) != self._own:
@@ -184,11 +187,11 @@ class Starts:
 
     def _found(self, finding: _Finding, container: Container, pid: int) -> None:
         namespace = Namespace.of_process(pid)
-        if namespace.identity == self._own or pid not in _processes(finding.procs):  # its id is another's now
+        if namespace.identity == self._own or pid not in _processes(finding.directory):  # its id is another's now
             os.close(namespace.fd)
             return
         running = replace(container, running=True, pid=pid)
-        start = Start(running, namespace, finding.cgroup, os.dup(finding.procs))
+        start = Start(running, namespace, finding.cgroup, os.dup(finding.directory))
         if finding.limit.seconds:
             with contextlib.suppress(OSError):  # no process can be started: it goes on without
                 start.hold = self._holder.hold(finding.limit, lambda: self._listener.held(container.id))
@@ -197,12 +200,17 @@ class Starts:
 
     def _close(self, finding: _Finding) -> None:
         del self._findings[finding.cgroup]
-        os.close(finding.procs)
+        os.close(finding.directory)
 
 
-def _processes(procs: int) -> list[int]:
-    """The processes in a cgroup, those that are seen from here; none if it is gone."""
+def _processes(directory: int) -> list[int]:
+    """The processes in a cgroup, those that are seen from here; none if it is gone.
+
+    The file is opened anew each time: version 1 of cgroups shows a reader the same list for a whole second.
+    """
     try:
-        return [int(pid) for pid in os.pread(procs, 65536, 0).split() if pid != b"0"]
+        fd = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            return [int(pid) for pid in file.read().split() if pid != b"0"]
     except OSError:
         return []
