@@ -118,7 +118,11 @@ class Daemon:
     def _event(self, container_id: str, action: str) -> None:
         if action == "start":
             self._early.starting.confirm(container_id)
-        self._lanes.ask(container_id, action)
+        self._ask(container_id, action)
+
+    def _ask(self, container_id: str, hint: str) -> None:
+        self._early.starting.touch(container_id)
+        self._lanes.ask(container_id, hint)
 
     def _wake(self, *, stop: bool) -> None:
         if stop:
@@ -153,7 +157,7 @@ class Daemon:
             self._early.serve(engine)
         self._parts.attacher.forwarding.recheck()
         for key in ids:
-            self._lanes.ask(key, hint)
+            self._ask(key, hint)
         log.info("looking at all", hint=hint, containers=len(ids), engine_version=engine.version)
         if not self._announced:
             self._announced = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import socket
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
@@ -28,22 +28,25 @@ def restore(
     routes: Iterable[tuple[IPv6Network, IPv6Address | None]],
 ) -> None:
     """Switch IPv6 on for `ifname` and the loopback, and put addresses and routes back. Raises OSError."""
-    netlink = namespace.run(lambda: _open(ifname))
-    try:
-        index = next((link["index"] for link in netlink.get_links() if link.get("IFLA_IFNAME") == ifname), None)
-        if index is None:
-            raise OSError(errno.ENODEV, "no such link", ifname)
-        for address in given:
-            netlink.addr(
-                "replace", index=index, address=str(address.ip), prefixlen=address.network.prefixlen, flags=_NODAD
-            )
-        for destination, gateway in routes:
-            how = {"gateway": str(gateway)} if gateway else {"oif": index}
-            netlink.route("replace", dst=str(destination), family=10, **how)
-    except NetlinkError as error:
-        raise OSError(error.code, str(error)) from error
-    finally:
-        netlink.close()
+    namespace.run(lambda: _restore(ifname, list(given), list(routes)))
+
+
+def _restore(ifname: str, given: list[IPv6Interface], routes: list[tuple[IPv6Network, IPv6Address | None]]) -> None:
+    """Inside the namespace: sysctl files are those of the thread that opens them, and IPRoute opens its socket late."""
+    for link in ("lo", ifname):
+        Path("/proc/sys/net/ipv6/conf", link, "disable_ipv6").write_text("0", encoding="ascii")
+    index = socket.if_nametoindex(ifname)
+    with IPRoute() as netlink:
+        try:
+            for address in given:
+                netlink.addr(
+                    "replace", index=index, address=str(address.ip), prefixlen=address.network.prefixlen, flags=_NODAD
+                )
+            for destination, gateway in routes:
+                how = {"gateway": str(gateway)} if gateway else {"oif": index}
+                netlink.route("replace", dst=str(destination), family=socket.AF_INET6, **how)
+        except NetlinkError as error:
+            raise OSError(error.code, str(error)) from error
 
 
 def _addresses() -> Iterator[tuple[str, IPv6Address]]:
@@ -54,10 +57,3 @@ def _addresses() -> Iterator[tuple[str, IPv6Address]]:
     for line in text.splitlines():
         digits, *_, ifname = line.split()
         yield ifname, IPv6Address(int(digits, 16))
-
-
-def _open(ifname: str) -> IPRoute:
-    """Inside the namespace: sysctl files are those of the thread that opens them."""
-    for link in ("lo", ifname):
-        Path("/proc/sys/net/ipv6/conf", link, "disable_ipv6").write_text("0", encoding="ascii")
-    return IPRoute()

@@ -46,7 +46,8 @@ def executed(pid: int) -> bool:
     try:
         if os.path.samestat(os.stat(own), os.stat(f"/proc/{_parent(pid)}/root")):
             return False
-        program = os.readlink(f"/proc/{pid}/exe")
+        # both as we see them: a root that was pivoted into is "/", one that was only changed into is a path
+        program = os.readlink(f"/proc/{pid}/exe").removeprefix(os.readlink(own).rstrip("/"))
         return os.path.samestat(os.stat(own + program), os.stat(f"/proc/{pid}/exe"))
     except OSError:  # a memory file, or a path outside of that root
         return False

@@ -21,11 +21,12 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A start, whether its network is ready, and whether the engine has told us of it."""
+    """A start; whether its network is ready, the engine has told us of it, and something else has happened."""
 
     start: Start
     ready: bool = False
     confirmed: bool = False
+    touched: bool = True
     told: bool = False
 
     @property
@@ -74,7 +75,17 @@ class Starting:
 
     def held(self, container_id: str) -> None:
         """The state of its hold has changed."""
+        with self._guard:
+            entry = self._entries.get(container_id)
+        if entry:
+            self._tell(entry)
         self._ask(container_id, "held")
+
+    def touch(self, container_id: str) -> None:
+        """It has to be looked at for another reason than its hold."""
+        with self._guard:
+            if entry := self._entries.get(container_id):
+                entry.touched = True
 
     def ended(self, container_id: str, cgroup: str) -> None:
         """A cgroup was removed: if it was that of a start that the engine has not told us of, nobody else will."""
@@ -90,7 +101,7 @@ class Starting:
         with self._guard:
             for entry in [self._entries.get(container_id)] if container_id else list(self._entries.values()):
                 if entry:
-                    entry.confirmed = True
+                    entry.confirmed = entry.touched = True
 
     def look(self, looker: Looker, container_id: str) -> Seen | None:
         """Look at a container, which may be starting; None if nothing was to be done. Raises as Looker.look."""
@@ -114,13 +125,13 @@ class Starting:
                         entry.start.close()
 
     def _look(self, looker: Looker, container_id: str, entry: _Entry) -> Seen | None:
-        if entry.ready and not entry.confirmed:
+        if entry.ready and not entry.touched:
             if not entry.held:
                 return None
             if looker.intact(container_id, entry.start):
                 self._let_go(entry)
                 return None
-        entry.ready = False
+        entry.ready = entry.touched = False
         try:
             seen = looker.look(container_id, start=None if entry.confirmed else entry.start)
             entry.ready = not any(outcome.error for outcome in seen.outcomes)
@@ -153,9 +164,12 @@ class Starting:
 
     def _tell(self, entry: _Entry) -> None:
         hold = entry.start.hold
-        if hold is None or not hold.over or entry.told:
+        if hold is None or not hold.over:
             return
-        entry.told = True
+        with self._guard:
+            if entry.told:
+                return
+            entry.told = True
         container = entry.start.container
         say = log.info if hold.over in {"go", "ended"} else log.warning
         say("let go", container=container.name, id=container.id, ms=round(hold.held * 1000, 1), reason=hold.over)
