@@ -174,8 +174,7 @@ class Starts:
         if finding.start is None:
             return time.monotonic() - finding.since < NAMESPACE_WITHIN
         hold = finding.start.hold
-        late = time.monotonic() - finding.since > finding.limit.seconds
-        return hold is not None and not (hold.stopped or hold.over or late)
+        return hold is not None and not hold.stopped and not hold.over
 
     def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
         """The processes of the cgroup in a network namespace of their own: the container's, once it is known."""

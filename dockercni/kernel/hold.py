@@ -28,7 +28,7 @@ _GRACE: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How long a process is held at most, and whether it is killed then, or let go."""
+    """How long a process may stand at its execve, and whether it is killed then, or let go."""
 
     seconds: float
     kill: bool = False

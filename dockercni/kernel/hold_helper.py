@@ -9,7 +9,7 @@ It talks by datagrams of words, a pidfd beside the first:
     seize HOLD PID SECONDS THEN DEVICE INODE PROCS    go HOLD    from the daemon; its end means: let everything go
     seized HOLD PID    stopped HOLD PID    left HOLD PID US WHY  to the daemon; US is how long it stood still, or -1
 
-THEN is what happens at the limit, `go` or `kill`.
+SECONDS is how long it may stand still, THEN what happens after that: `go` or `kill`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Final
 from dockercni.kernel import ptrace, runtimes
 
 HANGING: Final = 2.0  # seconds until the kernel ends a helper that hangs
+STARTING: Final = 60.0  # seconds that a process may take from its seizing to its execve; it runs meanwhile
 _FEED: Final = 0.5
 _STOP_SIGNALS: Final = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
@@ -32,11 +33,12 @@ _STOP_SIGNALS: Final = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.S
 class Traced:
     """One process: its threads that are traced, and how far it is."""
 
-    def __init__(self, hold: str, pid: int, pidfd: int, deadline: float, then: str) -> None:
+    def __init__(self, hold: str, pid: int, pidfd: int, seconds: float, then: str) -> None:
         self.hold = hold
         self.pid = pid
         self.pidfd = pidfd
-        self.deadline = deadline
+        self.seconds = seconds
+        self.deadline = time.monotonic() + STARTING
         self.then = then
         self.threads: set[int] = set()
         self.stopped_at = 0.0
@@ -63,7 +65,7 @@ class Helper:
         poll.register(self._wake, select.POLLIN)
         while True:
             self._watchdog.feed(HANGING if self._traced else 0)
-            for fd, _ in poll.poll(_FEED * 1000 if self._traced else None):
+            for fd, _ in poll.poll(self._pause()):
                 if fd == self._wake:
                     os.read(self._wake, 4096)
                 elif not self._receive():
@@ -74,14 +76,22 @@ class Helper:
             for traced in list(self._traced.values()):
                 if traced.deadline <= now and not traced.leaving:
                     if traced.then == "kill":
-                        signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
+                        with contextlib.suppress(ProcessLookupError):
+                            signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
                     self._let_go(traced, "limit")
+
+    def _pause(self) -> float | None:
+        """Milliseconds until there is something to do by ourselves."""
+        if not self._traced:
+            return None
+        nearest = min(traced.deadline for traced in self._traced.values())
+        return max(0.0, min(_FEED, nearest - time.monotonic())) * 1000
 
     def _receive(self) -> bool:
         data, fds, _, _ = socket.recv_fds(self._link, 4096, 1)
         match data.decode().split(" ", 7):
             case ["seize", hold, pid, seconds, then, device, inode, procs]:
-                traced = Traced(hold, int(pid), fds[0], time.monotonic() + float(seconds), then)
+                traced = Traced(hold, int(pid), fds[0], float(seconds), then)
                 self._seize(traced, (int(device), int(inode)), procs)
             case ["go", hold]:
                 for traced in [one for one in self._traced.values() if one.hold == hold]:
@@ -147,6 +157,7 @@ class Helper:
                 self._detach(traced, tid, 0 if event else number)
             elif event == ptrace.EVENT_EXEC and runtimes.executed(traced.pid):
                 traced.stopped_at = time.monotonic()
+                traced.deadline = traced.stopped_at + traced.seconds
                 self._say(f"stopped {traced.hold} {traced.pid}")
             elif event == ptrace.EVENT_STOP and number in _STOP_SIGNALS:
                 ptrace.listen(tid)

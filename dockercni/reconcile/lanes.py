@@ -16,10 +16,11 @@ from typing import Final
 
 FIRST_RETRY: Final = 1.0  # seconds
 LONGEST_RETRY: Final = 300.0  # seconds
+MOST_HELPERS: Final = 64  # threads beside the workers, while many containers start at the same time
 
 
 class Lanes:
-    """Runs `look(key, hint)` for the keys asked for, in `workers` threads.
+    """Runs `look(key, hint)` for the keys asked for, in `workers` threads, and more for a while for what is urgent.
 
     `look` returns True when there is nothing left to do for the key; else it is tried again, with a delay that doubles
     from try to try, for as long as it says so.
@@ -35,6 +36,8 @@ class Lanes:
         self._later: list[tuple[float, str]] = []  # a heap; what is not in _due as well is void
         self._due: dict[str, float] = {}
         self._closing = False
+        self._idle = 0
+        self._helpers = 0
         self._threads = [threading.Thread(target=self._work, name=f"lane-{n}", daemon=True) for n in range(workers)]
         for thread in self._threads:
             thread.start()
@@ -51,6 +54,9 @@ class Lanes:
             if not waiting:
                 (self._ready.appendleft if urgent else self._ready.append)(key)
                 self._changed.notify()
+                if urgent and len(self._ready) > self._idle and self._helpers < MOST_HELPERS:
+                    self._helpers += 1
+                    threading.Thread(target=self._help, name="lane-helper", daemon=True).start()
 
     def idle(self) -> bool:
         """Whether nothing is being looked at or waits for it now; retries that are due later do not count."""
@@ -70,8 +76,16 @@ class Lanes:
                 self._changed.wait(left)
             return sorted(self._busy)
 
-    def _work(self) -> None:
-        while (work := self._take()) is not None:
+    def _help(self) -> None:
+        """What a worker does, until nothing waits."""
+        try:
+            self._work(wait=False)
+        finally:
+            with self._changed:
+                self._helpers -= 1
+
+    def _work(self, *, wait: bool = True) -> None:
+        while (work := self._take(wait=wait)) is not None:
             key, hint = work
             done = False
             try:
@@ -79,7 +93,7 @@ class Lanes:
             finally:
                 self._put_back(key, done=done)
 
-    def _take(self) -> tuple[str, str] | None:
+    def _take(self, *, wait: bool) -> tuple[str, str] | None:
         with self._changed:
             while not self._closing:
                 now = time.monotonic()
@@ -96,7 +110,11 @@ class Lanes:
                     key = self._ready.popleft()
                     self._busy.add(key)
                     return key, self._hints.pop(key)
+                if not wait:
+                    return None
+                self._idle += 1
                 self._changed.wait(self._later[0][0] - now if self._later else None)
+                self._idle -= 1
             return None
 
     def _put_back(self, key: str, *, done: bool) -> None:

@@ -41,8 +41,8 @@ def test_slow_plugin(host: Host, daemon: Callable[..., Daemon]) -> None:
 
 @pytest.mark.parametrize("where", ["setting", "label"])
 def test_slow_plugin_without_the_hold(host: Host, daemon: Callable[..., Daemon], where: str) -> None:
-    """Without the hold, a plugin that takes a second is too slow for all of them: the hold is what makes it."""
-    configure(host, **SLOW)
+    """Without the hold, a plugin that takes five seconds is too slow for all of them: the hold is what makes it."""
+    configure(host, ADD={"sleep": 5})
     daemon(BIN_DIR, *(["--hold=off"] if where == "setting" else []))
     assert share(host, 3, *(["--label=dockercni.hold=off"] if where == "label" else [])) == 0
 

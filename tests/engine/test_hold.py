@@ -38,7 +38,7 @@ CASES = {
     "no-new-privileges": (("--security-opt=no-new-privileges",), STATUS),
     "no seccomp": (("--security-opt=seccomp=unconfined",), STATUS),
     "no capabilities": (("--cap-drop=ALL",), STATUS),
-    "privileged": (("--privileged",), STATUS),
+    "more capabilities": (("--cap-add=NET_ADMIN", "--cap-add=SYS_PTRACE"), STATUS),
     "init": (("--init",), ("sh", "-c", "cat /proc/1/comm; exit 3")),
     "signal": (("--init",), ("sh", "-c", "kill -USR1 $$")),
     "terminal": (("--tty",), ("sh", "-c", "tty; exit 4")),

@@ -142,7 +142,7 @@ def test_let_go_before_it_executes(holder: Holder, victim: Callable[..., Victim]
 
 
 def test_limit(holder: Holder, victim: Callable[..., Victim]) -> None:
-    """At the limit, which counts from the seizing, it runs on."""
+    """At the limit, which counts from its stop, it runs on."""
     one = victim()
     hold = _hold(holder, one, 0.5)
     one.execute()
