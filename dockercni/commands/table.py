@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dockercni.settings import Settings, duration
+from dockercni import durations
+from dockercni.settings import Settings
 
 Output = Literal["table", "json", "wide", "name"]
 
@@ -78,7 +79,7 @@ def key_value(text: str) -> tuple[str, str]:
 def seconds(text: str) -> float:
     """Read a duration as settings spell it."""
     try:
-        return duration(text)
+        return durations.seconds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration with its unit, such as 10s or 5m") from None
 
