@@ -136,14 +136,15 @@ def foreign_tables(host: Host) -> list[str]:
     return [table for table in tables if table.strip() and not own.fullmatch(table.strip())]
 
 
-def plugin_processes(host: Host, directories: tuple[str, ...]) -> list[str]:
-    """Programs from the plugin directories that still run, by their command line."""
+def plugin_processes(host: Host) -> list[str]:
+    """Plugins that still run, and what they have left behind: their environment says so."""
     found = []
     for pid in host.members.find():
         try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if any(word.startswith(f"{directory}/") for word in words[:2] for directory in directories):
+        if b"\0CNI_COMMAND=" in b"\0" + environment:
             found.append(f"{pid} {' '.join(words).strip()}")
     return found
