@@ -67,6 +67,7 @@ def run(seed: int, faults: int, containers: int = 20, *, keep_going: bool = Fals
                 if not keep_going:
                     break
                 world.settle()
+                _round(world, report.rounds, [Step("run", name) for name in wanted])
     return report
 
 

@@ -44,7 +44,6 @@ class World:
         self.pool = ThreadPoolExecutor(4)
         self.under_way: list[Future[None]] = []
         self.daemon: Daemon | None = None
-        self.log_start = 0
         self.settle()
 
     def __enter__(self) -> Self:
@@ -65,8 +64,11 @@ class World:
         """Begin (again): networks and settings in place, the daemon running, and nothing else."""
         if self.daemon:
             self.daemon.kill()
+            self.orders.withdraw()
         if left := self.host.docker("ps", "--all", "--quiet").split():
             self.host.docker("rm", "--force", "--volumes", *left)
+            self.host.stop_engine()  # it puts its own rules back
+            self.host.start_engine()
         wipe(self.host)
         configure(self.host)
         self.host.write("/etc/dockercni/dockercni.toml", SETTINGS)
@@ -146,8 +148,8 @@ class World:
         self.daemon.stop(60)
 
     def daemon_start(self, _: Step) -> None:
-        self.daemon = start_daemon(self.host, "--docker-host", proxy.URL)
-        self.log_start = 0
+        self.daemon = daemon = start_daemon(self.host, "--docker-host", proxy.URL)
+        wait_until(lambda: daemon.program.text() or not daemon.program.running, 20, "the daemon's first word")
 
     def engine_kill(self, step: Step) -> None:
         self.host.kill_engine(containerd=step.detail == "containerd")
