@@ -11,9 +11,11 @@ from typing import Final
 import structlog
 
 from dockercni.cni import Cache, CacheError, ExecRunner, Runtime
-from dockercni.engine.client import Client
+from dockercni.engine.client import ACTIONS, Client
 from dockercni.engine.watch import Watch
 from dockercni.errors import DockercniError, NotRoot
+from dockercni.kernel.iptables import IptablesError
+from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
 from dockercni.reconcile import records, state
 from dockercni.reconcile.attach import Attacher
@@ -21,12 +23,16 @@ from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.lanes import Lanes
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.look import Looker, Outcome, Policy, Seen
+from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.networks import Networks
+from dockercni.reconcile.rules import Rules
 from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.settings import Settings
 
 DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop -t` commonly allow
-_ALL: Final = "*"  # the lane of looking at all; no container id looks like it
+_ALL: Final = "*"  # lanes of their own, for looking at all and at the rules; no container id looks like them
+_RULES: Final = "*rules"
+_QUIET: Final = 0.2  # seconds without a deleted rule
 
 log = structlog.get_logger()
 
@@ -40,18 +46,19 @@ class Parts:
     networks: Networks
     sandboxes: Sandboxes
     attacher: Attacher
+    memory: Memory
 
     def looker(self, engine_id: str, policy: Policy) -> Looker:
         """What looks at the containers of that engine."""
-        return Looker(self.client, engine_id, self.sandboxes, self.attacher, policy)
+        return Looker(self.client, engine_id, self.sandboxes, self.attacher, self.memory, policy)
 
     def everything(self, engine_id: str) -> list[str]:
-        """The ids to look at: of the running containers with network mode none, of all records, and of all pins."""
+        """The ids to look at: of the running containers with network mode none, of all records, memories and pins."""
         ids = {listed.Id: None for listed in self.client.running() if listed.HostConfig.NetworkMode == "none"}
         for record in records.records(self.attacher.cache, engine_id):
             if not isinstance(record, CacheError):
                 ids[record.attachment.container_id] = None
-        ids.update(dict.fromkeys(self.sandboxes.pins()))
+        ids.update(dict.fromkeys([*self.memory.known(), *self.sandboxes.pins()]))
         return list(ids)
 
 
@@ -64,8 +71,9 @@ def wire(settings: Settings) -> Parts:
     cache = Cache(settings.cni_cache_dir)
     locks = Locks(settings.run_dir, settings.plugin_timeout)
     runtime = Runtime(ExecRunner(settings.cni_bin_dir, settings.plugin_timeout), cache)
-    attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks))
-    return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher)
+    attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks), Rules(runtime))
+    memory = Memory(settings.state_dir / "containers")
+    return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
 
 
 class Daemon:
@@ -84,6 +92,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._wake(stop=True))
         signal.signal(signal.SIGHUP, lambda *_: self._wake(stop=False))
+        self._watch_rules()
         watch = Watch(
             self._parts.client,
             connected=lambda: self._lanes.ask(_ALL, "connected to the engine"),
@@ -96,6 +105,8 @@ class Daemon:
             asked = self._resync.wait(self._parts.settings.resync_interval)
             self._resync.clear()
             if not self._stop.is_set():
+                if not asked:
+                    watch.replace_if_silent()
                 self._lanes.ask(_ALL, "SIGHUP" if asked else "resync interval")
         notify.send("STOPPING=1")
         unfinished = self._lanes.drain(DRAIN_SECONDS)
@@ -103,6 +114,30 @@ class Daemon:
             log.warning("stopped with unfinished work", unfinished=unfinished)
         log.info("stopped", reason="signal")
         return 0
+
+    def _watch_rules(self) -> None:
+        try:
+            events = RuleEvents()
+        except OSError as error:
+            log.warning("wiped rules are noticed late", reason=f"no nftables events: {error.strerror}")
+            return
+
+        def watch() -> None:
+            while events.wait(None):
+                while events.wait(_QUIET):  # deletions come in bursts, our own among them
+                    pass
+                self._lanes.ask(_RULES, "firewall rules were deleted")
+
+        threading.Thread(target=watch, name="rules", daemon=True).start()
+
+    def _look_at_rules(self, hint: str) -> None:
+        """Have those containers looked at whose rules are gone."""
+        attacher = self._parts.attacher
+        attacher.rules.forget()
+        entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError) and entry.complete]
+        for key in attacher.rules.lacking(entry for entry in entries if entry.owner):
+            self._lanes.ask(key, hint)
+        attacher.forwarding.reopen()
 
     def _wake(self, *, stop: bool) -> None:
         if stop:
@@ -115,12 +150,15 @@ class Daemon:
             if key == _ALL:
                 self._look_at_all(hint)
                 return True
+            if key == _RULES:
+                self._look_at_rules(hint)
+                return True
             if self._looker is None:  # an event before the first list: that look will come
                 return True
-            seen = self._looker.look(key)
-        except DockercniError as error:
+            seen = self._looker.look(key, thorough=hint not in ACTIONS)
+        except (DockercniError, IptablesError) as error:
             log.warning("look failed", id=key, reason=str(error), hint=hint)
-            return not error.retry
+            return isinstance(error, DockercniError) and not error.retry
         except Exception:
             log.exception("look failed", id=key, hint=hint)  # a defect of ours must not end the lane
             return False

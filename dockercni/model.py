@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class Attachment:
     """One (container, network, interface), with what was recorded at ADD.
 
     `path` is the namespace's path for an attachment made by hand to a namespace that is no container's, else empty.
+    `lost` says that the record itself is gone, and the rest known from elsewhere. `addresses` and `routes` are those
+    that the interface's namespace has to show for as long as the attachment lives; empty where that cannot be told.
     """
 
     network: str
@@ -74,6 +77,9 @@ class Attachment:
     complete: bool
     by_hand: bool = False
     path: str = ""
+    lost: bool = False
+    addresses: frozenset[IPAddress] = frozenset()
+    routes: frozenset[IPNetwork] = frozenset()
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -15,13 +15,15 @@ from dockercni.cni.errors import (
     ResultError,
     VersionError,
 )
-from dockercni.cni.invoke import ExecRunner, PluginCall, PluginRunner
-from dockercni.cni.result import Result
+from dockercni.cni.files import read_regular, replace_file
+from dockercni.cni.invoke import EXEC, ExecRunner, PluginCall, PluginRunner
+from dockercni.cni.result import Result, Route
 from dockercni.cni.result import parse as parse_result
 from dockercni.cni.runtime import Runtime, RuntimeConf
 from dockercni.cni.versions import OLDEST
 
 __all__ = [
+    "EXEC",
     "OLDEST",
     "CNIError",
     "Cache",
@@ -42,6 +44,7 @@ __all__ = [
     "PluginTimeout",
     "Result",
     "ResultError",
+    "Route",
     "Runtime",
     "RuntimeConf",
     "VersionError",
@@ -50,4 +53,6 @@ __all__ = [
     "parse_list",
     "parse_plugin",
     "parse_result",
+    "read_regular",
+    "replace_file",
 ]

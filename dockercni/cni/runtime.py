@@ -131,6 +131,17 @@ class Runtime:
         for position, plugin in enumerate(network.plugins):
             self._run("CHECK", network, plugin, self._engine(entry, network, position), entry, inherit, previous)
 
+    def repeat(self, entry: CacheEntry, position: int, inherit: Sequence[int] = ()) -> None:
+        """Run the ADD of one plugin of a complete attachment again, with the final result before it.
+
+        Only for plugins whose ADD is known to bear it: it is how rules that somebody flushed come back while link and
+        lease stay. What it prints is ignored. Raises CNIError.
+        """
+        network = conf.parse_list(entry.config)
+        previous = _as_version(entry, network.cni_version)
+        engine = self._engine(entry, network, position)
+        self._run("ADD", network, network.plugins[position], engine, entry, inherit, previous)
+
     def gc(self, network: NetworkList, valid: Iterable[tuple[str, str]]) -> None:
         """DEL what is recorded for `network` and not among the `valid` (container id, ifname), then send GC.
 

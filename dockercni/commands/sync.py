@@ -9,7 +9,8 @@ from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
 from dockercni.errors import DockercniError
 from dockercni.observe import logs
-from dockercni.reconcile.look import ADD, DEL, NOTE, Looker, Outcome, Policy, Seen
+from dockercni.reconcile import strays
+from dockercni.reconcile.look import NOTE, Looker, Outcome, Policy, Seen
 
 SOME_FAILED = 4
 DRIFT = 3
@@ -27,18 +28,25 @@ def run(request: Request) -> int:
     dry_run = request.args.dry_run
     named = request.args.containers
     ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.id)
-    seen = _look(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
+    seen = look_at(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
     if request.output == "json":
         _print_json(seen)
     else:
-        _print_lines(seen, dry_run=dry_run)
+        if not named:
+            for stray, ours, _ in strays.collect(parts.attacher, parts.memory, dry_run=True):
+                render.line(
+                    f"NOTE {stray.what} ({'dockercni gc removes it' if ours else 'not provably ours: left alone'})"
+                )
+        print_lines(seen, dry_run=dry_run)
     if any(outcome.error for one in seen for outcome in one.outcomes):
         return SOME_FAILED
     acted = any(outcome.verb != NOTE or outcome.drift for one in seen for outcome in one.outcomes)
     return DRIFT if dry_run and acted else 0
 
 
-def _look(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) -> list[Seen]:
+def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) -> list[Seen]:
+    """Look at each of them, some at a time; what could not be looked at stands in the outcomes."""
+
     def look(container_id: str) -> Seen:
         try:
             return looker.look(container_id, dry_run=dry_run)
@@ -61,7 +69,8 @@ def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:
     return f"{' '.join(filter(None, words))} ({outcome.reason})"
 
 
-def _print_lines(seen: Sequence[Seen], *, dry_run: bool) -> None:
+def print_lines(seen: Sequence[Seen], *, dry_run: bool) -> None:
+    """One line for each action, and a last one with the verdict."""
     for one in seen:
         for outcome in one.outcomes:
             render.line(line(one.name, outcome, dry_run=dry_run))
@@ -74,7 +83,7 @@ def _verdict(seen: Sequence[Seen], *, dry_run: bool) -> str:
     failed = [one.name for one in seen if not one.converged]
     if failed:
         return f"not converged: {counts}, {len(failed)} with problems: {', '.join(failed)}"
-    repaired = sum(any(outcome.verb in {ADD, DEL} for outcome in one.outcomes) for one in seen)
+    repaired = sum(any(outcome.verb != NOTE for outcome in one.outcomes) for one in seen)
     if dry_run:
         return f"would be converged: {counts}, {repaired} to repair" if repaired else f"converged: {counts}"
     return f"converged: {counts}, {repaired} repaired"

@@ -82,6 +82,13 @@ COMMANDS = (
         (_CONTAINER, _NETNS, _NETWORK, _IFNAME),
         output=False,
     ),
+    Command(
+        "gc",
+        "remove what is provably ours and has no owner; name the rest",
+        "dockercni.commands.gc",
+        (_DRY_RUN,),
+        False,
+    ),
     Command("ps", "list the attachments of containers", "dockercni.commands.ps", (_CONTAINERS,)),
     Command("networks", "list the network configurations", "dockercni.commands.networks"),
     Command("version", "print the versions of dockercni, Python and the kernel", "dockercni.commands.version"),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -43,6 +44,27 @@ class Event:
     container_id: str
     action: str
     moment: str
+
+
+class Subscription:
+    """The events of one connection, in order; iterating ends when the connection does."""
+
+    def __init__(self, stream: Any, errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self._stream = stream
+        self._errors = errors
+        self.replaced = False
+
+    def __iter__(self) -> Iterator[Event]:
+        with self._errors():
+            for event in self._stream:
+                nanoseconds = int(event["timeNano"])
+                moment = f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
+                yield Event(event["Actor"]["ID"], event["Action"], moment)
+
+    def replace(self) -> None:
+        """End it, from whichever thread: whoever reads it subscribes anew."""
+        self.replaced = True
+        self._stream.close()
 
 
 class Client:
@@ -97,24 +119,17 @@ class Client:
             raise EngineUnavailable(f"the engine at {self._host} answers unintelligibly: {error}") from error
 
     @contextlib.contextmanager
-    def events(self, since: str | None) -> Iterator[Iterator[Event]]:
-        """Subscribe; it stands when the block is entered. The inner iterator ends when the stream does."""
+    def events(self, since: str | None) -> Iterator[Subscription]:
+        """Subscribe; it stands when the block is entered."""
         with self._errors():
             # types-docker knows no text; a datetime or int would cut the moment to whole seconds
             stream = self._connected().events(  # type: ignore[call-overload]
                 since=since, decode=True, filters={"type": ["container"], "event": list(ACTIONS)}
             )
         try:
-            yield self._read(stream)
+            yield Subscription(stream, self._errors)
         finally:
             stream.close()
-
-    def _read(self, stream: Iterator[Mapping[str, Any]]) -> Iterator[Event]:
-        with self._errors():
-            for event in stream:
-                nanoseconds = int(event["timeNano"])
-                moment = f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
-                yield Event(event["Actor"]["ID"], event["Action"], moment)
 
     def _connected(self) -> docker.APIClient:
         with self._guard:

@@ -6,12 +6,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from dockercni.engine.client import Client
+from dockercni.engine.client import Client, Subscription
 from dockercni.errors import DockercniError
 
 FIRST_DELAY: Final = 0.2  # seconds
@@ -21,7 +20,6 @@ HEALTHY: Final = 60.0  # seconds a stream has to last for its end to count as th
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
 class Watch:
     """Follows the event stream of one engine.
 
@@ -30,34 +28,57 @@ class Watch:
     block: while they work nobody reads, and the engine drops events that a subscriber is too slow for.
     """
 
-    client: Client
-    connected: Callable[[], None]
-    look: Callable[[str, str], None]
-    stop: threading.Event
+    def __init__(
+        self,
+        client: Client,
+        connected: Callable[[], None],
+        look: Callable[[str, str], None],
+        stop: threading.Event,
+    ) -> None:
+        self._client = client
+        self._connected = connected
+        self._look = look
+        self._stop = stop
+        self._events: Subscription | None = None
+        self._heard = False
 
     def run(self) -> None:
         """Follow the stream until `stop` is set."""
         since: str | None = None
         failures = 0
-        while not self.stop.is_set():
+        while not self._stop.is_set():
             began = time.monotonic()
             try:
-                with self.client.events(since) as events:
-                    self.connected()
+                with self._client.events(since) as events:
+                    self._heard = True
+                    self._events = events
+                    self._connected()
                     for event in events:
+                        self._heard = True
                         since = event.moment
-                        self.look(event.container_id, event.action)
-                        if self.stop.is_set():
+                        self._look(event.container_id, event.action)
+                        if self._stop.is_set():
                             return
+                if events.replaced:
+                    failures = 0
+                    continue
                 reason = "the stream ended"
             except DockercniError as error:
                 reason = str(error)
-            if self.stop.is_set():
+            if self._stop.is_set():
                 return
             failures = 1 if time.monotonic() - began > HEALTHY else failures + 1
             seconds = delay(failures)
             log.warning("engine lost", reason=reason, retry_in=round(seconds, 1))
-            self.stop.wait(seconds)
+            self._stop.wait(seconds)
+
+    def replace_if_silent(self) -> None:
+        """Subscribe anew if nothing was heard since the last call: a stream can be dead without having ended."""
+        events, heard = self._events, self._heard
+        self._heard = False
+        if events and not heard:
+            log.debug("stream replaced", reason="nothing was heard from it")
+            events.replace()
 
 
 def delay(failures: int) -> float:

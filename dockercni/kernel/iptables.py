@@ -32,11 +32,43 @@ class FilterChain:
         lines = _run([self.command, "-w", "-S", self.name]).splitlines()
         return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
 
+    def enter_from(self, chain: str) -> None:
+        """See to it that the built-in `chain` jumps here; a missing jump goes on top. Raises IptablesError."""
+        caller = FilterChain(self.command, chain)
+        if f"-j {self.name}" not in caller.rules():
+            caller.change(insert=[f"-j {self.name}"])
+
     def change(self, *, insert: Sequence[str] = (), delete: Sequence[str] = ()) -> None:
         """Delete and insert (on top, the first one topmost) rules in one transaction. Raises IptablesError."""
         lines = [f"-D {self.name} {rule}" for rule in delete]
         lines += [f"-I {self.name} {position} {rule}" for position, rule in enumerate(insert, 1)]
-        _run([f"{self.command}-restore", "-w", "--noflush"], "\n".join(["*filter", *lines, "COMMIT", ""]))
+        restore(self.command, "filter", lines)
+
+
+def saved(command: str) -> dict[str, dict[str, list[str]]]:
+    """Every chain of every table that `command` ("iptables", "ip6tables") has: {table: {chain: [rule]}}.
+
+    A rule is what `iptables -S` prints without "-A CHAIN ". Raises IptablesError.
+    """
+    tables: dict[str, dict[str, list[str]]] = {}
+    chains: dict[str, list[str]] = {}
+    for line in _run([f"{command}-save"]).splitlines():
+        if line.startswith("*"):
+            chains = tables[line[1:]] = {}
+        elif line.startswith(":"):
+            chains[line[1:].split(" ", 1)[0]] = []
+        elif line.startswith("-A "):
+            _, chain, rule = line.split(" ", 2)
+            chains[chain].append(rule)
+    return tables
+
+
+def restore(command: str, table: str, lines: Sequence[str]) -> None:
+    """Apply lines as iptables-restore reads them (":CHAIN - [0:0]", "-A ...", "-D ...", "-X ...") in one transaction.
+
+    Whatever they do not name stays. Raises IptablesError.
+    """
+    _run([f"{command}-restore", "-w", "--noflush"], "\n".join([f"*{table}", *lines, "COMMIT", ""]))
 
 
 def filter_chains(name: str) -> list[FilterChain]:

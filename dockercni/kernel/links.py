@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 from socket import AF_INET
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+
+from dockercni.kernel.namespaces import Namespace
 
 
 def is_bridge(name: str) -> bool:
@@ -34,6 +37,36 @@ def routed(besides: str) -> list[IPv4Network]:
             for route in netlink.get_routes(family=AF_INET)
             if route["dst_len"] > 0 and (link is None or route.get("RTA_OIF") != link["index"])
         ]
+
+
+def put_back(namespace: Namespace, ifname: str, addresses: Sequence[str], routes: Sequence[tuple[str, str]]) -> None:
+    """Give link `ifname` of the namespace addresses ("10.0.0.2/24") and routes (destination, gateway or "") again.
+
+    What is there already is no error. Raises OSError.
+    """
+    # all of it inside: pyroute2 opens a socket for each thread that uses the object, wherever that thread is
+    namespace.run(lambda: _put_back(ifname, addresses, routes))
+
+
+def _put_back(ifname: str, addresses: Sequence[str], routes: Sequence[tuple[str, str]]) -> None:
+    with IPRoute() as netlink:
+        link = _link(netlink, ifname)
+        if link is None:
+            raise OSError(errno.ENODEV, "no such link", ifname)
+        for address in addresses:
+            _tolerant(netlink.addr, "add", index=link["index"], address=address)
+        _tolerant(netlink.link, "set", index=link["index"], state="up")
+        for destination, gateway in routes:
+            via = {"gateway": gateway} if gateway else {}
+            _tolerant(netlink.route, "add", dst=destination, oif=link["index"], **via)
+
+
+def _tolerant(change: Callable[..., Any], verb: str, **what: Any) -> None:
+    try:
+        change(verb, **what)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise OSError(error.code, str(error), str(what)) from error
 
 
 def _link(netlink: IPRoute, name: str) -> Any | None:

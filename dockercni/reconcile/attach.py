@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
-from dockercni.cni import OLDEST, Cache, CacheError, CNIError, NetworkList, Result, Runtime, RuntimeConf, parse_result
+from dockercni.cni import (
+    OLDEST,
+    Cache,
+    CacheEntry,
+    CacheError,
+    CNIError,
+    NetworkList,
+    Result,
+    Route,
+    Runtime,
+    RuntimeConf,
+    VersionError,
+    parse_list,
+    parse_result,
+)
 from dockercni.errors import DockercniError
 from dockercni.kernel import links
 from dockercni.kernel.iptables import IptablesError
-from dockercni.model import NetworkRequest
+from dockercni.kernel.namespaces import Namespace
+from dockercni.model import IPAddress, NetworkRequest
 from dockercni.reconcile import ports
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
-from dockercni.reconcile.records import Record
+from dockercni.reconcile.plan import Repair
+from dockercni.reconcile.records import PREDICTABLE, Record
+from dockercni.reconcile.rules import Rules, RulesError
 
 log = structlog.get_logger()
 
@@ -49,13 +67,23 @@ class Attacher:
     networks: Networks
     locks: Locks
     forwarding: Forwarding
+    rules: Rules
 
-    def attach(self, target: Target, request: NetworkRequest) -> Result:
+    def attach(self, target: Target, request: NetworkRequest, wish: Sequence[IPAddress] = ()) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
 
-        Raises AttachFailed, UnknownNetwork, NetworkUnavailable, LockHeld.
+        `wish` are addresses to have if they are free; unlike the requested ones they are no condition. Raises
+        AttachFailed, UnknownNetwork, NetworkUnavailable, LockHeld.
         """
         network = self.networks.catalogue().get(request.network)
+        if wish and not request.ips and _takes(network, wish):
+            try:
+                return self._attach(network, target, replace(request, ips=tuple(wish)))
+            except AttachFailed as error:
+                log.info("address not to be had again", id=target.id, network=network.name, reason=str(error))
+        return self._attach(network, target, request)
+
+    def _attach(self, network: NetworkList, target: Target, request: NetworkRequest) -> Result:
         conf = RuntimeConf(
             container_id=target.id,
             netns=target.netns,
@@ -84,14 +112,63 @@ class Attacher:
         entry = record.entry if alive else replace(record.entry, netns="")
         with self.locks.host():
             try:
+                if not _entered(entry):
+                    self.rules.sweep(entry, shared=self._shared(entry))
                 self.runtime.delete_recorded(entry, inherit=(lock,))
-            except CNIError as error:
+            except (CNIError, RulesError) as error:
                 raise AttachFailed(str(error)) from error
             for bridge in _recorded_bridges(record):
                 try:
                     self.forwarding.close(bridge)
                 except IptablesError as error:
                     log.warning("forwarding not closed", bridge=bridge, reason=str(error))
+
+    def repair(self, record: Record, repair: Repair, namespace: Namespace, lock: int) -> None:
+        """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed."""
+        try:
+            if repair.addresses or repair.routes:
+                result = parse_result(record.entry.result or {}, OLDEST)
+                addresses = [ip for ip in result.addresses_of(record.entry.ifname) if ip.ip in repair.addresses]
+                routes = [
+                    (str(route.dst), _gateway(result, route)) for route in result.routes if route.dst in repair.routes
+                ]
+                links.put_back(namespace, record.entry.ifname, list(map(str, addresses)), routes)
+            if repair.rules:
+                with self.locks.host():
+                    self.rules.repair(record.entry, repair.rules, lock)
+        except (CNIError, OSError, RulesError) as error:
+            raise AttachFailed(str(error)) from error
+
+    def open_bridges(self, record: Record) -> None:
+        """See to it that the traffic of a live attachment's bridges passes. Raises AttachFailed."""
+        for bridge in _recorded_bridges(record):
+            try:
+                self.forwarding.open(bridge)
+            except IptablesError as error:
+                raise AttachFailed(str(error)) from error
+
+    def check_unknown(self, record: Record, lock: int) -> None:
+        """CHECK an attachment if a plugin of it is one whose traces in the kernel we cannot read ourselves.
+
+        The reference CHECK of the others says no more than the kernel does, and less on an L2 bridge, where it always
+        fails. Raises AttachFailed.
+        """
+        network = parse_list(record.entry.config)
+        if {plugin.type for plugin in network.plugins} <= PREDICTABLE:
+            return
+        try:
+            self.runtime.check(record.entry, (lock,))
+        except VersionError:  # before 0.4.0 there is no CHECK
+            return
+        except CNIError as error:
+            raise AttachFailed(str(error)) from error
+
+    def _shared(self, entry: CacheEntry) -> bool:
+        """Whether the container has another attachment to the same network: some rules are for both."""
+        return any(
+            not isinstance(other, CacheError) and other.network == entry.network and other.ifname != entry.ifname
+            for other in self.cache.entries(entry.container_id)
+        )
 
     def _take_back(self, network: NetworkList, target: Target, ifname: str) -> None:
         try:
@@ -135,6 +212,21 @@ def _args(network: NetworkList, request: NetworkRequest) -> tuple[tuple[str, str
     return tuple(args.items())
 
 
+def _takes(network: NetworkList, wish: Sequence[IPAddress]) -> bool:
+    """Whether asking for addresses means anything to that network's IPAM, as far as we know."""
+    if "ips" in network.capabilities:
+        return True
+    ipam = network.plugins[0].raw.get("ipam")
+    return isinstance(ipam, dict) and ipam.get("type") == "host-local" and len(wish) == 1
+
+
+def _gateway(result: Result, route: Route) -> str:
+    """The gateway of a route: its own, or that of the first address of its family, as the reference plugins have it."""
+    if route.gw:
+        return str(route.gw)
+    return next((str(ip.gateway) for ip in result.ips if ip.gateway and ip.gateway.version == route.dst.version), "")
+
+
 def _verify(request: NetworkRequest, result: Result) -> None:
     """A plugin that ignores a requested address has not done what was asked for."""
     given = {address.address.ip for address in result.ips}
@@ -148,6 +240,17 @@ def _verify(request: NetworkRequest, result: Result) -> None:
 def _bridges(result: Result) -> list[str]:
     """The bridges among the links that a result lists outside the container."""
     return [link.name for link in result.interfaces if not link.sandbox and link.name and links.is_bridge(link.name)]
+
+
+def _entered(entry: CacheEntry) -> bool:
+    """Whether plugins can still find the interface, and so what to take back. If so they must find their rules, too:
+    the reference bridge fails on a chain that is not there.
+    """
+    try:
+        with Namespace.open(entry.netns) as namespace:
+            return entry.ifname in namespace.interfaces()
+    except OSError:
+        return False
 
 
 def _recorded_bridges(record: Record) -> list[str]:

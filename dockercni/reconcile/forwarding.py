@@ -45,6 +45,7 @@ class Forwarding:
         with self._locks.bridge(bridge):
             for chain in iptables.filter_chains(CHAIN):
                 present = chain.rules()
+                chain.enter_from("FORWARD")  # Docker's own jump; after a flush only a restart of Docker would bring it
                 if missing := [rule for rule in accepts(bridge) if rule not in present]:
                     chain.change(insert=missing)
                     log.info("forwarding opened", bridge=bridge, chain=chain.name, command=chain.command)
@@ -62,6 +63,14 @@ class Forwarding:
                 if ours := [rule for rule in accepts(bridge) if rule in present]:
                     chain.change(delete=ours)
                     log.info("forwarding closed", bridge=bridge, chain=chain.name, command=chain.command)
+
+    def reopen(self) -> None:
+        """Look again at the bridges that we opened: somebody deleted rules. Raises iptables.IptablesError."""
+        bridges = list(self._opened)
+        self.recheck()
+        for bridge in bridges:
+            if links.has_ports(bridge):
+                self.open(bridge)
 
     def recheck(self) -> None:
         """Look again at every bridge before relying on its rules: somebody may have flushed them."""

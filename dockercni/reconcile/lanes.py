@@ -16,44 +16,47 @@ from typing import Final
 
 FIRST_RETRY: Final = 1.0  # seconds
 LONGEST_RETRY: Final = 300.0  # seconds
+SLOW: Final = 1.0  # seconds after which a look no longer counts as work, but as waiting for something
+MOST: Final = 256  # looks at once, slow ones included
 
 
 class Lanes:
-    """Runs `look(key, hint)` for the keys asked for, in `workers` threads.
+    """Runs `look(key, hint)` for the keys asked for, each in a thread of its own, `workers` at a time.
 
     `look` returns True when there is nothing left to do for the key; else it is tried again, with a delay that doubles
-    from try to try, for as long as it says so.
+    from try to try, for as long as it says so. A look that takes long (a plugin that hangs) gives its place to the next
+    one, so that it delays nobody.
     """
 
     def __init__(self, look: Callable[[str, str], bool], workers: int) -> None:
         self._look = look
+        self._workers = workers
         self._changed = threading.Condition()
         self._ready: deque[str] = deque()
-        self._hints: dict[str, str] = {}  # keys that wait in _ready, or for their present look to end
-        self._busy: set[str] = set()
+        self._hints: dict[str, str] = {}  # of the keys that wait in _ready, or for their present look to end
+        self._busy: dict[str, float] = {}  # since when
         self._failures: dict[str, int] = {}
         self._later: list[tuple[float, str]] = []  # a heap; what is not in _due as well is void
         self._due: dict[str, float] = {}
         self._closing = False
-        self._threads = [threading.Thread(target=self._work, name=f"lane-{n}", daemon=True) for n in range(workers)]
-        for thread in self._threads:
-            thread.start()
+        threading.Thread(target=self._dispatch, name="lanes", daemon=True).start()
 
     def ask(self, key: str, hint: str) -> None:
         """Have `key` looked at soon. Never blocks."""
         with self._changed:
-            if self._closing:
-                return
-            waiting = key in self._hints
-            self._hints[key] = hint
-            if not waiting and key not in self._busy:
-                self._ready.append(key)
-                self._changed.notify()
+            if not self._closing:
+                self._enqueue(key, hint)
+                self._changed.notify_all()
 
-    def idle(self) -> bool:
-        """Whether nothing is being looked at or waits for it now; retries that are due later do not count."""
+    def busy(self) -> list[str]:
+        """The keys that are being looked at, or wait for it now; not those that are to be retried later."""
         with self._changed:
-            return not self._hints and not self._busy
+            return sorted({*self._hints, *self._busy})
+
+    def failing(self) -> dict[str, int]:
+        """The keys that wait for a retry, with the number of looks in a row that left something undone."""
+        with self._changed:
+            return dict(self._failures)
 
     def drain(self, seconds: float) -> list[str]:
         """Take no new work, wait for what is under way, and return the keys that are not done in time."""
@@ -68,48 +71,49 @@ class Lanes:
                 self._changed.wait(left)
             return sorted(self._busy)
 
-    def _work(self) -> None:
-        while (work := self._take()) is not None:
-            key, hint = work
-            done = False
-            try:
-                done = self._look(key, hint)
-            finally:
-                self._put_back(key, done=done)
+    def _enqueue(self, key: str, hint: str) -> None:
+        if key not in self._hints and key not in self._busy:
+            self._ready.append(key)
+        self._hints[key] = hint
 
-    def _take(self) -> tuple[str, str] | None:
+    def _dispatch(self) -> None:
         with self._changed:
             while not self._closing:
                 now = time.monotonic()
                 while self._later and self._later[0][0] <= now:
                     due, key = heapq.heappop(self._later)
-                    if self._due.get(key) != due:
-                        continue
-                    del self._due[key]
-                    if key not in self._hints:
-                        self._hints[key] = "retry"
-                        if key not in self._busy:
-                            self._ready.append(key)
-                if self._ready:
+                    if self._due.get(key) == due:
+                        del self._due[key]
+                        self._enqueue(key, "retry")
+                fast = [since for since in self._busy.values() if now - since < SLOW]
+                if self._ready and len(fast) < self._workers and len(self._busy) < MOST:
                     key = self._ready.popleft()
-                    self._busy.add(key)
-                    return key, self._hints.pop(key)
-                self._changed.wait(self._later[0][0] - now if self._later else None)
-            return None
+                    self._busy[key] = now
+                    work = (key, self._hints.pop(key))
+                    threading.Thread(target=self._work, args=work, name=f"look-{key[:12]}", daemon=True).start()
+                    continue
+                moments = [self._later[0][0]] if self._later else []
+                if self._ready and fast:
+                    moments.append(min(fast) + SLOW)
+                self._changed.wait(max(0.0, min(moments) - now) if moments else None)
 
-    def _put_back(self, key: str, *, done: bool) -> None:
-        with self._changed:
-            self._busy.discard(key)
-            self._due.pop(key, None)
-            if done:
-                self._failures.pop(key, None)
-            elif not self._closing:
-                failures = self._failures[key] = self._failures.get(key, 0) + 1
-                self._due[key] = time.monotonic() + retry_delay(failures)
-                heapq.heappush(self._later, (self._due[key], key))
-            if key in self._hints:
-                self._ready.append(key)
-            self._changed.notify_all()
+    def _work(self, key: str, hint: str) -> None:
+        done = False
+        try:
+            done = self._look(key, hint)
+        finally:
+            with self._changed:
+                del self._busy[key]
+                self._due.pop(key, None)
+                if done:
+                    self._failures.pop(key, None)
+                elif not self._closing:
+                    failures = self._failures[key] = self._failures.get(key, 0) + 1
+                    self._due[key] = time.monotonic() + retry_delay(failures)
+                    heapq.heappush(self._later, (self._due[key], key))
+                if key in self._hints:
+                    self._ready.append(key)
+                self._changed.notify_all()
 
 
 def retry_delay(failures: int) -> float:

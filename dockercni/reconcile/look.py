@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from dockercni.cni import CacheError
 from dockercni.engine.client import Client
 from dockercni.errors import DockercniError, LabelError
+from dockercni.kernel.facts import Facts, facts
 from dockercni.kernel.namespaces import Namespace
-from dockercni.model import Container, NetworkRequest, Unwanted
+from dockercni.model import Container, Life, NetworkRequest, Unwanted
 from dockercni.reconcile import labels, ports, records
-from dockercni.reconcile.attach import Attacher, Target
-from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Report, Unpin, plan
+from dockercni.reconcile.attach import Attacher, AttachFailed, Target
+from dockercni.reconcile.memory import Had, Memory, wish
+from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, plan
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.sandbox import Sandboxes
+from dockercni.reconcile.state import StateError
 
 ADD: Final = "ADD"
 DEL: Final = "DEL"
+REPAIR: Final = "REPAIR"
 PIN: Final = "PIN"
 UNPIN: Final = "UNPIN"
 NOTE: Final = "NOTE"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One thing that was done, failed, is worth knowing, or in a dry run would be done.
 
-    `verb` is ADD, DEL, PIN, UNPIN or NOTE.
+    `verb` is ADD, DEL, REPAIR, PIN, UNPIN or NOTE.
     `drift` marks a NOTE of something that is not as it should be, `retry` a failure that may pass.
     """
 
@@ -88,55 +96,116 @@ class Looker:
     engine_id: str
     sandboxes: Sandboxes
     attacher: Attacher
+    memory: Memory
     policy: Policy
 
-    def look(self, container_id: str, *, dry_run: bool = False) -> Seen:
+    def look(self, container_id: str, *, thorough: bool = True, dry_run: bool = False) -> Seen:
         """Look at one container and act; with `dry_run` stop before acting.
 
-        What fails stands in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld.
+        A `thorough` look also lists firewall rules and asks plugins that we do not know for a CHECK. What fails stands
+        in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError.
         """
         if dry_run:
-            return self._look(container_id, None)
+            return self._look(container_id, None, thorough=thorough)
         with self.attacher.locks.container(container_id) as lock:
-            return self._look(container_id, lock)
+            return self._look(container_id, lock, thorough=thorough)
 
-    def _look(self, container_id: str, lock: int | None) -> Seen:
-        outcomes: list[Outcome] = []
-        recorded: list[Record] = []
-        for record in records.records(self.attacher.cache, self.engine_id, container_id):
-            if isinstance(record, CacheError):
-                outcomes.append(Outcome(NOTE, error=str(record)))
-            else:
-                recorded.append(record)
+    def _look(self, container_id: str, lock: int | None, *, thorough: bool) -> Seen:
         container = self.client.container(container_id)
+        if container and container.id != container_id:
+            container = None  # a namespace that was attached by hand, under what is also a container's name
+        had = self.memory.recall(container_id)
+        recorded = self._recorded(container_id, had)
+        outcomes: list[Outcome] = []
         with self.sandboxes.of(container) as namespace:
-            observed = self._observe(container_id, container, namespace, recorded)
+            observed = self._observe(container_id, container, namespace, recorded, thorough=thorough)
             try:
                 wanted = self._wanted(container, recorded)
             except DockercniError as error:
                 outcomes.append(Outcome(NOTE, error=str(error), retry=not isinstance(error, LabelError)))
                 wanted = None
-            execution = _Execution(self, container_id, container, namespace, observed, recorded, lock)
-            attachments = [record.attachment for record in recorded]
-            outcomes.extend(map(execution.carry_out, plan(wanted, attachments, observed)))
+            execution = _Execution(self, container_id, container, namespace, observed, recorded, had, lock)
+            actions = plan(wanted, [record.attachment for record in recorded], observed)
+            outcomes.extend(map(execution.carry_out, actions))
+            if lock is not None and thorough and not actions and observed.life:
+                outcomes.extend(self._vouched(recorded, lock))
+        outcomes.extend(self._unreadable(container_id))
+        if container is None and lock is not None and not execution.attachments and not observed.inhabited:
+            self.memory.forget(container_id)
         name = container.name if container else _recorded_name(recorded) or container_id[:12]
         return Seen(container_id, name, observed.life is not None, execution.attachments, tuple(outcomes))
 
+    def _recorded(self, container_id: str, had: Sequence[Had]) -> list[Record]:
+        """What stands in the cache, and what we remember attaching but stands there no more."""
+        found = [
+            record
+            for record in records.records(self.attacher.cache, self.engine_id, container_id)
+            if not isinstance(record, CacheError)
+        ]
+        known = {(record.attachment.network, record.attachment.ifname) for record in found}
+        for one in had:
+            if one.attached and (one.network, one.ifname) not in known:
+                try:
+                    network = self.attacher.networks.catalogue().get(one.network)
+                except DockercniError as error:
+                    log.warning("lost", id=container_id, network=one.network, ifname=one.ifname, reason=str(error))
+                    continue
+                netns = str(self.sandboxes.pin_path(container_id))
+                found.append(records.lost(one, container_id, network, netns))
+        return found
+
+    def _unreadable(self, container_id: str) -> Iterator[Outcome]:
+        """Cache entries with this container's id in their name that cannot be read: not provably ours, so reported."""
+        for entry in self.attacher.cache.entries(container_id):
+            if isinstance(entry, CacheError):
+                yield Outcome(NOTE, reason=str(entry), drift=True)
+
+    def _vouched(self, recorded: Sequence[Record], lock: int) -> Iterator[Outcome]:
+        """The traffic of bridges passes; plugins whose traces we cannot read ourselves are asked for a CHECK."""
+        for record in recorded:
+            try:
+                self.attacher.open_bridges(record)
+                self.attacher.check_unknown(record, lock)
+            except DockercniError as error:
+                attachment = record.attachment
+                yield Outcome(NOTE, attachment.network, attachment.ifname, reason=str(error), drift=True)
+
     def _observe(
-        self, container_id: str, container: Container | None, namespace: Namespace | None, recorded: Sequence[Record]
+        self,
+        container_id: str,
+        container: Container | None,
+        namespace: Namespace | None,
+        recorded: Sequence[Record],
+        *,
+        thorough: bool,
     ) -> Observed:
         sandboxes = self.sandboxes
         pin = sandboxes.pin_path(container_id)
         paths = {record.attachment.path for record in recorded} - {""}
+        shown = facts(namespace) if namespace else Facts()
+        complete = [record.entry for record in recorded if record.attachment.complete]
         return Observed(
             container=container,
             life=sandboxes.life(namespace) if namespace else None,
-            interfaces=namespace.interfaces() if namespace else frozenset(),
+            links=shown.links,
+            addresses=shown.addresses,
+            routes=shown.routes,
             pinned=sandboxes.life_at(pin),
             pin_exists=pin.exists(),
             inhabited=container is None and sandboxes.inhabited(container_id),
             paths={path: life for path in paths if (life := sandboxes.life_at(path))},
+            rules_missing=self.attacher.rules.missing(complete) if thorough and namespace else {},
         )
+
+    def remember(self, container_id: str, request: NetworkRequest, addresses: tuple[str, ...], life: Life) -> None:
+        """Note what the container has now: to ask for it again, and to know it is ours should its record be lost."""
+        entry = self.attacher.cache.read(request.network, container_id, request.ifname)
+        capability_args = dict(entry.capability_args) if entry else {}
+        had = Had(request.network, request.ifname, addresses, life.boot, life.cookie, True, capability_args)
+        try:
+            self.memory.remember(container_id, had)
+        except StateError as error:  # it is attached all the same
+            log.warning("not remembered", id=container_id, network=request.network, reason=str(error))
 
     def _wanted(
         self, container: Container | None, recorded: Sequence[Record]
@@ -164,6 +233,7 @@ class _Execution:
         namespace: Namespace | None,
         observed: Observed,
         recorded: Sequence[Record],
+        had: Sequence[Had],
         lock: int | None,
     ) -> None:
         self._looker = looker
@@ -172,32 +242,43 @@ class _Execution:
         self._namespace = namespace
         self._observed = observed
         self._records = {record.attachment.key: record for record in recorded}
+        self._had = had
         self._lock = lock
         self._pin: Path | None = None
+        self._stuck = False  # a DEL failed, and the next one will want to enter the namespace
         self.attachments = len(recorded)
 
     def carry_out(self, action: Action) -> Outcome:
         outcome = _announced(action)
         if isinstance(action, Report):
             return outcome
+        if isinstance(action, Unpin) and self._stuck:
+            return Outcome(NOTE, reason="its pin is kept for another DEL")
         began = time.monotonic()
         try:
-            match action:
-                case Attach(request):
-                    if self._lock is not None:
-                        outcome = replace(outcome, addresses=self._attach(request, self._lock))
-                    self.attachments += 1
-                case Detach(attachment, alive):
-                    if self._lock is not None:
-                        self._looker.attacher.detach(self._records[attachment.key], alive=alive, lock=self._lock)
-                    self.attachments -= 1
-                case Pin() if self._lock is not None and self._namespace is not None:
-                    self._looker.sandboxes.pin(self._id, self._namespace)
-                case Unpin() if self._lock is not None:
-                    self._looker.sandboxes.unpin(self._id)
+            if self._lock is not None:
+                outcome = replace(outcome, addresses=self._do(action, self._lock))
         except DockercniError as error:
+            self._stuck = self._stuck or isinstance(action, Detach)
             return replace(outcome, error=str(error), retry=True)
+        self.attachments += {ADD: 1, DEL: -1}.get(outcome.verb, 0)
         return replace(outcome, ms=round((time.monotonic() - began) * 1000, 1))
+
+    def _do(self, action: Attach | Detach | Repair | Pin | Unpin, lock: int) -> tuple[str, ...]:
+        looker = self._looker
+        match action:
+            case Attach(request):
+                return self._attach(request, lock)
+            case Detach(attachment, alive):
+                looker.attacher.detach(self._records[attachment.key], alive=alive, lock=lock)
+                looker.memory.left(self._id, attachment.network, attachment.ifname)
+            case Repair(attachment) if self._namespace:
+                looker.attacher.repair(self._records[attachment.key], action, self._namespace, lock)
+            case Pin() if self._namespace:
+                looker.sandboxes.pin(self._id, self._namespace)
+            case Unpin():
+                looker.sandboxes.unpin(self._id)
+        return ()
 
     def _attach(self, request: NetworkRequest, lock: int) -> tuple[str, ...]:
         assert self._container is not None
@@ -206,9 +287,15 @@ class _Execution:
         if self._pin is None:
             self._looker.sandboxes.confirm(self._container, self._namespace)
             self._pin = self._looker.sandboxes.pin(self._id, self._namespace)
+        if request.ifname in self._namespace.interfaces():  # the roll-back of an ADD that fails would take it away
+            raise AttachFailed(f"there is an interface {request.ifname} already, which is not of dockercni's making")
         owner = records.owner(self._observed.life, self._looker.engine_id, self._container.name)
-        result = self._looker.attacher.attach(Target(self._id, str(self._pin), owner, lock), request)
-        return tuple(str(ip.address) for ip in result.ips)
+        target = Target(self._id, str(self._pin), owner, lock)
+        again = wish(self._had, request.network, request.ifname)
+        result = self._looker.attacher.attach(target, request, again)
+        addresses = tuple(str(ip.address) for ip in result.ips)
+        self._looker.remember(self._id, request, addresses, self._observed.life)
+        return addresses
 
 
 def _announced(action: Action) -> Outcome:
@@ -217,6 +304,8 @@ def _announced(action: Action) -> Outcome:
             return Outcome(ADD, request.network, request.ifname, reason=reason)
         case Detach(attachment, _, reason):
             return Outcome(DEL, attachment.network, attachment.ifname, reason=reason)
+        case Repair(attachment, reason=reason):
+            return Outcome(REPAIR, attachment.network, attachment.ifname, reason=reason)
         case Pin(reason):
             return Outcome(PIN, reason=reason)
         case Unpin(reason):

@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dockercni.model import Attachment, Container, Life, NetworkRequest, Unwanted
+from dockercni.model import Attachment, Container, IPAddress, IPNetwork, Life, NetworkRequest, Unwanted
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What engine and kernel show of one container, or of a namespace that is no container's.
 
-    `container` is None where the engine knows no such id. `life` and `interfaces` are those of the namespace that it
-    runs in, if it runs. `pinned` is the namespace that our pin holds, `pin_exists` whether there is a pin or what is
-    left of one. `inhabited` says that processes still live in the pinned namespace. `paths` has the namespaces at the
-    paths of attachments that were made by hand.
+    `container` is None where the engine knows no such id. `life`, `links`, `addresses` (each with its link) and
+    `routes` are those of the namespace that it runs in, if it runs. `pinned` is the namespace that our pin holds,
+    `pin_exists` whether there is a pin or what is left of one. `inhabited` says that processes still live in the pinned
+    namespace.
+    `paths` has the namespaces at the paths of attachments that were made by hand. `rules_missing` has the kinds of
+    firewall rules that an interface lacks, where the rules were looked at.
     """
 
     container: Container | None = None
     life: Life | None = None
-    interfaces: frozenset[str] = frozenset()
+    links: frozenset[str] = frozenset()
+    addresses: frozenset[tuple[str, IPAddress]] = frozenset()
+    routes: frozenset[IPNetwork] = frozenset()
     pinned: Life | None = None
     pin_exists: bool = False
     inhabited: bool = False
     paths: Mapping[str, Life] = field(default_factory=dict)
+    rules_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,17 @@ class Detach:
 
     attachment: Attachment
     alive: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Put back what the kernel lacks of a live attachment; link, lease and the rest stay."""
+
+    attachment: Attachment
+    addresses: frozenset[IPAddress]
+    routes: frozenset[IPNetwork]
+    rules: tuple[str, ...]
     reason: str
 
 
@@ -66,7 +82,7 @@ class Report:
     drift: bool = True
 
 
-Action = Attach | Detach | Pin | Unpin | Report
+Action = Attach | Detach | Repair | Pin | Unpin | Report
 
 
 def plan(
@@ -90,6 +106,7 @@ def plan(
             actions.append(Pin("the pin of its network namespace is gone"))
         elif observed.pin_exists:
             actions.append(Unpin("it holds no namespace of a running container"))
+    actions.extend(_incomplete(staying, observed))
     if wanted is not None and observed.life is not None and observed.container is not None:
         actions.extend(_coming(wanted, staying, gone))
     return actions
@@ -113,11 +130,25 @@ def _why_gone(attachment: Attachment, observed: Observed) -> str:
         return "the container stopped"
     if attachment.life != observed.life:
         return "it belongs to an earlier life of the container"
+    if attachment.lost:
+        return "its record was lost"
     if not attachment.complete:
         return "its ADD was not finished"
-    if attachment.ifname not in observed.interfaces:
+    if attachment.ifname not in observed.links:
         return "its interface is gone"
     return ""
+
+
+def _incomplete(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repair]:
+    for attachment in staying:
+        if attachment.path:
+            continue
+        there = {address for link, address in observed.addresses if link == attachment.ifname}
+        addresses = attachment.addresses - there
+        routes = attachment.routes - observed.routes
+        rules = tuple(observed.rules_missing.get(attachment.ifname, ()))
+        if lacking := [*map(str, sorted(addresses, key=str)), *(f"route {route}" for route in routes), *rules]:
+            yield Repair(attachment, addresses, routes, rules, f"missing: {', '.join(lacking)}")
 
 
 def _coming(

@@ -6,8 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dockercni.cni import Cache, CacheEntry, CacheError
-from dockercni.model import Attachment, Life
+from dockercni.cni import (
+    OLDEST,
+    Cache,
+    CacheEntry,
+    CacheError,
+    CNIError,
+    NetworkList,
+    Result,
+    parse_list,
+    parse_result,
+)
+from dockercni.model import Attachment, IPAddress, IPNetwork, Life
+from dockercni.reconcile.memory import Had
 
 ENGINE: Final = "engine"
 BOOT: Final = "boot"
@@ -16,6 +27,12 @@ NAME: Final = "name"
 BY: Final = "by"
 BY_HAND: Final = "hand"  # `dockercni add CONTAINER`
 BY_PATH: Final = "path"  # `dockercni add ID PATH`: the namespace is no container's
+
+_MAIN_TABLE: Final = (None, 0, 254)
+# Their result tells what the namespace shows. Others (sbr, route-override) move routes that an earlier one reported.
+PREDICTABLE: Final = frozenset(
+    {"bridge", "ptp", "macvlan", "ipvlan", "vlan", "portmap", "firewall", "bandwidth", "tuning"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +53,7 @@ def record(entry: CacheEntry) -> Record | None:
     if entry.owner is None:
         return None
     by = entry.owner.get(BY, "")
+    addresses, routes = _shown(entry)
     attachment = Attachment(
         network=entry.network,
         container_id=entry.container_id,
@@ -44,8 +62,31 @@ def record(entry: CacheEntry) -> Record | None:
         complete=entry.complete,
         by_hand=by == BY_HAND,
         path=entry.netns if by == BY_PATH else "",
+        addresses=addresses,
+        routes=routes,
     )
     return Record(attachment, entry)
+
+
+def lost(had: Had, container_id: str, network: NetworkList, netns: str) -> Record:
+    """An attachment that we remember making, and whose record is gone: with today's configuration, for want of that."""
+    inside = {"name": had.ifname, "sandbox": netns}
+    result = {
+        "cniVersion": network.cni_version,
+        "interfaces": [inside],
+        "ips": [{"address": ip, "interface": 0} for ip in had.ips],
+    }
+    entry = CacheEntry(
+        network=had.network,
+        container_id=container_id,
+        ifname=had.ifname,
+        netns=netns,
+        config=network.raw,
+        capability_args=had.capability_args,
+        result=result,
+        owner={},
+    )
+    return Record(Attachment(had.network, container_id, had.ifname, had.life, complete=False, lost=True), entry)
 
 
 def records(cache: Cache, engine: str, container_id: str = "") -> Iterator[Record | CacheError]:
@@ -58,6 +99,21 @@ def records(cache: Cache, engine: str, container_id: str = "") -> Iterator[Recor
             yield entry
         elif (found := record(entry)) and (found.attachment.path or _engine(entry.owner) == engine):
             yield found
+
+
+def _shown(entry: CacheEntry) -> tuple[frozenset[IPAddress], frozenset[IPNetwork]]:
+    """The addresses and routes that the container has to show, if only plugins made them of which that is known."""
+    try:
+        result = parse_result(entry.result, OLDEST) if entry.result else Result(OLDEST)
+        plugins = {plugin.type for plugin in parse_list(entry.config).plugins}
+    except CNIError:
+        return frozenset(), frozenset()
+    if not plugins <= PREDICTABLE:
+        return frozenset(), frozenset()
+    addresses = frozenset(address.ip for address in result.addresses_of(entry.ifname))
+    versions = {address.version for address in addresses}
+    routes = {route.dst for route in result.routes if route.table in _MAIN_TABLE and route.dst.version in versions}
+    return addresses, frozenset(routes)
 
 
 def _engine(owner: Mapping[str, str] | None) -> str:

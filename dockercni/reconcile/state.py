@@ -18,6 +18,10 @@ class StateError(DockercniError):
     """A file of ours cannot be read or written; the message names it."""
 
 
+class Damaged(StateError):
+    """What stands in a file of ours is not what we write."""
+
+
 class _File(msgspec.Struct):
     schema: int
     value: msgspec.Raw
@@ -36,7 +40,7 @@ def read(path: Path, kind: type[T], missing: T) -> T:
     except OSError as error:
         raise StateError(f"cannot read {path}: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise StateError(f"{path} is damaged ({error}); it can be deleted") from error
+        raise Damaged(f"{path} is damaged ({error}); it can be deleted") from error
 
 
 def write(path: Path, value: Any) -> None:

@@ -12,9 +12,13 @@ from tests.hosts import wait_until
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
 
     from tests.hosts import Host
     from tests.hosts.commands import Background
+
+    Start = Callable[..., "Daemon"]  # the fixture `daemon`
+    Cli = Callable[..., subprocess.CompletedProcess[str]]  # the fixture `cli`
 
 
 class Daemon:
@@ -53,16 +57,16 @@ class Daemon:
 
 def start_daemon(host: Host, *flags: str) -> Daemon:
     """Start it, without waiting for anything."""
-    environment = _environment() | {"DOCKERCNI_LOG_FORMAT": "json"}
-    return Daemon(host.popen(sys.executable, "-m", "dockercni", "daemon", *flags, env=environment))
+    env = environment() | {"DOCKERCNI_LOG_FORMAT": "json"}
+    return Daemon(host.popen(sys.executable, "-m", "dockercni", "daemon", *flags, env=env))
 
 
 def run_cli(host: Host, *arguments: str, check: bool, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
-    return host.run(sys.executable, "-m", "dockercni", *arguments, check=check, timeout=timeout, env=_environment())
+    return host.run(sys.executable, "-m", "dockercni", *arguments, check=check, timeout=timeout, env=environment())
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The package that these tests would import is the one that runs, whether it is installed or just here."""
     package = importlib.util.find_spec("dockercni")
     assert package, "dockercni is not installed"

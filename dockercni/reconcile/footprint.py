@@ -1,0 +1,180 @@
+"""The iptables rules that the reference plugins leave for one attachment, told from what was recorded. Pure.
+
+The plugins give them back at DEL only if they can still enter the namespace, and never put them back after a flush. So
+we have to know them ourselves (bridge and ptp with ipMasq, portmap, firewall; iptables backends).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dockercni.cni import EXEC, OLDEST, CacheEntry, CNIError, Result, parse_list, parse_result
+
+IPTABLES: Final = {4: "iptables", 6: "ip6tables"}
+MASQUERADE: Final = "masquerade"
+PORTMAP: Final = "portmap"
+FIREWALL: Final = "firewall"
+
+_FORWARD: Final = "CNI-FORWARD"
+_DNAT: Final = "CNI-HOSTPORT-DNAT"
+_MULTICAST: Final = {4: "224.0.0.0/4", 6: "ff00::/8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """All rules of one moment: for (command, table) the rules of each chain, as kernel.iptables.saved gives them."""
+
+    chains: Mapping[tuple[str, str], Mapping[str, Sequence[str]]]
+    _jumps: dict[tuple[str, str], dict[str, list[tuple[str, str]]]] = field(default_factory=dict)
+
+    def rules(self, command: str, table: str, chain: str) -> Sequence[str]:
+        """The rules of a chain; none where it does not exist."""
+        return self.chains.get((command, table), {}).get(chain, ())
+
+    def jumps(self, command: str, table: str, target: str) -> Sequence[tuple[str, str]]:
+        """The (chain, rule) that lead to `target`."""
+        key = (command, table)
+        if key not in self._jumps:
+            index: dict[str, list[tuple[str, str]]] = {}
+            for chain, rules in self.chains.get(key, {}).items():
+                for rule in rules:
+                    index.setdefault(rule.rpartition("-j ")[2].split(" ", 1)[0], []).append((chain, rule))
+            self._jumps[key] = index
+        return self._jumps[key].get(target, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Lines for iptables-restore, for one table of one command."""
+
+    command: str
+    table: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What one attachment has by rights: for each kind of rule, the position of the plugin that makes it."""
+
+    network: str
+    container_id: str
+    result: Result
+    kinds: Mapping[str, int]
+
+    @property
+    def _digest(self) -> str:
+        return hashlib.sha512((self.network + self.container_id).encode()).hexdigest()
+
+    @property
+    def masquerade_chain(self) -> str:
+        """The chain that bridge and ptp make; the interface is no part of its name."""
+        return f"CNI-{self._digest[:24]}"
+
+    @property
+    def portmap_chain(self) -> str:
+        """The chain that portmap makes."""
+        return f"CNI-DN-{self._digest[:21]}"
+
+    def missing(self, ruleset: Ruleset) -> list[str]:
+        """The kinds of which the ruleset lacks something."""
+        checks = {MASQUERADE: self._masquerades, PORTMAP: self._publishes, FIREWALL: self._accepts}
+        return [kind for kind in self.kinds if not checks[kind](ruleset)]
+
+    def _masquerades(self, ruleset: Ruleset) -> bool:
+        return all(
+            ruleset.rules(command, "nat", self.masquerade_chain)
+            and any(
+                chain == "POSTROUTING" and f"-s {host} " in rule
+                for chain, rule in ruleset.jumps(command, "nat", self.masquerade_chain)
+            )
+            for command, host in self._hosts()
+        )
+
+    def _publishes(self, ruleset: Ruleset) -> bool:
+        return all(
+            ruleset.rules(command, "nat", self.portmap_chain)
+            and any(chain == _DNAT for chain, _ in ruleset.jumps(command, "nat", self.portmap_chain))
+            and {"PREROUTING", "OUTPUT"} <= {chain for chain, _ in ruleset.jumps(command, "nat", _DNAT)}
+            for command in {command for command, _ in self._hosts()}
+        )
+
+    def _accepts(self, ruleset: Ruleset) -> bool:
+        return all(
+            any(chain == "FORWARD" for chain, _ in ruleset.jumps(command, "filter", _FORWARD))
+            and any(f"-s {host} " in f"{rule} " for rule in ruleset.rules(command, "filter", _FORWARD))
+            and any(f"-d {host} " in f"{rule} " for rule in ruleset.rules(command, "filter", _FORWARD))
+            for command, host in self._hosts()
+        )
+
+    def masquerade(self, ruleset: Ruleset) -> Iterator[Change]:
+        """What puts the masquerade back, as bridge and ptp make it."""
+        comment = f'-m comment --comment "name: \\"{self.network}\\" id: \\"{self.container_id}\\""'
+        chain = self.masquerade_chain
+        for version, command in IPTABLES.items():
+            ips = [ip.address for ip in self.result.ips if ip.address.version == version]
+            present = {rule for at, rule in ruleset.jumps(command, "nat", chain) if at == "POSTROUTING"}
+            jumps = [f"-s {address.ip}/{address.max_prefixlen} {comment} -j {chain}" for address in ips]
+            if ips:
+                lines = (
+                    f":{chain} - [0:0]",  # naming a chain with --noflush makes it, or empties it
+                    *(f"-A {chain} -d {address.network} {comment} -j ACCEPT" for address in ips),
+                    f"-A {chain} ! -d {_MULTICAST[version]} {comment} -j MASQUERADE",
+                    *(f"-A POSTROUTING {jump}" for jump in jumps if jump not in present),
+                )
+                yield Change(command, "nat", lines)
+
+    def leftovers(self, ruleset: Ruleset, *, shared: bool) -> Iterator[Change]:
+        """What takes away all that is there of it. `shared`: the container has another attachment to this network.
+
+        The firewall's rules carry no comment; they are known by the address, so this has to come before the address
+        is given back.
+        """
+        for command in IPTABLES.values():
+            hosts = [host for of, host in self._hosts() if of == command]
+            forward = [
+                f"-D {_FORWARD} {rule}"
+                for rule in ruleset.rules(command, "filter", _FORWARD)
+                if any(f"{way} {host} " in f"{rule} " for host in hosts for way in ("-s", "-d"))
+            ]
+            if forward:
+                yield Change(command, "filter", tuple(forward))
+            chains = [] if shared else [self.masquerade_chain, self.portmap_chain]
+            present = [chain for chain in chains if chain in ruleset.chains.get((command, "nat"), {})]
+            if present:
+                jumps = [f"-D {at} {rule}" for to in present for at, rule in ruleset.jumps(command, "nat", to)]
+                emptied = [f":{chain} - [0:0]" for chain in present]
+                yield Change(command, "nat", (*emptied, *jumps, *(f"-X {chain}" for chain in present)))
+
+    def _hosts(self) -> Iterator[tuple[str, str]]:
+        for ip in self.result.ips:
+            yield IPTABLES[ip.address.version], f"{ip.address.ip}/{ip.address.max_prefixlen}"
+
+
+def footprint(entry: CacheEntry) -> Footprint | None:
+    """The footprint of a recorded attachment; None if no executable that we know left one."""
+    try:
+        plugins = parse_list(entry.config).plugins
+        result = parse_result(entry.result, OLDEST) if entry.result else Result(OLDEST)
+    except CNIError:
+        return None
+    kinds = {
+        kind: position
+        for position, plugin in enumerate(plugins)
+        if position >= len(entry.served) or entry.served[position] == EXEC  # who served it may have been lost
+        if (kind := _kind(plugin.type, plugin.raw, entry.capability_args))
+    }
+    return Footprint(entry.network, entry.container_id, result, kinds) if kinds else None
+
+
+def _kind(plugin: str, conf: Mapping[str, Any], capability_args: Mapping[str, Any]) -> str:
+    match plugin:
+        case "bridge" | "ptp" if conf.get("ipMasq") and conf.get("ipMasqBackend") in {None, "", "iptables"}:
+            return MASQUERADE
+        case "portmap" if capability_args.get("portMappings") and conf.get("backend") in {None, "", "iptables"}:
+            return PORTMAP
+        case "firewall" if conf.get("backend") in {None, "", "iptables"}:
+            return FIREWALL
+    return ""

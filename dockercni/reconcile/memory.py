@@ -1,0 +1,91 @@
+"""What a container had last: remembered until it is removed, so that it gets the same addresses again.
+
+It is also the proof that an interface or lease of this container is of our making when its record was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from dockercni.model import IPAddress, Life
+from dockercni.reconcile import state
+
+log = structlog.get_logger()
+
+
+class Had(msgspec.Struct, frozen=True):
+    """One attachment that a container has or had.
+
+    `ips` are its addresses with their prefixes, `boot` and `cookie` the life in which it has them, `attached` whether
+    it still does, as far as we know.
+    """
+
+    network: str
+    ifname: str
+    ips: tuple[str, ...]
+    boot: str
+    cookie: str
+    attached: bool = True
+    capability_args: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def life(self) -> Life:
+        """The namespace that it was in."""
+        return Life(self.boot, self.cookie)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One small file for each container below `directory`. The caller holds the container's lock."""
+
+    directory: Path
+
+    def recall(self, container_id: str) -> tuple[Had, ...]:
+        """What the container had last; nothing if the file is damaged. Raises state.StateError."""
+        try:
+            return state.read(self._file(container_id), tuple[Had, ...], ())
+        except state.Damaged as error:
+            log.warning("forgotten", id=container_id, reason=str(error))
+            return ()
+
+    def remember(self, container_id: str, had: Had) -> None:
+        """Note what it has now on one interface. Raises state.StateError."""
+        known = self.recall(container_id)
+        others = [other for other in known if (other.network, other.ifname) != (had.network, had.ifname)]
+        if (now := (*others, had)) != known:
+            state.write(self._file(container_id), now)
+
+    def left(self, container_id: str, network: str, ifname: str) -> None:
+        """It was detached from there; its addresses stay remembered. Raises state.StateError."""
+        for had in self.recall(container_id):
+            if (had.network, had.ifname) == (network, ifname):
+                self.remember(container_id, msgspec.structs.replace(had, attached=False))
+
+    def forget(self, container_id: str) -> None:
+        """The container was removed: it will not ask again."""
+        with contextlib.suppress(OSError):
+            self._file(container_id).unlink(missing_ok=True)
+
+    def known(self) -> Iterator[str]:
+        """The ids of the containers that are remembered."""
+        for path in self.directory.glob("*.json"):
+            yield path.name.removesuffix(".json")
+
+    def _file(self, container_id: str) -> Path:
+        return self.directory / f"{container_id}.json"
+
+
+def wish(had: Sequence[Had], network: str, ifname: str) -> tuple[IPAddress, ...]:
+    """The addresses to ask for again on that network and interface."""
+    for one in had:
+        if (one.network, one.ifname) == (network, ifname):
+            return tuple(ip_interface(ip).ip for ip in one.ips)
+    return ()

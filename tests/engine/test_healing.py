@@ -1,0 +1,190 @@
+"""What was wiped, deleted or lost comes back, with the same address, without a restart of the container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from subprocess import CompletedProcess
+
+import pytest
+
+from tests.engine.daemons import Daemon
+from tests.hosts import IMAGE, Host, NoAnswer, Outside, leftovers, peer_of, serve_tcp, wait_until
+
+Cli = Callable[..., CompletedProcess[str]]
+Start = Callable[..., Daemon]
+
+
+def run_web(host: Host) -> None:
+    host.docker("run", "-d", "--name", "web", "--network", "none", "-p", "8080:80", IMAGE, *serve_tcp(80))
+
+
+def address(host: Host, name: str = "web") -> str:
+    shown = json.loads(host.container(name).run("ip", "-json", "-4", "address", "show", "dev", "eth0").stdout)
+    return str(shown[0]["addr_info"][0]["local"])
+
+
+def published(host: Host, outside: Outside) -> bool:
+    try:
+        return bool(
+            host.tcp_request("127.0.0.1", 8080, timeout=1)
+            and outside.tcp_request(outside.host_address, 8080, timeout=1)
+        )
+    except NoAnswer:
+        return False
+
+
+@pytest.mark.parametrize(
+    "wipe",
+    [("iptables", "-F"), ("iptables", "-t", "nat", "-F"), ("nft", "flush", "ruleset")],
+    ids=" ".join,
+)
+def test_wiped_rules(host: Host, outside: Outside, daemon: Start, wipe: tuple[str, ...]) -> None:
+    """Rules that are wiped come back by themselves: published port and masquerade work, the address is the same."""
+    server = outside.serve_tcp(9000)
+    daemon("--attach-running")
+    run_web(host)
+    wait_until(lambda: published(host, outside), 20, "port published")
+    before = address(host)
+    host.run(*wipe)
+    wait_until(lambda: published(host, outside), 20, "port published again")
+    wait_until(lambda: "MASQUERADE" in host.run("iptables-save", "-t", "nat").stdout, 10, "masquerade")
+    assert peer_of(host.container("web").tcp_request(outside.address, 9000)) == outside.host_address
+    assert address(host) == before
+    assert server.running
+
+
+@pytest.mark.parametrize(
+    ("damage", "verb"),
+    [
+        (("ip", "address", "flush", "dev", "eth0"), "REPAIR"),
+        (("ip", "route", "delete", "default"), "REPAIR"),
+        (("ip", "link", "delete", "eth0"), "ADD"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_damaged_interface(
+    host: Host, outside: Outside, daemon: Start, cli: Cli, damage: tuple[str, ...], verb: str
+) -> None:
+    """An address, a default route or a whole link that is gone from a container is put back by one sync."""
+    daemon()
+    run_web(host)
+    wait_until(lambda: published(host, outside), 20, "port published")
+    before = address(host)
+    host.container("web").run(*damage)
+    done = cli("sync", check=True)
+    assert f"{verb} web dockercni eth0" in done.stdout
+    assert address(host) == before
+    assert "default" in host.container("web").run("ip", "route").stdout
+    wait_until(lambda: published(host, outside), 20, "port published again")
+    assert "0 repaired" in cli("sync", check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "rm -rf /var/lib/cni/results",
+        "for f in /var/lib/cni/results/*; do head -c 40 $f >/run/head; cat /run/head >$f; done",
+        "umount -l /run/netns/dockercni-*",
+        "umount -l /run/netns/dockercni-*; rm /run/netns/dockercni-*",
+        "for f in /var/lib/dockercni/containers/*; do : >$f; done",
+        "rm -rf /var/lib/dockercni/*",
+    ],
+)
+def test_lost_records(host: Host, outside: Outside, daemon: Start, cli: Cli, loss: str) -> None:
+    """A lost record, pin or memory costs a running container nothing for longer than one sync, and nothing leaks."""
+    running = daemon("--attach-running")
+    run_web(host)
+    wait_until(lambda: published(host, outside), 20, "port published")
+    before = address(host)
+    host.run("/bin/sh", "-c", loss)
+    done = cli("sync", check=True)
+    assert done.stdout.splitlines()[-1].startswith("converged: 1 container, 1 attachment"), done.stdout
+    assert address(host) == before
+    assert published(host, outside)
+    host.docker("rm", "-f", "web")
+    wait_until(lambda: not leftovers(host), 20, "nothing left", lambda: "\n".join(leftovers(host)))
+    assert running.program.running
+
+
+def test_same_address_after_restart(host: Host, daemon: Start) -> None:
+    """A container gets the address it had, after restart and after stop and start, while others come and go."""
+    running = daemon()
+    for name in ("web", "other"):
+        host.docker("run", "-d", "--name", name, "--network", "none", IMAGE)
+        running.wait_event("ADD", container=name)
+    before = address(host)
+    for again in (("restart",), ("stop", "start")):
+        seen = len(running.log())
+        for verb in again:
+            host.docker(verb, "web")
+        running.wait_event("ADD", container="web", after=seen)
+        assert address(host) == before
+
+
+def test_address_taken_meanwhile(host: Host, daemon: Start) -> None:
+    """A container whose address somebody else got while it was stopped starts with another one."""
+    running = daemon()
+    host.docker("run", "-d", "--name", "web", "--network", "none", IMAGE)
+    running.wait_event("ADD", container="web")
+    before = address(host)
+    host.docker("stop", "web")
+    running.wait_event("DEL", container="web")
+    host.docker("run", "-d", "--name", "thief", "--network", "none", "--label", f"dockercni.ip={before}", IMAGE)
+    running.wait_event("ADD", container="thief")
+    seen = len(running.log())
+    host.docker("start", "web")
+    running.wait_event("ADD", container="web", after=seen)
+    assert address(host, "thief") == before
+    assert address(host) != before
+
+
+def test_configuration_gone(host: Host, daemon: Start, cli: Cli) -> None:
+    """A container whose network's file is gone keeps its network, and its DEL leaves nothing behind."""
+    bridge = {"type": "bridge", "bridge": "lan0", "isGateway": True, "ipMasq": True}
+    ipam = {"type": "host-local", "subnet": "10.9.0.0/24"}
+    lan = {"cniVersion": "1.0.0", "name": "lan", "plugins": [{**bridge, "ipam": ipam}, {"type": "firewall"}]}
+    host.write("/etc/cni/net.d/10-lan.conflist", json.dumps(lan))
+    running = daemon()
+    host.docker("run", "-d", "--name", "web", "--network", "none", IMAGE)
+    running.wait_event("ADD", container="web", network="lan")
+    host.path("/etc/cni/net.d/10-lan.conflist").unlink()
+    done = cli("sync")
+    assert done.returncode == 0, done.stdout
+    assert address(host).startswith("10.9.0.")
+    host.docker("rm", "-f", "web")
+    wait_until(lambda: not leftovers(host), 20, "nothing left", lambda: "\n".join(leftovers(host)))
+
+
+def test_namespace_gone(host: Host, daemon: Start, cli: Cli) -> None:
+    """A container that died with its namespace while nobody watched leaves no lease and no rule after one sync."""
+    running = daemon()
+    run_web(host)
+    running.wait_event("ADD", container="web")
+    running.kill()
+    host.run("/bin/sh", "-c", "umount -l /run/netns/dockercni-*; rm /run/netns/dockercni-*")
+    host.docker("rm", "-f", "web")
+    assert any("CNI-" in line for line in leftovers(host)), "the rules outlive the namespace"
+    cli("sync", check=True)
+    assert leftovers(host) == []
+
+
+def test_gc(host: Host, daemon: Start, cli: Cli) -> None:
+    """A lease that bears a container of ours and has no record is removed by gc; one of a stranger is only named."""
+    running = daemon()
+    host.docker("run", "-d", "--name", "web", "--network", "none", IMAGE)
+    running.wait_event("ADD", container="web")
+    ours = host.docker("inspect", "--format={{.Id}}", "web")
+    store = "/var/lib/cni/networks/dockercni"
+    host.write(f"{store}/10.22.7.7", f"{ours}\r\neth7")
+    host.write(f"{store}/10.22.7.8", f"{'5' * 64}\r\neth0")
+    dry = cli("gc", "--dry-run")
+    assert dry.returncode == 3, dry.stderr
+    assert "would GC lease 10.22.7.7" in dry.stdout
+    assert host.path(f"{store}/10.22.7.7").exists()
+    done = cli("gc", check=True)
+    assert "GC lease 10.22.7.7" in done.stdout
+    assert "NOTE lease 10.22.7.8" in done.stdout
+    assert not host.path(f"{store}/10.22.7.7").exists()
+    assert host.path(f"{store}/10.22.7.8").exists()
+    assert "NOTE lease 10.22.7.8" in cli("sync", check=True).stdout

@@ -1,0 +1,115 @@
+"""Published ports: who reaches them, who does not reach the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine.containers import address, ask, network, request, run
+from tests.hosts import PYTHON_FLAGS, NoAnswer, peer_of, serve_tcp, serve_udp
+
+if TYPE_CHECKING:
+    from tests.engine.daemons import Start
+    from tests.hosts import Host, Outside
+
+PORT = 8080
+
+
+def serve(host: Host, protocol: str, *flags: str) -> None:
+    """A container `server` whose port 80 answers over the protocol."""
+    if protocol == "tcp":
+        run(host, "server", *flags, command=serve_tcp(80))
+    else:
+        run(host, "server", *PYTHON_FLAGS, *flags, command=serve_udp(80))
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_reached_from_everywhere(host: Host, outside: Outside, daemon: Start, protocol: str) -> None:
+    """A published port answers the host by its address and by 127.0.0.1, another container, and another machine."""
+    running = daemon()
+    serve(host, protocol, f"--publish={PORT}:80/{protocol}")
+    run(host, "client")
+    running.wait_event("ADD", container="server")
+    running.wait_event("ADD", container="client")
+    client = host.container("client")
+    assert peer_of(ask(outside, protocol, outside.host_address, PORT)) == outside.address
+    assert b"peer=" in ask(host, protocol, outside.host_address, PORT)
+    assert b"peer=" in ask(host, protocol, "127.0.0.1", PORT)
+    assert b"peer=" in ask(client, protocol, outside.host_address, PORT)
+    assert peer_of(ask(client, protocol, address(host, "server"), 80)) == address(host, "client")
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_unpublished_port_is_closed(host: Host, outside: Outside, daemon: Start, protocol: str) -> None:
+    """A port that a container listens on but does not publish is closed to the outside, even with a route to it."""
+    running = daemon()
+    serve(host, protocol, "--publish=8081:81")
+    running.wait_event("ADD", container="server")
+    assert "-P FORWARD DROP" in host.run("iptables", "-S", "FORWARD").stdout
+    inside = address(host, "server")
+    assert b"peer=" in ask(host, protocol, inside, 80)  # it does listen
+    outside.run("ip", "route", "add", f"{inside}/32", "via", outside.host_address)
+    try:
+        with pytest.raises(NoAnswer, match="timed out"):
+            request(outside, protocol, inside, 80, timeout=1)
+        # the way is there: with the one policy changed the same request gets through
+        host.run("iptables", "-P", "FORWARD", "ACCEPT")
+        assert b"peer=" in ask(outside, protocol, inside, 80)
+    finally:
+        host.run("iptables", "-P", "FORWARD", "DROP")
+        outside.run("ip", "route", "del", f"{inside}/32")
+
+
+def test_closed_with_the_container(host: Host, outside: Outside, daemon: Start) -> None:
+    """The port of a container that is gone does not answer any more, and the next container can have it."""
+    running = daemon()
+    serve(host, "tcp", f"--publish={PORT}:80")
+    running.wait_event("ADD", container="server")
+    assert ask(outside, "tcp", outside.host_address, PORT)
+    host.docker("rm", "--force", "server")
+    running.wait_event("DEL", container="server")
+    with pytest.raises(NoAnswer, match="refused"):
+        outside.tcp_request(outside.host_address, PORT, timeout=2)
+    before = len(running.log())
+    run(host, "next", f"--publish={PORT}:80", command=serve_tcp(80))
+    running.wait_event("ADD", container="next", after=before)
+    assert ask(outside, "tcp", outside.host_address, PORT)
+
+
+def test_only_on_one_address(host: Host, outside: Outside, daemon: Start) -> None:
+    """`-p 127.0.0.1:8080:80` answers 127.0.0.1 and nobody else."""
+    running = daemon()
+    serve(host, "tcp", f"--publish=127.0.0.1:{PORT}:80")
+    running.wait_event("ADD", container="server")
+    assert ask(host, "tcp", "127.0.0.1", PORT)
+    for place in (host, outside):
+        with pytest.raises(NoAnswer, match="refused"):
+            place.tcp_request(outside.host_address, PORT, timeout=2)
+
+
+def test_masquerade(host: Host, outside: Outside, daemon: Start) -> None:
+    """What a container sends to the outside comes from the host's address, over TCP and UDP."""
+    running = daemon()
+    run(host, "client")
+    running.wait_event("ADD", container="client")
+    outside.serve_tcp(7100)
+    outside.serve_udp(7100)
+    client = host.container("client")
+    assert peer_of(ask(client, "tcp", outside.address, 7100)) == outside.host_address
+    assert peer_of(ask(client, "udp", outside.address, 7100)) == outside.host_address
+
+
+def test_on_the_first_network_that_can(host: Host, outside: Outside, daemon: Start) -> None:
+    """With two networks the ports are published on the first one that declares the capability, and only there."""
+    host.write(
+        "/etc/cni/net.d/10-bare.conflist",
+        '{"cniVersion": "1.0.0", "name": "bare", "plugins": [{"type": "bridge", "bridge": "cni-bare", "isGateway": '
+        'true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.77.3.0/24"}]]}}]}',
+    )
+    network(host, "lan", "10.77.4.0/24")
+    running = daemon()
+    serve(host, "tcp", f"--publish={PORT}:80", "--label=dockercni.networks=bare,lan")
+    running.wait_event("ADD", container="server", network="lan", ifname="eth1")
+    assert ask(outside, "tcp", outside.host_address, PORT)
+    assert "10.77.4." in host.run("iptables", "-t", "nat", "-S").stdout.partition(f"--dport {PORT}")[2]
