@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.engine.daemons import _environment
+from tests.engine import daemons
 
 if TYPE_CHECKING:
     import subprocess
@@ -20,7 +20,7 @@ SYNC = (sys.executable, "-m", "dockercni", "sync")
 
 def environment(at: int = 0) -> dict[str, str]:
     """What makes a dockercni tell its steps, and die before that one."""
-    own = _environment()
+    own = daemons.environment()
     crash = {"CRASH_AT": str(at)} if at else {}
     return {**own, "PYTHONPATH": f"{SHIM}:{own['PYTHONPATH']}", "CRASH_LOG": LOG, **crash}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tests.chaos import checker
 from tests.chaos.plan import Plan, Step, population
 from tests.chaos.world import World
+from tests.hosts.commands import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,16 +85,23 @@ def _round(world: World, number: int, steps: Sequence[Step]) -> Failure | None:
     history = []
     log_start = len(world.daemon.program.text()) if world.daemon else 0
     before = world.daemon
-    for step in steps:
-        history.append(f"{time.monotonic() - began:7.2f} {step}")
-        world.carry_out(step)
-    world.quiesce()
-    history.append(f"{time.monotonic() - began:7.2f} sync")
-    synced = world.sync()
-    history.append(f"{time.monotonic() - began:7.2f} checker")
-    found = checker.complaints(world.host, world.outside, world.wanted)
-    if synced.returncode:
-        found.append(f"sync: exit code {synced.returncode}")
+    world.grievances.clear()
+    synced = None
+    found: list[str] = []
+    try:
+        for step in steps:
+            history.append(f"{time.monotonic() - began:7.2f} {step}")
+            world.carry_out(step)
+        world.quiesce()
+        history.append(f"{time.monotonic() - began:7.2f} sync")
+        synced = world.sync()
+        history.append(f"{time.monotonic() - began:7.2f} checker")
+        found += checker.complaints(world.host, world.outside, world.wanted)
+        if synced.returncode:
+            found.append(f"sync: exit code {synced.returncode}")
+    except (CommandError, AssertionError, TimeoutError) as problem:
+        found.append(f"run: {problem}")
+    found += world.grievances
     if not found:
         return None
     again = world.sync()
@@ -102,7 +110,7 @@ def _round(world: World, number: int, steps: Sequence[Step]) -> Failure | None:
         "steps": "\n".join(history),
         "complaints after one sync": "\n".join(found),
         "complaints after a second sync": "\n".join(second),
-        "first sync": synced.stdout + synced.stderr,
+        "first sync": synced.stdout + synced.stderr if synced else "",
         "second sync": again.stdout + again.stderr,
         **_daemon_logs(world, before, log_start),
         "log of the engine": _tail((world.host.logs / "dockerd.log").read_text(errors="replace")),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
@@ -12,15 +14,15 @@ from typing import TYPE_CHECKING
 from tests.chaos import orders, proxy
 from tests.chaos.plan import FLUSHES, Step
 from tests.chaos.wanted import Wanted, configure
-from tests.engine.daemons import Daemon, run_cli, start_daemon
+from tests.engine.daemons import Daemon, environment, run_cli
 from tests.hosts import Host, Outside, import_image, wait_until, wipe
 from tests.hosts.commands import CommandError
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Mapping
     from typing import Self
 
+BOUND = 40  # seconds that SIGTERM may take: what is under way is drained for 20
 STATE = ("/var/lib/cni", "/var/lib/dockercni")
 SETTINGS = f"""
 cni-bin-dir = "{orders.SEARCH}"
@@ -44,6 +46,7 @@ class World:
         self.pool = ThreadPoolExecutor(4)
         self.under_way: list[Future[None]] = []
         self.daemon: Daemon | None = None
+        self.grievances: list[str] = []  # what was seen to be wrong before anybody asked
         self.settle()
 
     def __enter__(self) -> Self:
@@ -145,10 +148,18 @@ class World:
 
     def daemon_stop(self, _: Step) -> None:
         assert self.daemon
-        self.daemon.stop(60)
+        process = self.daemon.program.process
+        process.terminate()
+        try:
+            process.wait(BOUND)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # then it tells where its threads are
+            process.wait(10)
+            self.grievances.append(f"daemon: SIGTERM did not end it within {BOUND} s")
 
     def daemon_start(self, _: Step) -> None:
-        self.daemon = daemon = start_daemon(self.host, "--docker-host", proxy.URL)
+        argv = (sys.executable, "-m", "dockercni", "daemon", "--docker-host", proxy.URL)
+        self.daemon = daemon = Daemon(self.host.popen(*argv, env=environment() | {"PYTHONFAULTHANDLER": "1"}))
         wait_until(lambda: daemon.program.text() or not daemon.program.running, 20, "the daemon's first word")
 
     def engine_kill(self, step: Step) -> None:
