@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.chaos.runner import run
+from tests.chaos.runner import Failure, run
 
 
 def main() -> int:
@@ -18,13 +18,17 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true", help="do not end with the first failure")
     parser.add_argument("--stories", type=Path, help="a directory for the history and logs of each failure")
     said = parser.parse_args()
-    report = run(said.seed, said.faults, said.containers, keep_going=said.keep_going, verbose=True)
-    for failure in report.failures:
-        if said.stories:
+
+    def tell(line: str, failure: Failure | None) -> None:
+        sys.stdout.write(f"{line}\n")
+        if failure and said.stories:
             said.stories.mkdir(parents=True, exist_ok=True)
             (said.stories / f"seed-{said.seed}-round-{failure.number}.txt").write_text(failure.story)
-        else:
-            sys.stdout.write(f"=== round {failure.number}\n{failure.story}\n")
+        elif failure:
+            sys.stdout.write(f"{failure.story}\n")
+        sys.stdout.flush()
+
+    report = run(said.seed, said.faults, said.containers, keep_going=said.keep_going, tell=tell)
     sys.stdout.write(f"{report}\n")
     return bool(report.failures)
 

@@ -31,6 +31,7 @@ class Neighbours:
     entries: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    bridges: tuple[str, ...] = ()  # with ports of theirs; what lets our own traffic on them pass may stay
     rules: tuple[rules.Rule, ...] = ()
 
 
@@ -172,6 +173,9 @@ def _rules(
     for rule in rules.LASTING:
         if 0 < found[rule] <= rules.RACING:
             due[rule] = found[rule]
+    for rule in found:
+        if rule[1].startswith("-A DOCKER-USER ") and any(f" {bridge} " in rule[1] for bridge in neighbours.bridges):
+            due[rule] = 1
     shown = (Counter({" ".join(rule): times for rule, times in rules.items()}) for rules in (due, found))
     yield from _differ("rule", *shown)
     yield from (f"rule: {table} too much" for table in facts.foreign_tables(host))

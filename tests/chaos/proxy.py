@@ -9,6 +9,9 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
     from tests.hosts import Host
 
 PATH = "/run/private/proxy.sock"
@@ -30,11 +33,30 @@ class Proxy:
         self.silent = False
         self.forgetful = False
         self.asked: list[str] = []
+        self.replacing: list[tuple[bytes, bytes]] = []
         self._open: set[socket.socket] = set()
+        self._streams: set[socket.socket] = set()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(host.path(PATH)))
         self._listener.listen(64)
         threading.Thread(target=self._serve, name="proxy", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def replace_once(self, old: bytes, new: bytes) -> None:
+        """Put `new`, which may not be longer, in the place of `old` in the next answer that has it."""
+        assert len(new) <= len(old)
+        self.replacing.append((old, new.ljust(len(old))))
+
+    def tell(self, events: Sequence[bytes]) -> None:
+        """Have events (JSON) that never happened arrive on every stream that stands."""
+        for client in list(self._streams):
+            for event in events:
+                client.sendall(b"%x\r\n%s\n\r\n" % (len(event) + 1, event))
 
     def cut(self) -> int:
         """End all connections at once; returns how many there were."""
@@ -48,6 +70,7 @@ class Proxy:
         _close(self._listener)
         self._listener.close()
         self.cut()
+        self._host.path(PATH).unlink(missing_ok=True)
 
     def _serve(self) -> None:
         while True:
@@ -69,6 +92,7 @@ class Proxy:
             _close(engine)
             back.join()
         self._open -= {client, engine}
+        self._streams.discard(client)
 
     def _questions(self, client: socket.socket, engine: socket.socket, asking: _Asking) -> None:
         """Pass requests on; all of them are GETs without a body."""
@@ -79,7 +103,9 @@ class Proxy:
                 while b"\r\n\r\n" in pending:
                     request, _, pending = pending.partition(b"\r\n\r\n")
                     self.asked.append(request.split(b"\r\n")[0].decode())
-                    asking.events = b"/events" in request.split(b"\r\n")[0]
+                    if b"/events" in request.split(b"\r\n")[0]:
+                        asking.events = True
+                        self._streams.add(client)
                     if faked := self._faked(request):
                         client.sendall(faked)
                     else:
@@ -88,6 +114,9 @@ class Proxy:
     def _answers(self, engine: socket.socket, client: socket.socket, asking: _Asking) -> None:
         with contextlib.suppress(OSError):
             while part := engine.recv(65536):
+                for old, new in [pair for pair in self.replacing if pair[0] in part]:
+                    part = part.replace(old, new, 1)
+                    self.replacing.remove((old, new))
                 if not (asking.events and self.silent):
                     client.sendall(part)
         _close(client)

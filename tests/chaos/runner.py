@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from tests.chaos.world import World
 from tests.hosts.commands import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 TAIL = 200  # lines of a log that are shown with a failure
 
@@ -48,8 +47,19 @@ class Report:
         )
 
 
-def run(seed: int, faults: int, containers: int = 20, *, keep_going: bool = False, verbose: bool = False) -> Report:
-    """Run it; ends with the first failure, unless told to go on (from an empty host)."""
+def run(
+    seed: int,
+    faults: int,
+    containers: int = 20,
+    *,
+    keep_going: bool = False,
+    tell: Callable[[str, Failure | None], None] = lambda _, failure: None,
+    longest: float = float("inf"),
+) -> Report:
+    """Run it; ends with the first failure, unless told to go on (from an empty host), or after so many seconds.
+
+    `tell` hears of each round.
+    """
     report = Report(seed)
     began = time.monotonic()
     wanted = population(containers)
@@ -61,18 +71,19 @@ def run(seed: int, faults: int, containers: int = 20, *, keep_going: bool = Fals
             report.counts.update(step.kind for step in steps)
             report.faults += sum(step.fault for step in steps)
             report.seconds = time.monotonic() - began
-            if verbose:
-                _say(f"round {report.rounds}, {report.faults} faults, {report.seconds:.0f} s: {failure_line(failure)}")
+            tell(f"round {report.rounds}, {report.faults} faults, {report.seconds:.0f} s: {line_of(failure)}", failure)
             if failure:
                 report.failures.append(failure)
                 if not keep_going:
                     break
                 world.settle()
                 _round(world, report.rounds, [Step("run", name) for name in wanted])
+            if report.seconds > longest:
+                break
     return report
 
 
-def failure_line(failure: Failure | None) -> str:
+def line_of(failure: Failure | None) -> str:
     """What went wrong, in one line."""
     if failure is None:
         return "all is well"
@@ -96,7 +107,7 @@ def _round(world: World, number: int, steps: Sequence[Step]) -> Failure | None:
         history.append(f"{time.monotonic() - began:7.2f} sync")
         synced = world.sync()
         history.append(f"{time.monotonic() - began:7.2f} checker")
-        found += checker.complaints(world.host, world.outside, world.wanted)
+        found += _complaints(world)
         if synced.returncode:
             found.append(f"sync: exit code {synced.returncode}")
     except (CommandError, AssertionError, TimeoutError) as problem:
@@ -105,7 +116,7 @@ def _round(world: World, number: int, steps: Sequence[Step]) -> Failure | None:
     if not found:
         return None
     again = world.sync()
-    second = checker.complaints(world.host, world.outside, world.wanted)
+    second = _complaints(world)
     parts = {
         "steps": "\n".join(history),
         "complaints after one sync": "\n".join(found),
@@ -116,6 +127,10 @@ def _round(world: World, number: int, steps: Sequence[Step]) -> Failure | None:
         "log of the engine": _tail((world.host.logs / "dockerd.log").read_text(errors="replace")),
     }
     return Failure(number, found, second, "\n".join(f"--- {title}\n{text}" for title, text in parts.items()))
+
+
+def _complaints(world: World) -> list[str]:
+    return checker.complaints(world.host, world.outside, world.wanted, neighbours=world.neighbours)
 
 
 def _daemon_logs(world: World, before: object, start: int) -> dict[str, str]:
@@ -135,8 +150,3 @@ def _daemon_logs(world: World, before: object, start: int) -> dict[str, str]:
 
 def _tail(text: str) -> str:
     return "\n".join(text.splitlines()[-TAIL:])
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

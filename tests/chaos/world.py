@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from tests.chaos import orders, proxy
+from tests.chaos.neighbours import move_in
 from tests.chaos.plan import FLUSHES, Step
 from tests.chaos.wanted import Wanted, configure
 from tests.engine.daemons import Daemon, environment, run_cli
@@ -75,6 +76,7 @@ class World:
         wipe(self.host)
         configure(self.host)
         self.host.write("/etc/dockercni/dockercni.toml", SETTINGS)
+        self.neighbours = move_in(self.host, rules=False)
         self.daemon = None
         self.daemon_start(Step("daemon_start"))
 
