@@ -4,16 +4,19 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dockercni import render, settings
 from dockercni.commands.table import COMMANDS, EXIT_CODES, Argument, Command, Request
+from dockercni.commands.words import fill, sentence, usage
 from dockercni.errors import DockercniError, UsageError
 
 _SWITCHES = {setting.flag for setting in settings.TABLE if setting.kind is settings.BOOLEAN}
 _BY_NAME = {command.name: command for command in COMMANDS}
+_OUTPUTS = ("table", "wide", "name", "json")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,20 +49,32 @@ def _run(argv: Sequence[str]) -> int:
     if given.command is None:
         top.print_help(sys.stderr)
         return UsageError.exit_code
-    if given.command not in _BY_NAME:
-        raise UsageError(f"unknown command {given.command!r}{settings.nearest(given.command, _BY_NAME)}")
-    command = _BY_NAME[given.command]
+    command, rest = _resolve(given.command, given.rest)
     # Intermixed, so that `add web --network lan /run/netns/x` works; argparse's own subparsers cannot do that.
-    found = vars(_command_parser(command).parse_intermixed_args(given.rest))
+    found = vars(_command_parser(command).parse_intermixed_args(rest))
     found = {**{name: value for name, value in vars(given).items() if name not in ("command", "rest")}, **found}
     output = found.pop("output", None)
-    if output and not command.output:
+    if output and output not in command.outputs:
         raise UsageError(f"{command.name} has nothing to print as {output}")
     file = Path(found.pop("settings", None) or os.environ.get(settings.FILE_VARIABLE) or settings.DEFAULT_FILE)
     flags = {setting.key: found.pop(setting.key) for setting in settings.TABLE if setting.key in found}
-    request = Request(settings.load(flags, os.environ, file), argparse.Namespace(**found), output or "table")
+    load = partial(settings.load, flags, dict(os.environ), file)
+    request = Request(load(), argparse.Namespace(**found), output or "table", load)
     code: int = import_module(command.module).run(request)
     return code
+
+
+def _resolve(word: str, rest: list[str]) -> tuple[Command, list[str]]:
+    """The command that the line names, by one word or two, and what follows it."""
+    if rest and (command := _BY_NAME.get(f"{word} {rest[0]}")):
+        return command, rest[1:]
+    if word not in _BY_NAME:
+        raise UsageError(f"unknown command {word!r}{settings.nearest(word, _BY_NAME)}")
+    command = _BY_NAME[word]
+    below = [name.removeprefix(f"{word} ") for name in _BY_NAME if name.startswith(f"{word} ")]
+    if below and not command.arguments and rest and not rest[0].startswith("-"):
+        raise UsageError(f"{word} has no {rest[0]!r}{settings.nearest(rest[0], below)} (known: {', '.join(below)})")
+    return command, rest
 
 
 def _spell_out(argv: Sequence[str]) -> list[str]:
@@ -87,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _top_parser() -> _Parser:
-    described = "\n".join(f"  {command.name:<10}{command.help}" for command in COMMANDS)
+    described = "\n".join(f"  {command.name:<19}{command.help}" for command in COMMANDS)
     codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES)
     parser = _Parser(
         "dockercni",
@@ -98,41 +113,42 @@ def _top_parser() -> _Parser:
     for name, nargs in (("command", None), ("rest", argparse.REMAINDER)):
         action = parser.add_argument(name, nargs=nargs, default=None, help=argparse.SUPPRESS)
         action.required = False  # no command at all is answered with the help
-    _add_output(parser)
+    _add_output(parser, _OUTPUTS)
     _add_settings(parser)
     return parser
 
 
 def _command_parser(command: Command) -> _Parser:
     prog = f"dockercni {command.name}"
-    operands = [_operand(argument) for argument in command.arguments if argument.positional]
-    parser = _Parser(prog, " ".join([prog, "[OPTION...]", *operands]), f"{command.help[0].upper()}{command.help[1:]}.")
+    parser = _Parser(prog, usage(command), "\n\n".join(filter(None, (sentence(command.help), fill(command.more)))))
     for argument in command.arguments:
         parser.add_argument(*argument.names, **_keywords(argument))
-    _add_output(parser, help_wanted=command.output)
+    _add_output(parser, command.outputs)
     _add_settings(parser)
     return parser
-
-
-def _operand(argument: Argument) -> str:
-    return {None: "{}", "?": "[{}]", "*": "[{}...]"}[argument.nargs].format(argument.metavar)
 
 
 def _keywords(argument: Argument) -> dict[str, Any]:
     if not argument.metavar:
         return {"help": argument.help, "action": "store_true", "default": False}
-    keywords = {"help": argument.help, "metavar": argument.metavar, "type": argument.parse}
+    keywords: dict[str, Any] = {"help": argument.help, "metavar": argument.metavar, "type": argument.parse}
     if argument.nargs:
         keywords["nargs"] = argument.nargs
+    if argument.bare is not None:
+        keywords["const"] = argument.bare
+    if argument.choices:
+        keywords["choices"] = argument.choices
     if argument.repeated:
         keywords["action"] = "append"
-    several = argument.repeated or argument.nargs == "*"
+    several = argument.repeated or argument.nargs in {"*", "+"}
     return {**keywords, "default": [] if several else None}
 
 
-def _add_output(parser: argparse.ArgumentParser, *, help_wanted: bool = True) -> None:
-    text = "how to print (default: table)" if help_wanted else argparse.SUPPRESS
-    parser.add_argument("-o", "--output", choices=("table", "json"), metavar="table|json", help=text)
+def _add_output(parser: argparse.ArgumentParser, outputs: Sequence[str]) -> None:
+    # Where there is nothing to choose it is understood all the same, so that the error can say so.
+    words = "|".join(outputs)
+    text = "how to print (default: table)" if outputs else argparse.SUPPRESS
+    parser.add_argument("-o", "--output", choices=_OUTPUTS, metavar=words, help=text)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import structlog
@@ -17,6 +19,7 @@ from dockercni.errors import DockercniError, NotRoot
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
+from dockercni.observe.heartbeat import Heartbeat
 from dockercni.reconcile import records, state
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
@@ -27,9 +30,11 @@ from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.rules import Rules
 from dockercni.reconcile.sandbox import Sandboxes
+from dockercni.reload import reloaded
 from dockercni.settings import Settings
 
 DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop -t` commonly allow
+_FIRST_START: Final = "first-start.json"
 _ALL: Final = "*"  # lanes of their own, for looking at all and at the rules; no container id looks like them
 _RULES: Final = "*rules"
 _QUIET: Final = 0.2  # seconds without a deleted rule
@@ -79,39 +84,44 @@ def wire(settings: Settings) -> Parts:
 class Daemon:
     """Watches the engine and keeps every container looked at, until told to stop."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, reload: Callable[[], Settings]) -> None:
         self._parts = parts
+        self._reload = reload
         self._looker: Looker | None = None
         self._announced = False
         self._lanes = Lanes(self._look, parts.settings.workers)
+        self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
         self._stop = threading.Event()
-        self._resync = threading.Event()
+        # not an Event: a handler runs in the main thread between any two instructions, where that holds its lock
+        self._signals: SimpleQueue[int] = SimpleQueue()
 
     def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; SIGHUP looks at everything again. Returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._wake(stop=True))
-        signal.signal(signal.SIGHUP, lambda *_: self._wake(stop=False))
+        """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _: self._signals.put(number))
         self._watch_rules()
         watch = Watch(
             self._parts.client,
-            connected=lambda: self._lanes.ask(_ALL, "connected to the engine"),
+            connected=self._connected,
             look=self._lanes.ask,
             stop=self._stop,
+            lost=self._heart.lost,
         )
+        self._heart.start()
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         notify.send("READY=1")
-        while not self._stop.is_set():
-            asked = self._resync.wait(self._parts.settings.resync_interval)
-            self._resync.clear()
-            if not self._stop.is_set():
-                if not asked:
-                    watch.replace_if_silent()
-                self._lanes.ask(_ALL, "SIGHUP" if asked else "resync interval")
+        while (received := self._next_signal()) in {None, int(signal.SIGHUP)}:
+            if received:
+                self._take_over_settings()
+            else:
+                watch.replace_if_silent()
+            self._lanes.ask(_ALL, "SIGHUP" if received else "resync interval")
+        self._stop.set()
         notify.send("STOPPING=1")
         unfinished = self._lanes.drain(DRAIN_SECONDS)
         if unfinished:
             log.warning("stopped with unfinished work", unfinished=unfinished)
+        self._heart.close()
         log.info("stopped", reason="signal")
         return 0
 
@@ -139,16 +149,40 @@ class Daemon:
             self._lanes.ask(key, hint)
         attacher.forwarding.reopen()
 
-    def _wake(self, *, stop: bool) -> None:
-        if stop:
-            self._stop.set()
-        self._resync.set()
+    def _next_signal(self) -> int | None:
+        """Wait for a signal; None when it is time to look at everything."""
+        try:
+            return self._signals.get(timeout=self._parts.settings.resync_interval)
+        except Empty:
+            return None
+
+    def _connected(self) -> None:
+        self._heart.connected()
+        self._lanes.ask(_ALL, "connected to the engine")
+
+    def _take_over_settings(self) -> None:
+        """Read the settings again, and go on with what can change; what is under way ends with the old ones."""
+        try:
+            taken = reloaded(self._parts.settings, self._reload())
+        except DockercniError as error:
+            log.error("settings not reloaded", reason=str(error))
+            return
+        for change in taken.refused:
+            reason = "it cannot change while the daemon runs: restart it"
+            log.warning("setting kept", key=change.key, value=change.before, wanted=change.after, reason=reason)
+        for change in taken.applied:
+            log.info("setting changed", key=change.key, value=change.after, before=change.before)
+        if taken.applied:
+            logs.configure(taken.settings.log_level, taken.settings.log_format)
+            self._parts = wire(taken.settings)
+            self._looker = None  # the look at all, which comes next, makes a new one
 
     def _look(self, key: str, hint: str) -> bool:
         """The lanes' work: True when nothing is left to do for `key`."""
         try:
             if key == _ALL:
                 self._look_at_all(hint)
+                self._heart.looked(_ALL, "", "")
                 return True
             if key == _RULES:
                 self._look_at_rules(hint)
@@ -158,11 +192,13 @@ class Daemon:
             seen = self._looker.look(key, thorough=hint not in ACTIONS)
         except (DockercniError, IptablesError) as error:
             log.warning("look failed", id=key, reason=str(error), hint=hint)
+            self._heart.looked(key, "", str(error))
             return isinstance(error, DockercniError) and not error.retry
         except Exception:
             log.exception("look failed", id=key, hint=hint)  # a defect of ours must not end the lane
             return False
         report(seen)
+        self._heart.looked(key, seen.name, "; ".join(outcome.error for outcome in seen.outcomes if outcome.error))
         return not seen.retry
 
     def _look_at_all(self, hint: str) -> None:
@@ -173,6 +209,7 @@ class Daemon:
         self._parts.attacher.forwarding.recheck()
         for key in ids:
             self._lanes.ask(key, hint)
+        self._heart.looked_at_all()
         log.info("looking at all", hint=hint, containers=len(ids), engine_version=engine.version)
         if not self._announced:
             self._announced = True
@@ -181,7 +218,7 @@ class Daemon:
     def _policy(self, ids: list[str]) -> Policy:
         """At the very first start on a host, what already runs is left alone, unless the settings want it."""
         settings = self._parts.settings
-        path = settings.state_dir / "first-start.json"
+        path = settings.state_dir / _FIRST_START
         if not path.exists():
             running = [] if settings.attach_running else map(self._parts.client.container, ids)
             spared = {container.id: container.started_at for container in running if container and container.running}
@@ -190,7 +227,13 @@ class Daemon:
                     "left alone", id=container_id, reason="it ran before dockercni's first start: sync attaches it"
                 )
             state.write(path, spared)
-        return Policy(settings.attach, {} if settings.attach_running else state.read(path, dict[str, str], {}))
+        return policy(settings)
+
+
+def policy(settings: Settings) -> Policy:
+    """Which containers the daemon attaches. Raises StateError."""
+    spared = state.read(settings.state_dir / _FIRST_START, dict[str, str], {})
+    return Policy(settings.attach, {} if settings.attach_running else spared)
 
 
 def report(seen: Seen) -> None:
@@ -216,12 +259,12 @@ def _fields(outcome: Outcome) -> dict[str, object]:
     return {key: value for key, value in fields.items() if value}
 
 
-def serve(settings: Settings) -> int:
-    """`dockercni daemon`. Raises NotRoot, LockHeld when another daemon serves."""
+def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
+    """`dockercni daemon`; `reload` reads the settings again. Raises NotRoot, LockHeld when another daemon serves."""
     logs.configure(settings.log_level, settings.log_format)
     parts = wire(settings)
     with parts.attacher.locks.daemon():
         parts.attacher.cache.sweep()
         parts.networks.catalogue()  # says at once what is broken, or that the built-in network serves
         log.info("started", pid=os.getpid())
-        return Daemon(parts).run()
+        return Daemon(parts, reload).run()

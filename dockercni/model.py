@@ -22,7 +22,10 @@ class PublishedPort:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container as the engine describes it. `labels` are those of whoever ran it, without the image's own."""
+    """A container as the engine describes it.
+
+    `labels` are those of whoever ran it; `dropped` those that came with the image, and say nothing.
+    """
 
     id: str
     name: str
@@ -32,6 +35,7 @@ class Container:
     network_mode: str = "none"
     labels: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PublishedPort, ...] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,18 @@ def json(obj: Mapping[str, object]) -> None:
     _write(sys.stdout, dumps({"schema": 1, **obj}, indent=2))
 
 
+def array(items: Sequence[object]) -> None:
+    """Print an array in the shape of another program's, which has no version."""
+    from json import dumps  # noqa: PLC0415  as above
+
+    _write(sys.stdout, dumps(items, indent=4))
+
+
+def text(whole: str) -> None:
+    """Print a text of our own making as it is: a script or a manual page."""
+    _write(sys.stdout, whole.removesuffix("\n"))
+
+
 def line(text: str) -> None:
     """Print one line."""
     _write(sys.stdout, escape(text))

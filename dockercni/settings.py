@@ -39,6 +39,7 @@ class Setting:
     kind: Kind
     default: str | int | bool
     help: str
+    fixed: bool = False  # whether a running daemon keeps the value that it was started with
 
     @property
     def attribute(self) -> str:
@@ -72,7 +73,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
+    """Return the seconds of "500ms", "10s", "5m" or "1h". Raises ValueError."""
     match = re.fullmatch("([0-9]{1,6})(ms|s|m|h)", text)
     if match is None or not int(match[1]):
         raise ValueError(text)
@@ -80,7 +82,7 @@ def _duration(text: str) -> float:
 
 
 def _duration_or_off(text: str) -> float | None:
-    return None if text == "off" else _duration(text)
+    return None if text == "off" else duration(text)
 
 
 def _directory(text: str) -> Path:
@@ -101,7 +103,7 @@ def _choice(*words: str) -> Kind:
 
 BOOLEAN = Kind(bool, "true|false", "true or false", lambda text: _BOOLEANS[text.lower()], ("true", "false"))
 COUNT = Kind(int, "N", "a whole number from 1 to 256", _count)
-DURATION = Kind(str, "DURATION", 'a duration with its unit, such as "500ms", "10s", "5m" or "1h"', _duration)
+DURATION = Kind(str, "DURATION", 'a duration with its unit, such as "500ms", "10s", "5m" or "1h"', duration)
 DURATION_OR_OFF = Kind(str, "DURATION|off", f'{DURATION.allowed}, or "off"', _duration_or_off)
 DIRECTORY = Kind(str, "DIR", "an absolute path", _directory)
 DIRECTORIES = Kind(str, "DIR[:DIR...]", "absolute paths with a colon or comma between them", _directories)
@@ -109,20 +111,20 @@ HOST = Kind(str, "URL", '"unix:///PATH" or "tcp://HOST:PORT"', _matching(r"unix:
 NETWORK = Kind(str, "NETWORK", 'a network name, or ""', _matching(r"|[A-Za-z0-9][A-Za-z0-9_.-]*"))
 
 TABLE = (
-    Setting("docker-host", HOST, "unix:///run/docker.sock", "where the engine listens"),
+    Setting("docker-host", HOST, "unix:///run/docker.sock", "where the engine listens", fixed=True),
     Setting("attach", _choice("all", "labelled"), "all", "which containers with network mode none get networks"),
     Setting("attach-running", BOOLEAN, False, "attach what ran before the very first start on this host, too"),
     Setting("default-network", NETWORK, "", "the network of containers that name none; empty: the first configuration"),
     Setting("trust-image-labels", BOOLEAN, False, "obey dockercni labels that come with the image"),
-    Setting("cni-conf-dir", DIRECTORY, "/etc/cni/net.d", "network configurations"),
-    Setting("cni-bin-dir", DIRECTORIES, "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni", "plugin executables"),
-    Setting("cni-cache-dir", DIRECTORY, "/var/lib/cni", "what ADD did, in libcni's format"),
-    Setting("state-dir", DIRECTORY, "/var/lib/dockercni", "last addresses, first start"),
-    Setting("run-dir", DIRECTORY, "/run/dockercni", "locks"),
-    Setting("netns-dir", DIRECTORY, "/run/netns", "pins of the containers' namespaces"),
+    Setting("cni-conf-dir", DIRECTORY, "/etc/cni/net.d", "network configurations", fixed=True),
+    Setting("cni-bin-dir", DIRECTORIES, "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni", "plugin executables", fixed=True),
+    Setting("cni-cache-dir", DIRECTORY, "/var/lib/cni", "what ADD did, in libcni's format", fixed=True),
+    Setting("state-dir", DIRECTORY, "/var/lib/dockercni", "last addresses, first start", fixed=True),
+    Setting("run-dir", DIRECTORY, "/run/dockercni", "locks", fixed=True),
+    Setting("netns-dir", DIRECTORY, "/run/netns", "pins of the containers' namespaces", fixed=True),
     Setting("plugin-timeout", DURATION, "60s", "how long one plugin may run before it is killed"),
     Setting("resync-interval", DURATION_OR_OFF, "5m", "how often all containers are looked at without an event"),
-    Setting("workers", COUNT, 8, "how many containers are handled at the same time"),
+    Setting("workers", COUNT, 8, "how many containers are handled at the same time", fixed=True),
     Setting(
         "log-level", _choice("debug", "info", "warning", "error"), "info", "the least important events that are logged"
     ),
@@ -172,6 +174,21 @@ def load(flags: Mapping[str, str | bool], environ: Mapping[str, str], file: Path
             values[setting.attribute] = _parse(setting, value, place)
             origins[setting.key] = origin
     return Settings(**values, origins=origins)
+
+
+def spelled(value: object) -> str:
+    """Write a setting's value as its file and flag would have it."""
+    match value:
+        case None:
+            return "off"
+        case bool():
+            return _spell(value)
+        case float():
+            unit = next((unit for unit in ("h", "m", "s") if value % _SECONDS[unit] == 0), "ms")
+            return f"{round(value / _SECONDS[unit])}{unit}"
+        case tuple():
+            return ":".join(map(str, value))
+    return str(value)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

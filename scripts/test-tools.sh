@@ -13,6 +13,7 @@ need nft nftables
 need ip iproute2
 need pgrep procps
 need busybox busybox-static
+need dnsmasq dnsmasq-base
 has_plugins || missing+=(containernetworking-plugins)
 
 # A busybox that is not static cannot be the image of the tests.

@@ -1,12 +1,15 @@
 """libcni in Python: the CNI runtime, usable on its own and knowing nothing of Docker."""
 
-from dockercni.cni.cache import Cache, CacheEntry
+from dockercni.cni.cache import Cache
+from dockercni.cni.calls import EXEC, PluginCall, PluginRunner
 from dockercni.cni.conf import Directory, NetworkList, PluginConf, load_directory, load_file, parse_list, parse_plugin
+from dockercni.cni.entry import CacheEntry
 from dockercni.cni.errors import (
     CacheError,
     ChainError,
     CNIError,
     ConfigurationError,
+    EntryTooNew,
     ErrorCode,
     InvalidParameters,
     PluginError,
@@ -16,13 +19,15 @@ from dockercni.cni.errors import (
     VersionError,
 )
 from dockercni.cni.files import read_regular, replace_file
-from dockercni.cni.invoke import EXEC, ExecRunner, PluginCall, PluginRunner
-from dockercni.cni.result import Result, Route
+from dockercni.cni.invoke import ExecRunner
+from dockercni.cni.request import RuntimeConf
+from dockercni.cni.result import DNS, Interface, IPConfig, Result, Route
 from dockercni.cni.result import parse as parse_result
-from dockercni.cni.runtime import Runtime, RuntimeConf
+from dockercni.cni.runtime import Runtime
 from dockercni.cni.versions import OLDEST
 
 __all__ = [
+    "DNS",
     "EXEC",
     "OLDEST",
     "CNIError",
@@ -32,8 +37,11 @@ __all__ = [
     "ChainError",
     "ConfigurationError",
     "Directory",
+    "EntryTooNew",
     "ErrorCode",
     "ExecRunner",
+    "IPConfig",
+    "Interface",
     "InvalidParameters",
     "NetworkList",
     "PluginCall",

@@ -47,7 +47,7 @@ class DocumentError(CNIError):
         self.position = position
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes, *, depth: int = MAX_DEPTH) -> Any:
     """Return the value that `data` holds. Raises DocumentError, with the position of a syntax error."""
     text = data.decode("utf-8", "replace")
     if "\\ud" in text or "\\uD" in text:
@@ -61,8 +61,8 @@ def decode(data: bytes) -> Any:
     except ValueError as error:
         raise DocumentError(_number_problem(error)) from None
     # counting brackets is enough for nearly every document
-    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
-        raise DocumentError(f"nested deeper than {MAX_DEPTH} levels")
+    if text.count("{") + text.count("[") > depth and _deeper_than(value, depth):
+        raise DocumentError(f"nested deeper than {depth} levels")
     return value
 
 
@@ -199,7 +199,7 @@ def _number_problem(error: ValueError) -> str:
 def _syntax_error(text: str, error: json.JSONDecodeError) -> DocumentError:
     if not text.strip():
         return DocumentError("is empty")
-    problem = error.msg[0].lower() + error.msg[1:]
+    problem = (error.msg[0].lower() + error.msg[1:]).removesuffix(" at")
     if text.startswith("\ufeff"):
         problem = "starts with a byte order mark"
     elif text.startswith(("//", "/*", "#"), _after_space(text, error.pos)):

@@ -94,10 +94,14 @@ class ResultError(CNIError):
 
 
 class CacheError(CNIError):
-    """What ADD recorded cannot be read or written."""
+    """What ADD recorded cannot be read or written; its text is one line."""
 
     def __init__(self, msg: str, details: str = "") -> None:
-        super().__init__(msg, ErrorCode.IO_FAILURE, details)
+        super().__init__(_one_line(msg), ErrorCode.IO_FAILURE, _one_line(details))
+
+
+class EntryTooNew(CacheError):
+    """A newer version wrote this record: it is not broken, so nothing may be done to it."""
 
 
 class PluginNotFound(CNIError):

@@ -1,4 +1,4 @@
-"""Finding and running plugin executables; the protocol that anything which serves plugins speaks.
+"""Finding and running plugin executables.
 
 The only module of this package that starts processes.
 """
@@ -7,58 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from dockercni.cni import document
+from dockercni.cni import diagnosis
+from dockercni.cni.calls import EXEC, PluginCall
 from dockercni.cni.conf import NetworkList, PluginConf
-from dockercni.cni.errors import ErrorCode, PluginError, PluginNotFound, PluginTimeout
+from dockercni.cni.errors import PluginError, PluginNotFound, PluginTimeout
 
-EXEC: Final = "exec"
 STDOUT_LIMIT: Final = 16 << 20  # bytes; more than any result, less than what would hurt the host
 STDERR_KEPT: Final = 64 << 10  # bytes, the last ones
 _BUSY_TRIES: Final = 6  # as libcni: a plugin that is just being installed is "text file busy" for a moment
 _BUSY_PAUSE: Final = 1.0  # seconds
 
-
-@dataclass(frozen=True, slots=True)
-class PluginCall:
-    """One verb for one plugin.
-
-    `environment` holds the CNI_* variables, `config` is what stands on stdin, `inherit` are descriptors (a lock) that
-    whatever works on the call keeps open for as long as it lives.
-    """
-
-    plugin: str
-    verb: str
-    config: bytes
-    environment: Mapping[str, str]
-    engine: str = EXEC
-    inherit: Sequence[int] = field(default=())
-
-
-class PluginRunner(Protocol):
-    """Serves plugins: by executables, in the process, or as a fake in a test."""
-
-    def choose(self, network: NetworkList, plugin: PluginConf) -> str:
-        """Name the engine that will serve `plugin` of `network` at ADD. It is recorded and used for CHECK and DEL too.
-
-        Raises PluginNotFound.
-        """
-
-    def run(self, call: PluginCall) -> bytes:
-        """Carry `call` out and return what it printed. Raises PluginError, PluginNotFound."""
-
-    @property
-    def path(self) -> str:
-        """The value of CNI_PATH."""
+log = logging.getLogger(__name__)
 
 
 class ExecRunner:
@@ -68,7 +37,8 @@ class ExecRunner:
     """
 
     def __init__(self, directories: Sequence[Path], timeout: float = 60.0) -> None:
-        self.directories = tuple(directories)
+        # plugins run in /, and are told of these directories: a relative path would mean another place to them
+        self.directories = tuple(Path(os.path.abspath(directory)) for directory in directories)
         self.timeout = timeout
 
     @property
@@ -80,34 +50,44 @@ class ExecRunner:
         """The executable of `plugin`: the first regular file of that name. Raises PluginNotFound."""
         if plugin and "/" not in plugin and plugin not in {".", ".."} and "\0" not in plugin:
             for directory in self.directories:
-                if (candidate := directory / plugin).is_file():
+                if os.path.isfile(candidate := directory / plugin):
                     return candidate
         raise PluginNotFound(plugin, map(str, self.directories))
 
     def choose(self, network: NetworkList, plugin: PluginConf) -> str:  # noqa: ARG002  one kind of plugin only
-        """See PluginRunner."""
-        self.find(plugin.type)
+        """See PluginRunner. Raises PluginError, too, where the executable has no run bit."""
+        if not os.access(executable := self.find(plugin.type), os.X_OK):
+            raise diagnosis.not_started(plugin.type, "ADD", executable, PermissionError(errno.EACCES, ""))
         return EXEC
 
     def run(self, call: PluginCall) -> bytes:
         """See PluginRunner. Raises PluginTimeout when the time is up and the process group was killed."""
         deadline = time.monotonic() + self.timeout
-        process = self._start(call, self.find(call.plugin), deadline)
+        executable = self.find(call.plugin)
+        try:
+            process = self._start(call, executable, deadline)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in a variable
+            raise diagnosis.not_started(call.plugin, call.verb, executable, error) from error
         assert process.stdout is not None
         assert process.stderr is not None
+        output = _Output(process.stdout.fileno(), process.stderr.fileno())
         with process.stdout, process.stderr:
             try:
-                stdout, stderr = _collect(process, deadline)
+                output.collect(process.pid, deadline)
             except _TimeUpError:
-                raise PluginTimeout(call.plugin, call.verb, self.timeout) from None
+                raise PluginTimeout(call.plugin, call.verb, self.timeout, stderr=output.words) from None
             except _FloodError:
                 message = f"printed more than {STDOUT_LIMIT >> 20} MiB and was killed"
-                raise _failure(call, message, "") from None
+                raise PluginError(call.plugin, call.verb, message, code=0, stderr=output.words) from None
+            except OSError as error:
+                raise diagnosis.not_started(call.plugin, call.verb, executable, error) from error
             finally:
                 _end(process)
         if process.returncode != 0:
-            raise _diagnosis(call, process.returncode, stdout, stderr)
-        return stdout
+            raise diagnosis.failed(call.plugin, call.verb, process.returncode, bytes(output.stdout), output.words)
+        if output.words:
+            log.info("plugin %s (%s): %s", call.plugin, call.verb, output.words)
+        return bytes(output.stdout)
 
     def _start(self, call: PluginCall, executable: Path, deadline: float) -> subprocess.Popen[bytes]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("CNI_")}
@@ -131,7 +111,7 @@ class ExecRunner:
                 except OSError as error:
                     busy = error.errno == errno.ETXTBSY and time.monotonic() + _BUSY_PAUSE < deadline
                     if not busy or attempt == _BUSY_TRIES:
-                        raise _failure(call, _cannot_start(executable, error), "") from error
+                        raise
                 time.sleep(_BUSY_PAUSE)
             raise AssertionError("unreachable: the last attempt returns or raises")
         finally:
@@ -146,35 +126,43 @@ class _FloodError(Exception):
     pass
 
 
-def _collect(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
-    """What the process printed until it ended: its end counts, not that of the pipes, which a child may keep open."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    stdout, stderr = process.stdout.fileno(), process.stderr.fileno()
-    output = {stdout: bytearray(), stderr: bytearray()}
-    ended = os.pidfd_open(process.pid)
-    try:
-        with selectors.DefaultSelector() as selector:
-            for pipe in output:
-                os.set_blocking(pipe, False)
-                selector.register(pipe, selectors.EVENT_READ)
-            selector.register(ended, selectors.EVENT_READ)
-            ready: set[int] = set()
-            while ended not in ready:
-                ready = {key.fd for key, _ in selector.select(max(0.0, deadline - time.monotonic()))}
-                for pipe in ready & output.keys():
-                    if not _drain(pipe, output[pipe]):
-                        selector.unregister(pipe)
-                if len(output[stdout]) > STDOUT_LIMIT:
-                    raise _FloodError
-                del output[stderr][:-STDERR_KEPT]
-                if ended not in ready and time.monotonic() >= deadline:
-                    raise _TimeUpError
-        for pipe, buffer in output.items():  # what it wrote between the last look and its end
-            _drain(pipe, buffer)
-        return bytes(output[stdout]), bytes(output[stderr][-STDERR_KEPT:])
-    finally:
-        os.close(ended)
+class _Output:
+    """What a process prints until it ends: its end counts, not that of the pipes, which a child may keep open."""
+
+    def __init__(self, stdout: int, stderr: int) -> None:
+        self.stdout = bytearray()
+        self._stderr = bytearray()
+        self._pipes = {stdout: self.stdout, stderr: self._stderr}
+
+    @property
+    def words(self) -> str:
+        """The last of what it wrote to stderr."""
+        return self._stderr[-STDERR_KEPT:].decode("utf-8", "replace").strip()
+
+    def collect(self, pid: int, deadline: float) -> None:
+        """Read until the process ends. Raises _TimeUpError, _FloodError."""
+        ended = os.pidfd_open(pid)
+        try:
+            with selectors.DefaultSelector() as selector:
+                for pipe in self._pipes:
+                    os.set_blocking(pipe, False)
+                    selector.register(pipe, selectors.EVENT_READ)
+                selector.register(ended, selectors.EVENT_READ)
+                ready: set[int] = set()
+                while ended not in ready:
+                    ready = {key.fd for key, _ in selector.select(max(0.0, deadline - time.monotonic()))}
+                    for pipe in ready & self._pipes.keys():
+                        if not _drain(pipe, self._pipes[pipe]):
+                            selector.unregister(pipe)
+                    if len(self.stdout) > STDOUT_LIMIT:
+                        raise _FloodError
+                    del self._stderr[:-STDERR_KEPT]
+                    if ended not in ready and time.monotonic() >= deadline:
+                        raise _TimeUpError
+            for pipe, buffer in self._pipes.items():  # what it wrote between the last look and its end
+                _drain(pipe, buffer)
+        finally:
+            os.close(ended)
 
 
 def _drain(pipe: int, buffer: bytearray) -> bool:
@@ -198,44 +186,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _failure(
-    call: PluginCall, message: str, stderr: str, code: int = ErrorCode.UNKNOWN, details: str = ""
-) -> PluginError:
-    return PluginError(call.plugin, call.verb, message, code=code, details=details, stderr=stderr)
-
-
-def _diagnosis(call: PluginCall, status: int, stdout: bytes, stderr: bytes) -> PluginError:
-    """The error that a failed plugin reports on stdout, or what can be said in its place."""
-    words = stderr.decode("utf-8", "replace").strip()
-    how = f"exit status {status}" if status > 0 else f"killed by signal {-status}, {signal.strsignal(-status)}"
-    if not stdout.strip():
-        message = f'failed: "{words}"' if words else "failed with no error message"
-        return _failure(call, f"{message} ({how})", words)
-    try:
-        report = document.decode(stdout)
-    except document.DocumentError:
-        report = None
-    match report:
-        case {"msg": str(message), **rest} if message:
-            code, details = rest.get("code"), rest.get("details")
-            return _failure(
-                call,
-                message,
-                words,
-                code if isinstance(code, int) and not isinstance(code, bool) else ErrorCode.UNKNOWN,
-                details if isinstance(details, str) else "",
-            )
-    shown = stdout[:200].decode("utf-8", "replace")
-    return _failure(call, f"failed ({how}), and what it printed is not a CNI error: {shown!r}", words)
-
-
-def _cannot_start(executable: Path, error: OSError) -> str:
-    reason = {
-        errno.EACCES: "it has no permission to run; chmod 0755 it",
-        errno.ENOEXEC: "it is not a program for this machine",
-        errno.ETXTBSY: "it is still being written",
-        errno.ENOENT: "its interpreter or loader does not exist",
-    }.get(error.errno or 0, error.strerror)
-    return f"{executable} cannot be started: {reason}"

@@ -2,39 +2,35 @@
 
 Differences from libcni, all on the safe side: every plugin is found before the first one runs; a failed chain is taken
 back at once; the cache is written ahead; DEL runs every step, whatever fails; a result is handed on as it was printed.
+docs/deviations.md lists them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dockercni.cni import conf, document, names, result, versions
-from dockercni.cni.cache import Cache, CacheEntry
+from dockercni.cni import probe, request, result, versions
+from dockercni.cni.cache import Cache
+from dockercni.cni.calls import PluginCall, PluginRunner
 from dockercni.cni.conf import NetworkList, PluginConf
-from dockercni.cni.errors import CacheError, ChainError, CNIError, PluginError, ResultError, VersionError
-from dockercni.cni.invoke import PluginCall, PluginRunner
+from dockercni.cni.entry import CacheEntry
+from dockercni.cni.errors import (
+    CacheError,
+    ChainError,
+    CNIError,
+    EntryTooNew,
+    PluginError,
+    ResultError,
+    VersionError,
+)
+from dockercni.cni.request import RuntimeConf
 from dockercni.cni.result import Result
 from dockercni.cni.versions import Feature
 
-
-@dataclass(frozen=True, slots=True)
-class RuntimeConf:
-    """What the runtime knows of one attachment: libcni's RuntimeConf.
-
-    `args` become CNI_ARGS, `capability_args` (portMappings, ips, ...) the runtimeConfig of the plugins that declare
-    them. `owner` is recorded in the cache for the caller. `inherit` are descriptors that the plugins keep open.
-    """
-
-    container_id: str
-    netns: str
-    ifname: str
-    args: tuple[tuple[str, str], ...] = ()
-    capability_args: Mapping[str, Any] = field(default_factory=dict)
-    owner: Mapping[str, str] = field(default_factory=dict)
-    inherit: Sequence[int] = ()
+__all__ = ["Runtime", "RuntimeConf"]
 
 
 class Runtime:
@@ -52,13 +48,11 @@ class Runtime:
         """ADD the container to the network and return the last plugin's result.
 
         Raises CNIError: before anything ran (PluginNotFound, InvalidParameters, CacheError), or a PluginError or
-        ResultError after the chain was taken back. What could not be taken back stays recorded, and is in the error's
+        CacheError after the chain was taken back. What could not be taken back stays recorded, and is in the error's
         notes.
         """
         served = tuple(self._runner.choose(network, plugin) for plugin in network.plugins)
-        names.validate_container_id(attachment.container_id)
-        names.validate_network_name(network.name)
-        names.validate_ifname(attachment.ifname)
+        request.validate(network.name, attachment)
         entry = CacheEntry(
             network=network.name,
             container_id=attachment.container_id,
@@ -93,11 +87,14 @@ class Runtime:
     def delete(self, network: NetworkList, attachment: RuntimeConf) -> None:
         """DEL as libcni does it: with the given configuration, and the recorded result if there is one.
 
-        Raises ChainError with all that failed; the record then stays.
+        A record that is broken does not stop it, and goes with it. Raises ChainError with all that failed (the record
+        then stays), EntryTooNew before anything ran.
         """
         try:
             recorded = self._cache.read(network.name, attachment.container_id, attachment.ifname)
-        except CacheError:  # libcni: a broken record does not stop a DEL, it goes with it
+        except EntryTooNew:
+            raise
+        except CacheError:
             recorded = None
         entry = CacheEntry(
             network=network.name,
@@ -108,28 +105,58 @@ class Runtime:
             args=attachment.args,
             capability_args=attachment.capability_args,
             result=recorded.result if recorded else None,
-            served=recorded.served if recorded else (),
+            served=_served(recorded, network) if recorded else (),
         )
         self._delete(network, entry, attachment.inherit)
 
     def delete_recorded(self, entry: CacheEntry, inherit: Sequence[int] = ()) -> None:
         """DEL with what ADD recorded: configuration, arguments, result so far, engines; never today's files.
 
-        `entry.netns` is empty, or a path, if the namespace still exists. Raises ChainError with all that failed; the
-        record then stays.
+        `entry.netns` is empty, or a path, if the namespace still exists. For an entry without `owner`, which another
+        runtime made, `delete` knows better: it may not record the whole list. Raises ConfigurationError before
+        anything ran, ChainError with all that failed; the record then stays.
         """
-        self._delete(conf.parse_list(entry.config), entry, inherit)
+        self._delete(entry.network_list(), entry, inherit)
 
     def check(self, entry: CacheEntry, inherit: Sequence[int] = ()) -> None:
-        """CHECK a recorded attachment. Raises VersionError below 0.4.0, PluginError at the first that complains."""
-        network = conf.parse_list(entry.config)
+        """CHECK a recorded attachment; nothing runs if its network disables that.
+
+        Raises VersionError below 0.4.0, CacheError if ADD did not finish, ResultError if its result cannot be said in
+        the network's version, PluginError or PluginNotFound at the first plugin that complains.
+        """
+        network = entry.network_list()
         if not versions.supports(network.cni_version, Feature.CHECK):
             raise VersionError(f'network "{network.name}" is of version {network.cni_version}, which has no CHECK')
         if network.disable_check:
             return
+        if not entry.complete:
+            raise CacheError(f"{entry.file_name} records no result: ADD did not finish")
         previous = _as_version(entry, network.cni_version)
         for position, plugin in enumerate(network.plugins):
             self._run("CHECK", network, plugin, self._engine(entry, network, position), entry, inherit, previous)
+
+    def validate(self, network: NetworkList) -> frozenset[str]:
+        """Ask whether ADD could be tried: the capabilities that the plugins of `network` declare.
+
+        Raises ChainError with every plugin that is missing, or does not support the network's version.
+        """
+        failures: list[CNIError] = []
+        for plugin in network.plugins:
+            try:
+                supported = self.versions(network, plugin)
+                if network.cni_version not in supported:
+                    listed = ", ".join(supported)
+                    problem = f'plugin "{plugin.type}" does not support version {network.cni_version}'
+                    failures.append(VersionError(problem, f"it supports {listed}"))
+            except CNIError as error:
+                failures.append(error)
+        if failures:
+            raise ChainError("validation", network.name, failures)
+        return network.capabilities
+
+    def versions(self, network: NetworkList, plugin: PluginConf) -> tuple[str, ...]:
+        """The versions that a plugin of `network` says it supports. Raises PluginError, PluginNotFound."""
+        return probe.supported_versions(self._runner, self._runner.choose(network, plugin), plugin.type)
 
     def repeat(self, entry: CacheEntry, position: int, inherit: Sequence[int] = ()) -> None:
         """Run the ADD of one plugin of a complete attachment again, with the final result before it.
@@ -137,7 +164,7 @@ class Runtime:
         Only for plugins whose ADD is known to bear it: it is how rules that somebody flushed come back while link and
         lease stay. What it prints is ignored. Raises CNIError.
         """
-        network = conf.parse_list(entry.config)
+        network = entry.network_list()
         previous = _as_version(entry, network.cni_version)
         engine = self._engine(entry, network, position)
         self._run("ADD", network, network.plugins[position], engine, entry, inherit, previous)
@@ -145,7 +172,8 @@ class Runtime:
     def gc(self, network: NetworkList, valid: Iterable[tuple[str, str]]) -> None:
         """DEL what is recorded for `network` and not among the `valid` (container id, ifname), then send GC.
 
-        Raises ChainError with all that failed.
+        Attachments of other runtimes in the same cache count too, and are taken back with `network` as it is given.
+        Does nothing if the network disables GC. Raises ChainError with all that failed.
         """
         if network.disable_gc:
             return
@@ -155,7 +183,10 @@ class Runtime:
             if isinstance(entry, CacheError) or entry.network != network.name:
                 continue
             if (entry.container_id, entry.ifname) not in keep:
-                steps.append(partial(self._delete, network, entry, ()))
+                if entry.owner is None:
+                    steps.append(partial(self._delete, network, entry, ()))
+                else:
+                    steps.append(partial(self.delete_recorded, entry))
         if versions.supports(network.cni_version, Feature.GC):
             listed = [{"containerID": container_id, "ifname": ifname} for container_id, ifname in sorted(keep)]
             extra = {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}
@@ -170,7 +201,10 @@ class Runtime:
             raise ChainError("GC", network.name, failures)
 
     def status(self, network: NetworkList) -> None:
-        """STATUS of the plugins of `network`. Raises PluginError from the first that cannot serve an ADD."""
+        """STATUS of the plugins of `network`; nothing runs below 1.1.0.
+
+        Raises PluginError or PluginNotFound from the first that cannot serve an ADD.
+        """
         if not versions.supports(network.cni_version, Feature.STATUS):
             return
         for plugin in network.plugins:
@@ -202,12 +236,9 @@ class Runtime:
         )
 
     def _network_verb(self, verb: str, network: NetworkList, plugin: PluginConf, extra: Mapping[str, Any]) -> None:
-        request = {**plugin.raw, "name": network.name, "cniVersion": network.cni_version, **extra}
+        config = request.for_network(network, plugin, extra)
         environment = {"CNI_COMMAND": verb, "CNI_PATH": self._runner.path}
-        call = PluginCall(
-            plugin.type, verb, document.encode(request), environment, self._runner.choose(network, plugin)
-        )
-        self._runner.run(call)
+        self._runner.run(PluginCall(plugin.type, verb, config, environment, self._runner.choose(network, plugin)))
 
     def _run(
         self,
@@ -219,32 +250,19 @@ class Runtime:
         inherit: Sequence[int],
         previous: Mapping[str, Any] | None,
     ) -> bytes:
-        config = document.encode(_request(network, plugin, entry.capability_args, previous))
-        environment = {
-            "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": entry.container_id,
-            "CNI_NETNS": entry.netns,
-            "CNI_IFNAME": entry.ifname,
-            "CNI_ARGS": ";".join(f"{key}={value}" for key, value in entry.args),
-            "CNI_PATH": self._runner.path,
-        }
+        config = request.for_attachment(network, plugin, entry, previous)
+        environment = request.environment(verb, entry, self._runner.path)
         return self._runner.run(PluginCall(plugin.type, verb, config, environment, engine, inherit))
 
 
-def _request(
-    network: NetworkList,
-    plugin: PluginConf,
-    capability_args: Mapping[str, Any],
-    previous: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What stands on a plugin's stdin (specification, section 4, "Deriving runtimeConfig" and around it)."""
-    request = {**plugin.raw, "name": network.name, "cniVersion": network.cni_version}
-    wanted = {key: value for key, value in capability_args.items() if key in plugin.capabilities}
-    if wanted:
-        request["runtimeConfig"] = wanted
-    if previous is not None:
-        request["prevResult"] = previous
-    return request
+def _served(recorded: CacheEntry, network: NetworkList) -> tuple[str, ...]:
+    """The recorded engines, if they are those of the plugins of `network`: today's list may be another one."""
+    try:
+        then = recorded.network_list()
+    except CNIError:
+        return ()
+    same = [plugin.type for plugin in then.plugins] == [plugin.type for plugin in network.plugins]
+    return recorded.served if same else ()
 
 
 def _as_version(entry: CacheEntry, version: str) -> Mapping[str, Any] | None:

@@ -1,8 +1,13 @@
 """What commands do with the containers that people name."""
 
-from dockercni.cni import CacheError
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from dockercni.cni import CacheEntry, CacheError
 from dockercni.daemon import Parts
-from dockercni.errors import UnknownContainer
+from dockercni.errors import DockercniError, UnknownContainer
+from dockercni.reconcile import records
+from dockercni.reconcile.look import NOTE, Looker, Outcome, Seen
 
 
 def resolve(parts: Parts, name: str) -> str:
@@ -21,3 +26,35 @@ def resolve(parts: Parts, name: str) -> str:
 def recorded(parts: Parts, container_id: str) -> bool:
     """Whether anything is recorded under exactly this id."""
     return any(not isinstance(entry, CacheError) for entry in parts.attacher.cache.entries(container_id))
+
+
+def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) -> list[Seen]:
+    """Look at these containers, several at a time; one that cannot be looked at comes with the error."""
+
+    def look(container_id: str) -> Seen:
+        try:
+            return looker.look(container_id, dry_run=dry_run)
+        except DockercniError as error:
+            return Seen(container_id, container_id[:12], True, 0, (Outcome(NOTE, error=str(error)),))
+
+    with ThreadPoolExecutor(parts.settings.workers) as pool:
+        return list(pool.map(look, ids))
+
+
+def not_ours(parts: Parts, engine_id: str) -> Iterator[str]:
+    """What stands in the cache and is not provably ours, so that nobody touches it: one line for each file."""
+    for entry in parts.attacher.cache.entries():
+        if isinstance(entry, CacheError):
+            yield str(entry)
+        elif why := _why_foreign(entry, engine_id):
+            yield f"{parts.settings.cni_cache_dir / 'results' / entry.file_name}: {why}"
+
+
+def _why_foreign(entry: CacheEntry, engine_id: str) -> str:
+    if entry.owner is None:
+        return "another runtime made it"
+    record = records.record(entry)
+    theirs = entry.owner.get(records.ENGINE, "")
+    if record is None or record.attachment.path or theirs == engine_id:
+        return ""
+    return f"it belongs to a container of another engine ({theirs})"

@@ -6,4 +6,4 @@ from dockercni.daemon import serve
 
 def run(request: Request) -> int:
     """Serve; returns when told to stop."""
-    return serve(request.settings)
+    return serve(request.settings, request.reload)

@@ -2,6 +2,7 @@
 
 from dockercni import render
 from dockercni.commands import sync
+from dockercni.commands.containers import look_at
 from dockercni.commands.table import Request
 from dockercni.daemon import wire
 from dockercni.observe import logs
@@ -16,7 +17,7 @@ def run(request: Request) -> int:
     dry_run = request.args.dry_run
     engine = parts.client.engine()
     looker = parts.looker(engine.id, Policy(request.settings.attach))
-    seen = sync.look_at(parts, looker, parts.everything(engine.id), dry_run=dry_run)
+    seen = look_at(parts, looker, parts.everything(engine.id), dry_run=dry_run)
     sync.print_lines(seen, dry_run=dry_run)
     failed = not all(one.converged for one in seen)
     removable = 0

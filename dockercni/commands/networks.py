@@ -1,12 +1,15 @@
 """`dockercni networks`: list the network configurations, broken ones included."""
 
 from dockercni import render
+from dockercni.cni import NetworkList
 from dockercni.commands.table import Request
 from dockercni.daemon import wire
 from dockercni.errors import DockercniError
 from dockercni.observe import logs
 
 FAILED = 1
+_HEADERS = ("NETWORK", "DEFAULT", "CNI", "PLUGINS", "FILE")
+_WIDE = (*_HEADERS, "CAPABILITIES", "BRIDGES")
 
 
 def run(request: Request) -> int:
@@ -35,20 +38,29 @@ def run(request: Request) -> int:
             for network in catalogue.networks
         ]
         render.json({"networks": listed, "broken": broken})
+    elif request.output == "name":
+        for network in catalogue.networks:
+            render.line(network.name)
     else:
-        render.table(
-            ("NETWORK", "DEFAULT", "CNI", "PLUGINS", "FILE"),
-            [
-                (
-                    network.name,
-                    "yes" if network.name == default else "",
-                    network.cni_version,
-                    ",".join(plugin.type for plugin in network.plugins),
-                    str(network.source or "(built in)"),
-                )
-                for network in catalogue.networks
-            ],
-        )
+        rows = [(*_cells(network, default), *_more(network)) for network in catalogue.networks]
+        width = len(_WIDE if request.output == "wide" else _HEADERS)
+        render.table(_WIDE[:width], [row[:width] for row in rows])
+    if request.output != "json":
         for problem in broken:
             render.error(problem)
     return FAILED if broken or not default else 0
+
+
+def _cells(network: NetworkList, default: str) -> tuple[str, ...]:
+    return (
+        network.name,
+        "yes" if network.name == default else "",
+        network.cni_version,
+        ",".join(plugin.type for plugin in network.plugins),
+        str(network.source or "(built in)"),
+    )
+
+
+def _more(network: NetworkList) -> tuple[str, ...]:
+    bridges = [plugin.raw.get("bridge", "cni0") for plugin in network.plugins if plugin.type == "bridge"]
+    return ",".join(sorted(network.capabilities)), ",".join(map(str, bridges))

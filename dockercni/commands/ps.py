@@ -12,6 +12,9 @@ from dockercni.errors import DockercniError
 from dockercni.observe import logs
 from dockercni.reconcile import records
 
+_HEADERS = ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE")
+_WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")
+
 
 def run(request: Request) -> int:
     """List what is attached; asks the engine only for today's names, and does without it.
@@ -26,21 +29,28 @@ def run(request: Request) -> int:
     if request.output == "json":
         render.json({"attachments": rows})
         return 0
-    render.table(
-        ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE"),
-        [
-            (
-                row["container"],
-                row["network"],
-                row["ifname"],
-                ", ".join(row["addresses"]),
-                ", ".join(row["ports"]),
-                row["state"],
-            )
-            for row in rows
-        ],
-    )
+    if request.output == "name":
+        for name in dict.fromkeys(row["container"] or row["id"] for row in rows):
+            render.line(name)
+        return 0
+    width = len(_WIDE if request.output == "wide" else _HEADERS)
+    render.table(_WIDE[:width], [_cells(row)[:width] for row in rows])
     return 0
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["container"],
+        row["network"],
+        row["ifname"],
+        ", ".join(row["addresses"]),
+        ", ".join(row["ports"]),
+        row["state"],
+        row["id"],
+        row["mac"],
+        ", ".join(row["served"]),
+        row["netns"],
+    )
 
 
 def _names(parts: Parts) -> Mapping[str, str]:

@@ -1,16 +1,14 @@
 """`dockercni sync [--dry-run] [CONTAINER...]`: look at containers once and repair them."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from dockercni import render
-from dockercni.commands.containers import resolve
+from dockercni.commands.containers import look_at, resolve
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, wire
-from dockercni.errors import DockercniError
+from dockercni.daemon import wire
 from dockercni.observe import logs
 from dockercni.reconcile import strays
-from dockercni.reconcile.look import NOTE, Looker, Outcome, Policy, Seen
+from dockercni.reconcile.look import NOTE, Outcome, Policy, Seen
 
 SOME_FAILED = 4
 DRIFT = 3
@@ -31,30 +29,20 @@ def run(request: Request) -> int:
     seen = look_at(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
     if request.output == "json":
         _print_json(seen)
+    elif request.output == "name":
+        for one in seen:
+            if one.outcomes:
+                render.line(one.name)
     else:
         if not named:
             for stray, ours, _ in strays.collect(parts.attacher, parts.memory, dry_run=True):
-                render.line(
-                    f"NOTE {stray.what} ({'dockercni gc removes it' if ours else 'not provably ours: left alone'})"
-                )
-        print_lines(seen, dry_run=dry_run)
+                hint = "dockercni gc removes it" if ours else "not provably ours: left alone"
+                render.line(f"NOTE {stray.what} ({hint})")
+        print_lines(seen, dry_run=dry_run, wide=request.output == "wide")
     if any(outcome.error for one in seen for outcome in one.outcomes):
         return SOME_FAILED
     acted = any(outcome.verb != NOTE or outcome.drift for one in seen for outcome in one.outcomes)
     return DRIFT if dry_run and acted else 0
-
-
-def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) -> list[Seen]:
-    """Look at each of them, some at a time; what could not be looked at stands in the outcomes."""
-
-    def look(container_id: str) -> Seen:
-        try:
-            return looker.look(container_id, dry_run=dry_run)
-        except DockercniError as error:
-            return Seen(container_id, container_id[:12], True, 0, (Outcome(NOTE, error=str(error)),))
-
-    with ThreadPoolExecutor(parts.settings.workers) as pool:
-        return list(pool.map(look, ids))
 
 
 def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:
@@ -69,11 +57,11 @@ def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:
     return f"{' '.join(filter(None, words))} ({outcome.reason})"
 
 
-def print_lines(seen: Sequence[Seen], *, dry_run: bool) -> None:
+def print_lines(seen: Sequence[Seen], *, dry_run: bool, wide: bool = False) -> None:
     """One line for each action, and a last one with the verdict."""
     for one in seen:
         for outcome in one.outcomes:
-            render.line(line(one.name, outcome, dry_run=dry_run))
+            render.line(line(f"{one.name} {one.id}" if wide else one.name, outcome, dry_run=dry_run))
     render.line(_verdict(seen, dry_run=dry_run))
 
 

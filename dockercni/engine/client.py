@@ -6,9 +6,10 @@ Every call is a GET: the socket may well sit behind a proxy that allows nothing 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -18,7 +19,16 @@ import docker.errors
 import msgspec
 import requests
 
-from dockercni.engine.describe import Inspected, Listed, described, without_image_labels
+from dockercni.engine.describe import (
+    Image,
+    Info,
+    Inspected,
+    Listed,
+    ListedNetwork,
+    Message,
+    described,
+    without_image_labels,
+)
 from dockercni.errors import EngineRefused, EngineUnavailable
 from dockercni.model import Container
 
@@ -26,6 +36,7 @@ T = TypeVar("T")
 ACTIONS: Final = ("start", "die", "destroy")
 _SECONDS: Final = 20  # a container that is starting answers inspect only when it has started
 _IMAGES_KEPT: Final = 1024
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,8 @@ class Engine:
     id: str
     version: str
     root: str
+    cgroup_driver: str = ""
+    cgroup_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +62,17 @@ class Event:
 class Subscription:
     """The events of one connection, in order; iterating ends when the connection does."""
 
-    def __init__(self, stream: Any, errors: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, client: Client, stream: Any) -> None:
+        self._client = client
         self._stream = stream
-        self._errors = errors
         self.replaced = False
 
     def __iter__(self) -> Iterator[Event]:
-        with self._errors():
-            for event in self._stream:
-                nanoseconds = int(event["timeNano"])
-                moment = f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
-                yield Event(event["Actor"]["ID"], event["Action"], moment)
+        with self._client.errors():
+            for item in self._stream:
+                message = self._client.understood(item, Message)
+                moment = f"{message.timeNano // 10**9}.{message.timeNano % 10**9:09d}"
+                yield Event(message.Actor.ID, message.Action, moment)
 
     def replace(self) -> None:
         """End it, from whichever thread: whoever reads it subscribes anew."""
@@ -82,37 +95,59 @@ class Client:
 
     def engine(self) -> Engine:
         """Ask who answers; a rootless engine is refused."""
-        with self._errors():
-            info = self._connected().info()
-        if any("rootless" in option for option in info.get("SecurityOptions") or ()):
+        try:
+            with self.errors():
+                answer = self._connected().info()
+        except docker.errors.NotFound as error:
+            raise self._stranger("it has no /info") from error
+        info = self.understood(answer, Info)
+        if any("rootless" in option for option in info.SecurityOptions or ()):
             raise EngineRefused(
                 f"the engine at {self._host} is rootless: its namespaces cannot be entered from outside"
             )
-        if not info.get("ID"):
-            raise EngineRefused(f"what answers at {self._host} does not say its ID, so it is no Docker Engine")
-        return Engine(info["ID"], info.get("ServerVersion", ""), info.get("DockerRootDir", ""))
+        if not info.ID:
+            raise self._stranger("it does not say its ID")
+        return Engine(info.ID, info.ServerVersion, info.DockerRootDir, info.CgroupDriver, info.CgroupVersion)
 
     def container(self, name: str) -> Container | None:
         """The container of that id or name; None where the engine knows none."""
+        if not _NAME.fullmatch(name.removeprefix("/")):
+            return None  # it cannot be one, and must not become part of a URL
         try:
-            with self._errors():
-                answer = self._connected().inspect_container(name)
-        except docker.errors.NotFound:
+            with self.errors():
+                answer = self._connected().inspect_container(name.removeprefix("/"))
+        except docker.errors.NotFound as error:
+            if error.response is None or "Api-Version" not in error.response.headers:
+                # some other server's 404 must not pass for the news that a container is gone
+                raise self._stranger("it knows no such page") from error
             return None
-        inspected = self._understood(answer, Inspected)
+        inspected = self.understood(answer, Inspected)
         container = described(inspected)
         if self._trust_image_labels or not container.labels:
             return container
-        image = self._image_labels(inspected.Image)
-        return replace(container, labels=without_image_labels(container.labels, image))
+        kept = without_image_labels(container.labels, self._image_labels(inspected.Image))
+        dropped = {key: value for key, value in container.labels.items() if key not in kept}
+        return replace(container, labels=kept, dropped=dropped)
 
     def running(self) -> list[Listed]:
         """The containers that run now, by the list call, which never waits for one that is starting."""
-        with self._errors():
+        with self.errors():
             listed = self._connected().containers()
-        return self._understood(listed, list[Listed])
+        return self.understood(listed, list[Listed])
 
-    def _understood(self, answer: object, kind: type[T]) -> T:
+    def networks(self) -> list[ListedNetwork]:
+        """The engine's own networks. A proxy may refuse this one."""
+        try:
+            with self.errors():
+                listed = self._connected().networks()
+        except docker.errors.NotFound as error:
+            raise self._stranger("it has no /networks") from error
+        return self.understood(listed, list[ListedNetwork])
+
+    def _stranger(self, why: str) -> EngineRefused:
+        return EngineRefused(f"what answers at {self._host} is no Docker Engine: {why}")
+
+    def understood(self, answer: object, kind: type[T]) -> T:
         try:
             return msgspec.convert(answer, kind, strict=False)
         except msgspec.ValidationError as error:
@@ -121,13 +156,13 @@ class Client:
     @contextlib.contextmanager
     def events(self, since: str | None) -> Iterator[Subscription]:
         """Subscribe; it stands when the block is entered."""
-        with self._errors():
+        with self.errors():
             # types-docker knows no text; a datetime or int would cut the moment to whole seconds
             stream = self._connected().events(  # type: ignore[call-overload]
                 since=since, decode=True, filters={"type": ["container"], "event": list(ACTIONS)}
             )
         try:
-            yield Subscription(stream, self._errors)
+            yield Subscription(self, stream)
         finally:
             stream.close()
 
@@ -140,34 +175,80 @@ class Client:
 
     def _ask_image_labels(self, image: str) -> Mapping[str, str]:
         try:
-            with self._errors():
-                inspected: dict[str, Any] = self._connected().inspect_image(image)  # type: ignore[no-untyped-call]
+            with self.errors():
+                answer = self._connected().inspect_image(image)  # type: ignore[no-untyped-call]
         except docker.errors.NotFound:  # removed by force while the container lives
             return {}
-        return (inspected.get("Config") or {}).get("Labels") or {}
+        inspected = self.understood(answer, Image)
+        return (inspected.Config and inspected.Config.Labels) or {}
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
         """Turn what the SDK raises into our kinds; NotFound passes."""
         try:
             yield
         except docker.errors.NotFound:
             raise
-        except (docker.errors.DockerException, requests.RequestException, OSError, ValueError, KeyError) as error:
+        except _RAISED as error:
             with self._guard:
                 self._api = None  # whatever comes back may be another engine, with another version
+            if why := _not_an_engine(error):
+                raise self._stranger(why) from error
             raise EngineUnavailable(f"no Docker Engine answers at {self._host}: {_root_cause(error)}") from error
+
+
+# The SDK looks into answers without asking what they are, and so it raises nearly anything for those of a stranger.
+_RAISED: Final = (
+    docker.errors.DockerException,
+    requests.RequestException,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
+
+
+def _not_an_engine(error: BaseException) -> str:
+    """Why what answered is something else than an engine; "" where nothing answered, or an engine that has trouble."""
+    for cause in _causes(error):
+        match cause:
+            case requests.exceptions.JSONDecodeError():
+                return "it does not speak JSON"
+            case requests.HTTPError(response=response) if response is not None and response.status_code < 500:
+                if response.status_code in {401, 403} or "Api-Version" in response.headers:
+                    return ""  # a proxy, or an engine, that refuses
+                return f"it answers {response.status_code} {response.reason}"
+            case http.client.BadStatusLine() | http.client.UnknownProtocol() if not isinstance(
+                cause, http.client.RemoteDisconnected
+            ):
+                return "it does not speak HTTP"
+            case LookupError() | TypeError() | AttributeError() | RecursionError():
+                return "its answers are of another kind"
+    return ""
 
 
 def _root_cause(error: BaseException) -> str:
     """The system's words at the bottom of what requests and urllib3 wrapped around them."""
+    for cause in _causes(error):
+        match cause:
+            case FileNotFoundError():
+                return "there is no such socket; is Docker running?"
+            case PermissionError():
+                return "permission denied"
+            case ConnectionRefusedError():
+                return "nobody listens on that socket; is Docker running?"
+            case ConnectionResetError() | BrokenPipeError():
+                return "it closes the connection without an answer"
+            case TimeoutError() | requests.Timeout():
+                return f"no answer within {_SECONDS} s"
+    return str(error)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, FileNotFoundError):
-            return "there is no such socket; is Docker running?"
-        if isinstance(cause, PermissionError):
-            return "permission denied"
-        if isinstance(cause, ConnectionRefusedError):
-            return "nobody listens on that socket; is Docker running?"
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return str(error)

@@ -11,8 +11,9 @@ import msgspec
 from dockercni.model import Container, PublishedPort
 
 _DISABLED: Final = ("dockercni.enable", "false")
-_PORT: Final = re.compile(r"(\d+)(?:/(tcp|udp|sctp))?", re.ASCII)
-_RANGE: Final = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
+_PORT: Final = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?", re.ASCII)
+_RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
+_PORTS: Final = range(1, 1 << 16)
 
 
 class _State(msgspec.Struct):
@@ -61,6 +62,71 @@ class Listed(msgspec.Struct, frozen=True):
         return min((name.lstrip("/") for name in self.Names), key=len, default=self.Id[:12])
 
 
+class Info(msgspec.Struct):
+    """What GET /info says, as far as we use it."""
+
+    ID: str = ""
+    ServerVersion: str = ""
+    DockerRootDir: str = ""
+    SecurityOptions: list[str] | None = None
+    CgroupDriver: str = ""
+    CgroupVersion: str = ""
+
+
+class _ImageConfig(msgspec.Struct):
+    Labels: dict[str, str] | None = None
+
+
+class Image(msgspec.Struct):
+    """What GET /images/{id}/json says, as far as we use it."""
+
+    Config: _ImageConfig | None = None
+
+
+class _Actor(msgspec.Struct):
+    ID: str
+
+
+class Message(msgspec.Struct):
+    """One line of what GET /events says, as far as we use it."""
+
+    Action: str
+    Actor: _Actor
+    timeNano: int  # noqa: N815  the engine's name
+
+
+class _Pool(msgspec.Struct):
+    Subnet: str = ""
+
+
+class _IPAM(msgspec.Struct):
+    Config: list[_Pool] | None = None
+
+
+class ListedNetwork(msgspec.Struct):
+    """One element of what GET /networks says, as far as we use it."""
+
+    Name: str
+    Driver: str = ""
+    IPAM: _IPAM | None = None
+    Options: dict[str, str] | None = None
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """Where its addresses come from."""
+        return tuple(pool.Subnet for pool in (self.IPAM and self.IPAM.Config) or ())
+
+    @property
+    def bridge(self) -> str:
+        """The name of its bridge, if that was chosen by somebody."""
+        return (self.Options or {}).get("com.docker.network.bridge.name", "")
+
+
+# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+for _kind in (Inspected, Listed, Info, Image, Message, ListedNetwork):
+    msgspec.json.Decoder(_kind)
+
+
 def described(inspected: Inspected) -> Container:
     """The container as the rest of the program knows it. One that is between two lives (restarting) does not run."""
     state = inspected.State
@@ -95,11 +161,10 @@ def _published(inspected: Inspected) -> Iterator[PublishedPort]:
 
 def _port(text: str) -> tuple[int, str] | None:
     match = _PORT.fullmatch(text)
-    return (int(match[1]), match[2] or "tcp") if match else None
+    return (int(match[1]), match[2] or "tcp") if match and int(match[1]) in _PORTS else None
 
 
 def _range(text: str) -> range:
     match = _RANGE.fullmatch(text)
-    if not match or int(match[1]) == 0:
-        return range(0)
-    return range(int(match[1]), int(match[2] or match[1]) + 1)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    return range(first, last + 1) if first in _PORTS and last in _PORTS else range(0)

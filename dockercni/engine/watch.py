@@ -24,8 +24,9 @@ class Watch:
     """Follows the event stream of one engine.
 
     `connected` is called before the stream is read, each time anew: the subscription stands then, so what a list shows
-    and what events say leave no gap between them. `look` gets a container's id and the event's action. Neither may
-    block: while they work nobody reads, and the engine drops events that a subscriber is too slow for.
+    and what events say leave no gap between them. `look` gets a container's id and the event's action, `lost` why the
+    stream ended. None may block: while they work nobody reads, and the engine drops events that a subscriber is too
+    slow for.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Watch:
         connected: Callable[[], None],
         look: Callable[[str, str], None],
         stop: threading.Event,
+        lost: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self._client = client
         self._connected = connected
         self._look = look
         self._stop = stop
+        self._lost = lost
         self._events: Subscription | None = None
         self._heard = False
 
@@ -68,6 +71,7 @@ class Watch:
             if self._stop.is_set():
                 return
             failures = 1 if time.monotonic() - began > HEALTHY else failures + 1
+            self._lost(reason)
             seconds = delay(failures)
             log.warning("engine lost", reason=reason, retry_in=round(seconds, 1))
             self._stop.wait(seconds)

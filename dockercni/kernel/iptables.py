@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 SECONDS: Final = 10
@@ -80,6 +81,27 @@ def filter_chains(name: str) -> list[FilterChain]:
                 found.append(FilterChain(command, name))
                 break
     return found
+
+
+def flavour(command: str) -> str:
+    """What `command` is: "nft" or "legacy". Raises IptablesError."""
+    return "nft" if "nf_tables" in _run([command, "--version"]) else "legacy"
+
+
+def legacy_tables() -> list[str]:
+    """The tables of the legacy flavour that exist in this network namespace; asking with it would make them."""
+    found = []
+    for names in (Path("/proc/net/ip_tables_names"), Path("/proc/net/ip6_tables_names")):
+        try:
+            found += names.read_text(encoding="ascii").split()
+        except OSError:  # the module is not loaded
+            continue
+    return sorted(set(found))
+
+
+def policy(command: str, chain: str) -> str:
+    """The policy of a built-in chain of the filter table. Raises IptablesError."""
+    return _run([command, "-w", "-S", chain]).split("\n", 1)[0].rpartition(" ")[2]
 
 
 def _succeeds(argv: list[str]) -> bool:

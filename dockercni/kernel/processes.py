@@ -21,14 +21,20 @@ def start_time(pid: int) -> int | None:
 
 
 def holding(path: Path) -> list[int]:
-    """The processes, but ourselves, that have the file at `path` open."""
+    """The processes, but ourselves, that have the file at `path` open and locked by flock.
+
+    Having it open is not enough: whoever tries to lock it has it open for a moment, too.
+    """
     wanted = path.stat()
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
         try:
-            if any(os.path.samestat(os.stat(fd.path), wanted) for fd in os.scandir(f"/proc/{entry.name}/fd")):
+            descriptors = [
+                fd.name for fd in os.scandir(f"{entry.path}/fd") if os.path.samestat(os.stat(fd.path), wanted)
+            ]
+            if any("FLOCK" in Path(f"{entry.path}/fdinfo/{fd}").read_text(encoding="ascii") for fd in descriptors):
                 found.append(int(entry.name))
         except OSError:  # ended meanwhile
             continue

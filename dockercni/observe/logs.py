@@ -36,6 +36,24 @@ def configure(level: Level, style: Style) -> None:
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,  # a cached logger would keep the level of the first call
     )
+    # What libraries have to say (urllib3, docker, warnings of Python) becomes events like ours.
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Foreign) for handler in root.handlers):
+        root.addHandler(_Foreign())
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+class _Foreign(logging.Handler):
+    """Hands records of the standard library's logging to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            reason = record.getMessage()
+        except Exception:  # noqa: BLE001  a malformed record must not fail the work that it tells of
+            reason = str(record.msg)
+        extra = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger().log(record.levelno, "library", logger=record.name, reason=reason, **extra)
 
 
 def _json() -> list[Processor]:

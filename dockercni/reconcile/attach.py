@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,8 +14,10 @@ from dockercni.cni import (
     Cache,
     CacheEntry,
     CacheError,
+    ChainError,
     CNIError,
     NetworkList,
+    PluginTimeout,
     Result,
     Route,
     Runtime,
@@ -28,11 +31,13 @@ from dockercni.kernel import links
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import IPAddress, NetworkRequest
-from dockercni.reconcile import ports
+from dockercni.reconcile import ports, records
+from dockercni.reconcile.footprint import footprint
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.plan import Repair
+from dockercni.reconcile.ports import Publisher
 from dockercni.reconcile.records import PREDICTABLE, Record
 from dockercni.reconcile.rules import Rules, RulesError
 
@@ -73,7 +78,7 @@ class Attacher:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
 
         `wish` are addresses to have if they are free; unlike the requested ones they are no condition. Raises
-        AttachFailed, UnknownNetwork, NetworkUnavailable, LockHeld.
+        AttachFailed, UnknownNetwork, NetworkUnavailable, PortTaken, NoFreePort, LockHeld.
         """
         network = self.networks.catalogue().get(request.network)
         if wish and not request.ips and _takes(network, wish):
@@ -84,16 +89,19 @@ class Attacher:
         return self._attach(network, target, request)
 
     def _attach(self, network: NetworkList, target: Target, request: NetworkRequest) -> Result:
-        conf = RuntimeConf(
-            container_id=target.id,
-            netns=target.netns,
-            ifname=request.ifname,
-            args=_args(network, request),
-            capability_args=self._capability_args(network, request),
-            owner=target.owner,
-            inherit=(target.lock,),
-        )
-        with self.locks.host():
+        fixed = [(port.protocol, port.host_ports[0]) for port in ports.fixed(request.ports)]
+        with self.locks.host(), self.locks.ports(fixed):
+            others = self._others(target.id) if request.ports else []
+            ports.refuse_taken(request.ports, map(_publisher, others))
+            conf = RuntimeConf(
+                container_id=target.id,
+                netns=target.netns,
+                ifname=request.ifname,
+                args=_args(network, request),
+                capability_args=_capability_args(network, request, others),
+                owner=target.owner,
+                inherit=(target.lock,),
+            )
             try:
                 result = self.runtime.add(network, conf)
             except CNIError as error:
@@ -112,9 +120,7 @@ class Attacher:
         entry = record.entry if alive else replace(record.entry, netns="")
         with self.locks.host():
             try:
-                if not _entered(entry):
-                    self.rules.sweep(entry, shared=self._shared(entry))
-                self.runtime.delete_recorded(entry, inherit=(lock,))
+                self._delete(entry, lock)
             except (CNIError, RulesError) as error:
                 raise AttachFailed(str(error)) from error
             for bridge in _recorded_bridges(record):
@@ -122,6 +128,19 @@ class Attacher:
                     self.forwarding.close(bridge)
                 except IptablesError as error:
                     log.warning("forwarding not closed", bridge=bridge, reason=str(error))
+
+    def _delete(self, entry: CacheEntry, lock: int) -> None:
+        if not _entered(entry):
+            self.rules.sweep(entry, shared=self._shared(entry))
+        try:
+            self.runtime.delete_recorded(entry, inherit=(lock,))
+        except ChainError as error:
+            # The reference bridge and portmap fail on rules that somebody flushed, or that another interface of the
+            # container shares. Once what is left is gone they are content.
+            if footprint(entry) is None or any(isinstance(failure, PluginTimeout) for failure in error.failures):
+                raise
+            self.rules.sweep(entry, shared=self._shared(entry))
+            self.runtime.delete_recorded(entry, inherit=(lock,))
 
     def repair(self, record: Record, repair: Repair, namespace: Namespace, lock: int) -> None:
         """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed."""
@@ -178,22 +197,36 @@ class Attacher:
         except CNIError as error:
             log.warning("not taken back", id=target.id, network=network.name, ifname=ifname, reason=str(error))
 
-    def _capability_args(self, network: NetworkList, request: NetworkRequest) -> dict[str, Any]:
-        declared = network.capabilities
-        found: dict[str, Any] = {}
-        if request.ips and "ips" in declared:
-            found["ips"] = [str(address) for address in request.ips]
-        if request.mac and "mac" in declared:
-            found["mac"] = request.mac
-        if request.ports:
-            taken = (
-                port
-                for entry in self.cache.entries()
-                if not isinstance(entry, CacheError)
-                for port in ports.published(entry.capability_args)
-            )
-            found["portMappings"] = ports.mappings(request.ports, taken)
-        return found
+    def _others(self, container_id: str) -> list[CacheEntry]:
+        entries = (entry for entry in self.cache.entries() if not isinstance(entry, CacheError))
+        return [entry for entry in entries if entry.container_id != container_id]
+
+
+def _capability_args(network: NetworkList, request: NetworkRequest, others: Sequence[CacheEntry]) -> dict[str, Any]:
+    declared = network.capabilities
+    found: dict[str, Any] = {}
+    if request.ips and "ips" in declared:
+        found["ips"] = [str(address) for address in request.ips]
+    if request.mac and "mac" in declared:
+        found["mac"] = request.mac
+    if request.ports:
+        taken = (port for entry in others for port in ports.published(entry.capability_args))
+        found["portMappings"] = ports.mappings(request.ports, taken)
+    return found
+
+
+def _publisher(entry: CacheEntry) -> Publisher:
+    name = (entry.owner or {}).get(records.NAME, "") or entry.container_id[:12]
+    return Publisher(name, entry.capability_args, partial(_inhabited, entry.netns))
+
+
+def _inhabited(netns: str) -> bool:
+    """Whether processes live in the namespace at that path: it may be a pin that outlives them."""
+    try:
+        with Namespace.open(netns) as namespace:
+            return bool(namespace.processes())
+    except OSError:
+        return False
 
 
 def _args(network: NetworkList, request: NetworkRequest) -> tuple[tuple[str, str], ...]:

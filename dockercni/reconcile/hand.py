@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from dockercni.cni import CacheError, Result
-from dockercni.errors import UnknownContainer, UsageError
+from dockercni.errors import DockercniError, UnknownContainer, UsageError
 from dockercni.kernel.namespaces import Namespace, NamespaceGone, NotANamespace
 from dockercni.model import Container, NetworkRequest
 from dockercni.reconcile import records
-from dockercni.reconcile.attach import Attacher, Target
+from dockercni.reconcile.attach import Attacher, AttachFailed, Target
 from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.sandbox import Sandboxes
@@ -32,7 +32,12 @@ def add_to_container(
         sandboxes.confirm(container, namespace)
         pin = sandboxes.pin(container.id, namespace)
         owner = records.owner(sandboxes.life(namespace), engine_id, container.name, records.BY_HAND)
-        return attacher.attach(Target(container.id, str(pin), owner, lock), request)
+        try:
+            return attacher.attach(Target(container.id, str(pin), owner, lock), request)
+        except DockercniError:
+            if not any(_recorded(attacher, container.id)):
+                sandboxes.unpin(container.id)
+            raise
 
 
 def add_to_path(sandboxes: Sandboxes, attacher: Attacher, name: str, path: Path, request: NetworkRequest) -> Result:
@@ -53,7 +58,7 @@ def delete(
 ) -> list[Record]:
     """DEL what is recorded of that id, all or what `network` and `ifname` choose, and return it.
 
-    Raises UnknownContainer where nothing is recorded, AttachFailed.
+    Raises UnknownContainer where nothing is recorded, AttachFailed with all that failed.
     """
     with attacher.locks.container(container_id) as lock:
         found = [
@@ -65,13 +70,19 @@ def delete(
             which = "".join(f" {what}" for what in (network, ifname) if what)
             raise UnknownContainer(f"{container_id} has no attachment{which} that dockercni made")
         pinned = sandboxes.life_at(sandboxes.pin_path(container_id))
+        failures = []
         for record in reversed(found):
             path = record.attachment.path
             existing = sandboxes.life_at(path) if path else pinned
-            attacher.detach(record, alive=existing == record.attachment.life, lock=lock)
-            memory.left(container_id, record.attachment.network, record.attachment.ifname)
+            try:
+                attacher.detach(record, alive=existing == record.attachment.life, lock=lock)
+                memory.left(container_id, record.attachment.network, record.attachment.ifname)
+            except AttachFailed as error:
+                failures.append(str(error))
         if not any(_recorded(attacher, container_id)):
             sandboxes.unpin(container_id)
+        if failures:
+            raise AttachFailed("; ".join(failures))
         return found
 
 

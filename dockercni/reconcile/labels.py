@@ -17,7 +17,8 @@ _KNOWN: Final = ("enable", "networks", *_PER_NETWORK, "ports", "aliases", "hold"
 _ONLY_NOW: Final = {"hold": "off", "on-failure": "leave"}  # the values that ask for what is done today
 
 _NETWORK: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_IFNAME: Final = re.compile(r"[^\s/:@,]{1,15}")
+_IFNAME: Final = re.compile(r"[^\s/:@,\0]+")
+_IFNAME_BYTES: Final = 15
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _ARG_KEY: Final = re.compile(r"[A-Za-z0-9_./-]+")
 _ARG_VALUE: Final = re.compile(r"[!-:<>-~]*")  # printable ASCII but ";" and "="
@@ -93,7 +94,7 @@ def _networks(label: _Label) -> list[tuple[str, str]]:
         network, at, ifname = item.strip().partition("@")
         if not _NETWORK.fullmatch(network):
             raise label.error(f'"{network}" is not a network name')
-        if at and (not _IFNAME.fullmatch(ifname) or ifname in {".", ".."}):
+        if at and not _is_ifname(ifname):
             raise label.error(f'"{ifname}" is not an interface name')
         if ifname == "lo":
             raise label.error('the interface "lo" is there already')
@@ -102,6 +103,11 @@ def _networks(label: _Label) -> list[tuple[str, str]]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise label.error(f'two interfaces would be named "{twice}"')
     return wanted
+
+
+def _is_ifname(text: str) -> bool:
+    size = len(text.encode("utf-8", "surrogatepass"))
+    return bool(_IFNAME.fullmatch(text)) and size <= _IFNAME_BYTES and text not in {".", ".."}
 
 
 def _request(network: str, ifname: str, wanted: list[tuple[str, str]], labels: list[_Label]) -> NetworkRequest:

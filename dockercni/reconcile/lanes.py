@@ -48,15 +48,15 @@ class Lanes:
                 self._enqueue(key, hint)
                 self._changed.notify_all()
 
-    def busy(self) -> list[str]:
-        """The keys that are being looked at, or wait for it now; not those that are to be retried later."""
+    def idle(self) -> bool:
+        """Whether nothing is being looked at or waits for it now; retries that are due later do not count."""
         with self._changed:
-            return sorted({*self._hints, *self._busy})
+            return not self._hints and not self._busy
 
-    def failing(self) -> dict[str, int]:
-        """The keys that wait for a retry, with the number of looks in a row that left something undone."""
+    def busy(self) -> tuple[str, ...]:
+        """The keys that are being looked at."""
         with self._changed:
-            return dict(self._failures)
+            return tuple(sorted(self._busy))
 
     def drain(self, seconds: float) -> list[str]:
         """Take no new work, wait for what is under way, and return the keys that are not done in time."""

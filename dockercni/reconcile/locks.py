@@ -1,10 +1,12 @@
 """The locks: all flock on files below the run directory, so that the kernel frees them when their holders die.
 
-Order: container, then host, then bridge. Nobody waits for a container's lock while holding another lock.
+Order: container, then host, then ports (by number), then bridge. Nobody waits for a container's lock while holding
+another lock.
 
 - container (`lock/<id>`), exclusive: every operation on one container. Plugins inherit it, so one that outlives us
   keeps it; whoever comes next waits for the plugin's time limit and then kills what still has the file open.
 - host (`host.lock`): shared for ADD and DEL, exclusive for what must see no ADD or DEL under way (GC, sweeps).
+- port (`port/<protocol>-<number>`), exclusive: from finding a port of the host free to recording that it is published.
 - bridge (`bridge/<name>`), exclusive: the rules of one bridge.
 - daemon (`daemon.lock`), exclusive: one daemon.
 """
@@ -16,7 +18,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,7 @@ from dockercni.errors import LockHeld
 from dockercni.kernel import processes
 
 _PAUSE: Final = 0.01  # seconds between two tries; flock itself has no time limit
+_MOMENT: Final = 0.5  # seconds
 _GRACE: Final = 5.0  # seconds that the kernel may take to end what was killed
 
 
@@ -55,6 +58,18 @@ class Locks:
         with _held(self._file("bridge", name), fcntl.LOCK_EX, self.patience + _GRACE):
             yield
 
+    @contextlib.contextmanager
+    def ports(self, wanted: Iterable[tuple[str, int]]) -> Iterator[None]:
+        """Hold the locks of these (protocol, port of the host). Raises LockHeld."""
+        with contextlib.ExitStack() as held:
+            for protocol, number in sorted(set(wanted)):  # in order, so that nobody waits in a circle
+                path = self._file("port", f"{protocol}-{number}")
+                held.enter_context(_held(path, fcntl.LOCK_EX, self.patience + _GRACE))
+                held.callback(
+                    path.unlink, missing_ok=True
+                )  # before it is let go: waiters notice, and lock the next one
+            yield
+
     def last_on_bridge(self, name: str) -> bytes:
         """Changes whenever anybody takes the bridge's lock: who has seen it before knows if it was the last one."""
         try:
@@ -64,9 +79,23 @@ class Locks:
 
     @contextlib.contextmanager
     def daemon(self) -> Iterator[None]:
-        """Hold the daemon's lock, or raise LockHeld at once."""
-        with _held(self._file("daemon.lock"), fcntl.LOCK_EX, 0.0):
+        """Hold the daemon's lock. Raises LockHeld when another daemon does, after a moment: `daemon_lives` looks."""
+        with _held(self._file("daemon.lock"), fcntl.LOCK_EX, _MOMENT):
             yield
+
+    def daemon_lives(self) -> bool:
+        """Whether a daemon holds its lock. Leaves no trace."""
+        try:
+            fd = os.open(self.run_dir / "daemon.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
 
     def _file(self, *parts: str) -> Path:
         path = self.run_dir.joinpath(*parts)

@@ -17,7 +17,7 @@ from dockercni.kernel.facts import Facts, facts
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Container, Life, NetworkRequest, Unwanted
 from dockercni.reconcile import labels, ports, records
-from dockercni.reconcile.attach import Attacher, AttachFailed, Target
+from dockercni.reconcile.attach import Attacher, Target
 from dockercni.reconcile.memory import Had, Memory, wish
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, plan
 from dockercni.reconcile.records import Record
@@ -288,8 +288,6 @@ class _Execution:
         if self._pin is None:
             self._looker.sandboxes.confirm(self._container, self._namespace)
             self._pin = self._looker.sandboxes.pin(self._id, self._namespace)
-        if request.ifname in self._namespace.interfaces():  # the roll-back of an ADD that fails would take it away
-            raise AttachFailed(f"there is an interface {request.ifname} already, which is not of dockercni's making")
         owner = records.owner(self._observed.life, self._looker.engine_id, self._container.name)
         target = Target(self._id, str(self._pin), owner, lock)
         again = wish(self._had, request.network, request.ifname)

@@ -42,6 +42,10 @@ class Had(msgspec.Struct, frozen=True):
         return Life(self.boot, self.cookie)
 
 
+# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+msgspec.json.Decoder(Had)
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """One small file for each container below `directory`. The caller holds the container's lock."""

@@ -20,6 +20,7 @@ from dockercni.reconcile import state
 
 BUILT_IN: Final = "dockercni"
 BUILT_IN_BRIDGE: Final = "dockercni0"
+SUBNET_FILE: Final = "built-in-subnet.json"
 SUBNETS: Final = ("10.22.0.0/16", "10.122.0.0/16", "10.222.0.0/16", "172.30.0.0/16")
 
 log = structlog.get_logger()
@@ -103,7 +104,7 @@ class Networks:
 
     def _subnet(self) -> str:
         """The subnet of the built-in network: chosen once, then kept, whatever routes appear."""
-        path = self._state_dir / "built-in-subnet.json"
+        path = self._state_dir / SUBNET_FILE
         chosen = state.read(path, dict[str, str], {}).get("subnet", "")
         if not chosen:
             chosen = free_subnet(links.routed(besides=BUILT_IN_BRIDGE))

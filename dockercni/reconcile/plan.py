@@ -112,7 +112,9 @@ def plan(
             actions.append(Unpin("it holds no namespace of a running container"))
     actions.extend(_incomplete(staying, observed))
     if wanted is not None and observed.life is not None and observed.container is not None:
-        actions.extend(_coming(wanted, staying, gone))
+        # without a pin of ours in this namespace, what is there and not recorded is somebody else's
+        foreign = observed.links if observed.pinned != observed.life else frozenset[str]()
+        actions.extend(_coming(wanted, staying, gone, foreign))
     return actions
 
 
@@ -156,7 +158,10 @@ def _incomplete(staying: Sequence[Attachment], observed: Observed) -> Iterator[R
 
 
 def _coming(
-    wanted: Sequence[NetworkRequest] | Unwanted, staying: Sequence[Attachment], gone: Sequence[Detach]
+    wanted: Sequence[NetworkRequest] | Unwanted,
+    staying: Sequence[Attachment],
+    gone: Sequence[Detach],
+    foreign: frozenset[str],
 ) -> Iterator[Action]:
     held = {attachment.ifname: attachment for attachment in staying}
     if isinstance(wanted, Unwanted):
@@ -167,7 +172,10 @@ def _coming(
     before = {detach.attachment.ifname: detach.reason for detach in gone}
     for request in wanted:
         holder = held.pop(request.ifname, None)
-        if holder is None:
+        if holder is None and request.ifname in foreign and request.ifname not in before:
+            # an ADD would fail, and its roll-back delete the interface
+            yield Report(f"{request.network} waits: there is an interface {request.ifname} that dockercni did not make")
+        elif holder is None:
             yield Attach(request, before.get(request.ifname, "the container runs without it"))
         elif holder.network != request.network:
             yield Report(

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dockercni.errors import DockercniError
+from dockercni.kernel import listeners
+from dockercni.kernel.listeners import Listener
 from dockercni.model import NetworkRequest, PublishedPort
 
 _SOCKETS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _TRIES: Final = 64
+_ANY: Final = {"", "0.0.0.0", "::"}  # noqa: S104  told apart, not bound
+_PROXY: Final = "docker-proxy"
 
 
 class NoFreePort(DockercniError):
     """No port of the host is free for a published port."""
 
     retry = True
+
+
+class PortTaken(DockercniError):
+    """A port of the host that was asked for leads somewhere else; the message says where."""
+
+    retry = True
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Another container with what it publishes, and whether it still lives: a dead one is just being taken back."""
+
+    name: str
+    capability_args: Mapping[str, Any]
+    lives: Callable[[], bool]
 
 
 def place(
@@ -29,6 +48,31 @@ def place(
     """
     carrier = next((request for request in requests if ports and declares(request.network)), None)
     return [replace(request, ports=ports) if request is carrier else request for request in requests]
+
+
+def fixed(ports: Sequence[PublishedPort]) -> list[PublishedPort]:
+    """Those for which one port of the host was asked for."""
+    return [port for port in ports if len(port.host_ports) == 1]
+
+
+def refuse_taken(ports: Sequence[PublishedPort], publishers: Iterable[Publisher]) -> None:
+    """Raise PortTaken for the first fixed port that somebody listens on, or that another container publishes.
+
+    By DNAT it could be taken away from whoever has it, without a word.
+    """
+    wanted = fixed(ports)
+    if not wanted:
+        return
+    others = list(publishers)
+    for position, port in enumerate(wanted):
+        number = port.host_ports[0]
+        if any(_same(port, mapping) for mapping in mappings(wanted[:position], ())):
+            raise PortTaken(f"port {number}/{port.protocol} of the host is asked for twice by this container")
+        for other in others:
+            if any(_same(port, mapping) for mapping in other.capability_args.get("portMappings", ())) and other.lives():
+                raise PortTaken(f"port {number}/{port.protocol} of the host is published by container {other.name}")
+        if listener := listeners.find(port.protocol, port.host_ip, number):
+            raise PortTaken(f"port {number}/{port.protocol} of the host is taken: {_words(listener)}")
 
 
 def mappings(ports: Sequence[PublishedPort], taken: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -51,6 +95,24 @@ def published(capability_args: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """The (protocol, host port) of a recorded attachment."""
     for mapping in capability_args.get("portMappings", ()):
         yield mapping["protocol"], mapping["hostPort"]
+
+
+def _same(port: PublishedPort, mapping: Mapping[str, Any]) -> bool:
+    """Whether a mapping that is recorded gets what `port` is to get."""
+    if (mapping["protocol"], mapping["hostPort"]) != (port.protocol, port.host_ports[0]):
+        return False
+    there = mapping.get("hostIP", "")
+    return there == port.host_ip or bool(_ANY & {there, port.host_ip})
+
+
+def _words(listener: Listener) -> str:
+    where = f"[{listener.address}]" if listener.address.version == 6 else str(listener.address)
+    who = f"{listener.name} (process {listener.pid})" if listener.name else "a process that is not visible from here"
+    if listener.name == _PROXY:
+        flags = dict(zip(listener.command, listener.command[1:], strict=False))
+        target = f"{flags.get('-container-ip', '?')}:{flags.get('-container-port', '?')}"
+        return f"{who} publishes it for {target} on one of Docker's own networks"
+    return f"{who} listens on {where}:{listener.port}"
 
 
 def _choose(port: PublishedPort, used: set[tuple[str, int]]) -> int:

@@ -27,6 +27,10 @@ class _File(msgspec.Struct):
     value: msgspec.Raw
 
 
+# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+msgspec.json.Decoder(_File)
+
+
 def read(path: Path, kind: type[T], missing: T) -> T:
     """What stands at `path`; `missing` when there is no such file. Raises StateError."""
     try:

@@ -58,14 +58,15 @@ def test_options(host: Host, cli: Cli, lab: str) -> None:
     """Network, interface and CNI_ARGS can be said, before or after the names; -o json prints the CNI result."""
     network(host, "a", "10.77.1.0/24")
     network(host, "b", "10.77.2.0/24")
+    network(host, "c", "10.77.3.0/24")
     done = cli("add", "--network", "b", "x", lab, "--ifname=lan0", "--arg", "IP=10.77.2.50", "-o", "json", check=True)
     result = json.loads(done.stdout)
     assert result["cniVersion"] == "1.0.0"
     assert [ip["address"] for ip in result["ips"]] == ["10.77.2.50/24"] == inside(host)["lan0"]
     cli("add", "x", lab, check=True)
     assert inside(host)["eth0"] == ["10.77.1.2/24"]
-    cli("add", "x", lab, "--network=b", check=True)  # the next free name
-    assert inside(host)["eth1"] == ["10.77.2.51/24"]
+    cli("add", "x", lab, "--network=c", check=True)  # the next free name
+    assert inside(host)["eth1"] == ["10.77.3.2/24"]
     assert cli("add", "x", lab, "--ifname=eth0").returncode == 2
     assert cli("add", "x", lab, "--network=none-such").returncode == 2
     assert cli("del", "x", "--network=b", "--ifname=lan0", check=True).stdout == "DEL x b lan0\n"
@@ -105,7 +106,7 @@ def test_name_of_a_container(host: Host, daemon: Start, cli: Cli, lab: str) -> N
     cli("add", "web", lab, "--ifname=lan0", check=True)
     before = leftovers(host)
     done = cli("sync")
-    assert done.stdout.splitlines() == ["converged: 2 containers, 2 attachments, 0 repaired"]
+    assert done.stdout.splitlines() == ["converged: 2 containers, 2 attachments, 0 repaired"], done.stderr
     assert leftovers(host) == before
     host.docker("rm", "--force", "web")
     running.wait_event("DEL", container="web")

@@ -167,3 +167,29 @@ def test_unknown_network(host: Host, daemon: Start, cli: Cli) -> None:
     network(host, "b", "10.77.2.0/24")
     running.wait_event("ADD", container="web", network="b")
     wait_until(lambda: cli("sync").returncode == 0, 10, "convergence")
+
+
+def test_one_network_twice(host: Host, daemon: Start) -> None:
+    """A container may be on one network with two interfaces; both are taken back, though the reference bridge keeps
+    one chain for both, and refuses to delete it with the first."""
+    network(host, "lan", "10.77.1.0/24")
+    running = daemon()
+    run(host, "web", "--label=dockercni.networks=lan,lan")
+    running.wait_event("ADD", container="web", ifname="eth0")
+    running.wait_event("ADD", container="web", ifname="eth1")
+    assert address(host, "web", "eth0") != address(host, "web", "eth1")
+    host.docker("rm", "--force", "web")
+    wait_clean(host)
+
+
+def test_interface_of_somebody_else(host: Host, daemon: Start, cli: Cli) -> None:
+    """An interface of that name which dockercni did not make is left as it is, and reported."""
+    run(host, "web")
+    host.container("web").run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other")
+    host.container("web").run("ip", "address", "add", "192.0.2.9/24", "dev", "eth0")
+    running = daemon("--attach-running")
+    running.wait_event("drift", container="web")
+    done = cli("sync")
+    assert "eth0" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("not converged")
+    assert addresses(host, "web") == ["192.0.2.9/24"]

@@ -73,6 +73,16 @@ ARGUMENTS = [
     ("ps", {"containers": []}),
     ("ps web", {"containers": ["web"]}),
     ("networks", {}),
+    ("networks validate a.conf --workers 2 b.conf", {"files": ["a.conf", "b.conf"]}),
+    ("networks init", {"name": None, "subnet": None, "force": False}),
+    ("networks init --name lan --force", {"name": "lan", "subnet": None, "force": True}),
+    ("inspect web db", {"containers": ["web", "db"]}),
+    ("status", {"wait": None, "probe": False}),
+    ("status --wait", {"wait": 60.0, "probe": False}),
+    ("status --wait --probe", {"wait": 60.0, "probe": True}),
+    ("status --wait=500ms", {"wait": 0.5, "probe": False}),
+    ("man networks validate", {"topic": ["networks", "validate"], "directory": None}),
+    ("completion bash", {"shell": "bash"}),
     ("version", {}),
 ]
 
@@ -136,8 +146,27 @@ def test_the_environment_reaches_the_settings(requests: list[Request], monkeypat
     assert requests[0].settings.workers == 5
 
 
+def test_the_settings_can_be_read_again(requests: list[Request], tmp_path: Path) -> None:
+    """A command that runs on can ask for the settings as they are now, from the same file, environment and flags."""
+    file = tmp_path / "some.toml"
+    file.write_text("workers = 2")
+    main(["--settings", str(file), "--attach=labelled", "daemon"])
+    file.write_text("workers = 3")
+    again = requests[0].reload()
+    assert (requests[0].settings.workers, again.workers, again.attach) == (2, 3, "labelled")
+    file.write_text("workers = 0")
+    with pytest.raises(errors.SettingsError):
+        requests[0].reload()
+
+
 WRONG_LINES = [
     ("snyc", "unknown command 'snyc'; did you mean sync?"),
+    ("networks vlidate x", "networks has no 'vlidate'; did you mean validate? (known: validate, init)"),
+    ("networks validate", "the following arguments are required: FILE (see 'dockercni networks validate --help')"),
+    ("inspect", "the following arguments are required: CONTAINER"),
+    ("completion tcsh", "argument bash|zsh|fish: invalid choice: 'tcsh'"),
+    ("status --wait=soon", "argument --wait: 'soon' is not a duration with its unit"),
+    ("check -o wide", "check has nothing to print as wide"),
     ("version extra", "unrecognized arguments: extra (see 'dockercni version --help')"),
     ("version --wrokers 3", "unrecognized arguments: --wrokers 3"),
     ("version --work 3", "unrecognized arguments: --work 3"),
@@ -181,7 +210,7 @@ def test_help_lists_commands_settings_and_exit_codes(capsys: pytest.CaptureFixtu
     """The help names everything that the tables hold."""
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    wanted = [f"  {command.name:<10}{command.help}" for command in COMMANDS]
+    wanted = [f"  {command.name:<19}{command.help}" for command in COMMANDS]
     wanted += [f"  {setting.flag} " for setting in settings.TABLE]
     wanted += [f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES]
     assert [text for text in wanted if text not in out] == []
@@ -196,7 +225,7 @@ def test_every_command_has_its_help(capsys: pytest.CaptureFixture[str], command:
     out = capsys.readouterr().out
     assert out.startswith(f"usage: dockercni {command.name} [OPTION...]")
     assert [argument.help for argument in command.arguments if argument.help[:20] not in out] == []
-    assert ("--output" in out) == command.output
+    assert ("--output" in out) == bool(command.outputs)
     assert "\nsettings:\n" in out
 
 

@@ -1,0 +1,50 @@
+"""The engine: whether one answers, and one that can be served."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
+from dockercni.engine.client import Client
+from dockercni.errors import EngineRefused, EngineUnavailable
+from dockercni.reconcile.locks import Locks
+from dockercni.settings import Settings
+
+_OLDEST: Final = (20, 10)
+
+
+def findings(settings: Settings, client: Client) -> Iterator[Finding]:
+    """Engine and daemon."""
+    yield from _engine(settings, client)
+    if Locks(settings.run_dir, settings.plugin_timeout).daemon_lives():
+        yield ok("daemon", "a daemon runs")
+    else:
+        yield warn("daemon", "no daemon runs: containers get networks by sync only", "systemctl enable --now dockercni")
+
+
+def _engine(settings: Settings, client: Client) -> Iterator[Finding]:
+    try:
+        engine = client.engine()
+    except EngineUnavailable as error:
+        yield fail("engine", str(error), "systemctl start docker, or set docker-host")
+        return
+    except EngineRefused as error:
+        yield fail("engine", str(error), "set docker-host to the socket of an engine that root runs")
+        return
+    yield ok("engine", f"Docker {engine.version} answers at {settings.docker_host}")
+    numbers = [int(number) for number in re.findall(r"\d+", engine.version)[:2]]
+    if numbers and tuple(numbers) < _OLDEST:
+        yield warn("engine", f"versions before 20.10 are not tested (this is {engine.version})", "upgrade Docker")
+    if engine.root and not Path(engine.root).is_dir():
+        yield warn(
+            "engine",
+            f"its data root {engine.root} is not visible from here",
+            f"in a sidecar: -v {engine.root}:{engine.root}",
+        )
+    if engine.cgroup_driver:
+        yield ok(
+            "cgroups", f"the engine uses the {engine.cgroup_driver} driver on cgroup v{engine.cgroup_version or 1}"
+        )

@@ -1,0 +1,90 @@
+"""The host: our rights, forwarding, cgroups, confinement, directories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
+from dockercni.kernel import rights
+from dockercni.settings import Settings
+
+_FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Everything that does not depend on the engine or on a network."""
+    yield from _rights()
+    yield from _forwarding()
+    yield _cgroups()
+    for key, directory in (
+        ("cni-cache-dir", settings.cni_cache_dir),
+        ("state-dir", settings.state_dir),
+        ("run-dir", settings.run_dir),
+        ("netns-dir", settings.netns_dir),
+    ):
+        yield directory_finding(key, directory)
+
+
+def _rights() -> Iterator[Finding]:
+    if os.geteuid() != 0:
+        yield fail("rights", "not root: namespaces can only be changed by root", "sudo dockercni doctor")
+    elif lacking := rights.missing():
+        flags = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in lacking)
+        yield fail("rights", f"root, but without {', '.join(lacking)}", f"in a sidecar: {flags}")
+    else:
+        yield ok("rights", "root, with every capability that is needed")
+    if label := rights.confinement():
+        yield warn(
+            "confinement",
+            f"this process is confined ({label}); mounts and signals may be denied",
+            "in a sidecar: --security-opt apparmor=unconfined --security-opt label=disable",
+        )
+    else:
+        yield ok("confinement", "no security module confines this process")
+
+
+def _forwarding() -> Iterator[Finding]:
+    try:
+        on = _FORWARDING.read_text(encoding="ascii").strip() != "0"
+    except OSError as error:
+        yield warn("forwarding", f"{_FORWARDING}: {error.strerror}")
+        return
+    if on:
+        yield ok("forwarding", "net.ipv4.ip_forward is 1")
+    else:  # plugins with isGateway switch it on; the others rely on it
+        yield warn(
+            "forwarding",
+            "net.ipv4.ip_forward is 0: containers reach this host only, until a plugin switches it on",
+            "sysctl -w net.ipv4.ip_forward=1",
+        )
+    if not os.access(_FORWARDING, os.W_OK):
+        yield warn(
+            "forwarding",
+            "/proc/sys cannot be written: plugins will fail",
+            "in a sidecar: --security-opt systempaths=unconfined",
+        )
+
+
+def _cgroups() -> Finding:
+    layout = rights.cgroup_layout()
+    if not layout:
+        return warn("cgroups", "no cgroups are mounted at /sys/fs/cgroup", "in a sidecar: --cgroupns=host")
+    return ok("cgroups", f"cgroup {layout}")
+
+
+def directory_finding(key: str, directory: Path) -> Finding:
+    """Whether the directory, or the one that it would be made in, can be written."""
+    place = next(one for one in (directory, *directory.parents) if one.exists())
+    if not place.is_dir():
+        return fail(key, f"{place} is not a directory", f"set {key}")
+    if not os.access(place, os.W_OK | os.X_OK):
+        return fail(key, f"{place} cannot be written", f"mount it writable, or set {key}")
+    space = os.statvfs(place)
+    if space.f_blocks and not space.f_bavail:
+        return fail(key, f"the file system of {place} is full", f"df {place}")
+    if space.f_files and not space.f_ffree:
+        return fail(key, f"the file system of {place} has no inode left", f"df -i {place}")
+    return ok(key, f"{directory} can be written" if place == directory else f"{directory} can be made")

@@ -1,0 +1,164 @@
+"""The networks: files, plugins, and bridges and subnets that get in each other's way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import combinations
+from typing import Any
+
+from dockercni.cni import ExecRunner, NetworkList, load_directory
+from dockercni.commands import abilities
+from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
+from dockercni.engine.client import Client
+from dockercni.errors import DockercniError
+from dockercni.kernel import links
+from dockercni.reconcile import networks, state
+from dockercni.settings import Settings
+
+Subnet = IPv4Network | IPv6Network
+
+
+def findings(settings: Settings, client: Client) -> Iterator[Finding]:
+    """Every configuration, by itself and beside the others."""
+    directory = load_directory(settings.cni_conf_dir)
+    for error in directory.broken:
+        yield fail("configuration", str(error), "dockercni networks validate FILE")
+    configured = list(directory.networks)
+    if not directory.files:
+        try:
+            configured = [_built_in(settings)]
+            yield ok("configuration", f"no file in {settings.cni_conf_dir}: the built-in network serves")
+        except DockercniError as error:
+            yield fail("configuration", str(error), "dockercni networks init --subnet CIDR")
+    yield from _default(settings, directory.files, configured)
+    yield from _plugins(settings, configured)
+    yield from _collisions(configured)
+    yield from _with_docker(configured, client)
+    yield from _with_routes(configured)
+
+
+def _built_in(settings: Settings) -> NetworkList:
+    """The built-in network as it serves or would serve; unlike the daemon we do not write down which subnet."""
+    chosen = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
+    return networks.built_in_network(chosen or networks.free_subnet(links.routed(besides=networks.BUILT_IN_BRIDGE)))
+
+
+def _default(settings: Settings, files: Sequence[object], configured: Sequence[NetworkList]) -> Iterator[Finding]:
+    name = settings.default_network
+    if name and name not in {network.name for network in configured}:
+        known = ", ".join(network.name for network in configured) or "none"
+        yield fail("configuration", f'default-network is "{name}", which no file describes (known: {known})')
+    elif files:
+        yield ok("configuration", f"{len(configured)} networks in {settings.cni_conf_dir}")
+
+
+def _plugins(settings: Settings, configured: Sequence[NetworkList]) -> Iterator[Finding]:
+    runner = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
+    known: dict[str, abilities.Ability] = {}
+    for network in configured:
+        for kind in dict.fromkeys(abilities.types(network)):
+            if kind not in known:
+                known[kind] = abilities.ability(runner, kind)
+                if problem := known[kind].problem:
+                    yield fail("plugins", problem, "apt-get install containernetworking-plugins, or set cni-bin-dir")
+                else:
+                    yield ok("plugins", f"{kind}: {known[kind].path}, CNI {abilities.span(known[kind].versions)}")
+            if known[kind].versions and network.cni_version not in known[kind].versions:
+                spoken = abilities.span(known[kind].versions)
+                yield fail(
+                    "plugins",
+                    f"network {network.name} is of CNI {network.cni_version}, {kind} supports {spoken}",
+                    f"set cniVersion to {known[kind].versions[-1]}, or install newer plugins",
+                )
+
+
+def _collisions(configured: Sequence[NetworkList]) -> Iterator[Finding]:
+    for one, other in combinations(configured, 2):
+        if shared := set(bridges(one)) & set(bridges(other)):
+            yield warn(
+                "collision",
+                f"networks {one.name} and {other.name} share the bridge {', '.join(sorted(shared))}",
+                "give each its own bridge name, unless they are to be one segment",
+            )
+        for mine in subnets(one):
+            for theirs in subnets(other):
+                if _overlap(mine, theirs):
+                    yield fail(
+                        "collision",
+                        f"subnet {mine} of network {one.name} overlaps {theirs} of network {other.name}",
+                        "give each its own subnet",
+                    )
+
+
+def _with_docker(configured: Sequence[NetworkList], client: Client) -> Iterator[Finding]:
+    try:
+        theirs = client.networks()
+    except DockercniError as error:
+        yield warn("collision", f"Docker's networks are not known: {error}")
+        return
+    for network in configured:
+        for docker in theirs:
+            for subnet in subnets(network):
+                if any(_overlap(subnet, other) for text in docker.subnets if (other := _network(text))):
+                    yield fail(
+                        "collision",
+                        f"subnet {subnet} of network {network.name} overlaps Docker's network {docker.Name}",
+                        f"change one of them, or docker network rm {docker.Name}",
+                    )
+            if docker.bridge and docker.bridge in bridges(network):
+                yield fail(
+                    "collision",
+                    f"the bridge {docker.bridge} of network {network.name} is that of Docker's network {docker.Name}",
+                    "give the network a bridge of its own",
+                )
+
+
+def _with_routes(configured: Sequence[NetworkList]) -> Iterator[Finding]:
+    ours = {subnet for network in configured for subnet in subnets(network)}
+    for network in configured:
+        routed = links.routed(besides=next(iter(bridges(network)), ""))
+        for subnet in subnets(network):
+            for route in routed:
+                if _overlap(subnet, route) and route not in ours:
+                    yield warn(
+                        "collision",
+                        f"subnet {subnet} of network {network.name} overlaps the host's route to {route}",
+                        f"ip route show {route}",
+                    )
+
+
+def bridges(network: NetworkList) -> list[str]:
+    """The names of the bridges that a network uses."""
+    names = [plugin.raw.get("bridge") or "cni0" for plugin in network.plugins if plugin.type == "bridge"]
+    return [name for name in names if isinstance(name, str)]
+
+
+def subnets(network: NetworkList) -> list[Subnet]:
+    """The subnets that host-local gives addresses from."""
+    found = []
+    for plugin in network.plugins:
+        ipam = plugin.raw.get("ipam")
+        if isinstance(ipam, Mapping):
+            found += [subnet for text in _texts(ipam) if (subnet := _network(text))]
+    return found
+
+
+def _texts(ipam: Mapping[str, Any]) -> Iterator[object]:
+    yield ipam.get("subnet")
+    sets = ipam.get("ranges")
+    for ranges in sets if isinstance(sets, list) else ():
+        for one in ranges if isinstance(ranges, list) else ():
+            if isinstance(one, Mapping):
+                yield one.get("subnet")
+
+
+def _network(text: object) -> Subnet | None:
+    try:
+        return ip_network(text, strict=False) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _overlap(one: Subnet, other: Subnet) -> bool:
+    return one.version == other.version and one.overlaps(other)

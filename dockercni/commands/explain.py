@@ -1,0 +1,115 @@
+"""`dockercni explain CONTAINER`: why it has its networks, or none."""
+
+from collections.abc import Iterator
+
+from dockercni import render
+from dockercni.cni import CacheError
+from dockercni.commands.containers import resolve
+from dockercni.commands.sync import line
+from dockercni.commands.table import Request
+from dockercni.daemon import Parts, policy, wire
+from dockercni.errors import DockercniError
+from dockercni.model import Container, NetworkRequest, Unwanted
+from dockercni.observe import logs
+from dockercni.reconcile import labels, ports, records
+from dockercni.reconcile.look import Policy, Seen
+
+
+def run(request: Request) -> int:
+    """Print the reasons; JSON keys: container, id, reasons [text], attachments [text], next [text]."""
+    logs.configure("error", "auto")
+    parts = wire(request.settings)
+    engine = parts.client.engine()
+    container_id = resolve(parts, request.args.container)
+    container = parts.client.container(container_id)
+    reasons = list(_reasons(parts, container)) if container else ["the engine knows no such container any more"]
+    attached = list(_attached(parts, container_id))
+    seen = parts.looker(engine.id, Policy(request.settings.attach)).look(container_id, dry_run=True)
+    coming = list(_coming(seen))
+    if request.output == "json":
+        found = {"container": seen.name, "id": container_id, "reasons": reasons, "attachments": attached}
+        render.json({**found, "next": coming})
+        return 0
+    render.line(f"{seen.name} ({container_id[:12]})")
+    for title, lines in (("", reasons), ("has ", attached), ("next sync: ", coming)):
+        for text in lines:
+            render.line(f"  {title}{text}")
+    return 0
+
+
+def _reasons(parts: Parts, container: Container) -> Iterator[str]:
+    for label, value in sorted(container.dropped.items()):
+        if label.startswith(labels.PREFIX):
+            yield f"label {label}={value} was dropped: it comes with the image, and trust-image-labels is false"
+    if not container.running:
+        yield "it does not run, so it is to have no network now"
+    elif policy(parts.settings).spared.get(container.id) == container.started_at:
+        yield "it ran before dockercni's first start here, so the daemon leaves it alone until it starts anew"
+    try:
+        wanted = labels.requests(container, parts.settings.attach)
+    except DockercniError as error:
+        yield f"wants no network: {error}"
+        return
+    if isinstance(wanted, Unwanted):
+        yield f"wants no network: {wanted.reason}"
+        return
+    for request in wanted:
+        yield _why(parts, container, request)
+    yield from _ports(parts, container, wanted)
+
+
+def _why(parts: Parts, container: Container, request: NetworkRequest) -> str:
+    """One network with what decided on it, and the labels that say more of it."""
+    catalogue = parts.networks.catalogue()
+    said = container.labels.get(f"{labels.PREFIX}networks")
+    settings = parts.settings
+    if said is not None:
+        decided = f"label {labels.PREFIX}networks={said}"
+    elif settings.default_network:
+        decided = f"no label names one, and default-network is set ({settings.origins['default-network']})"
+    else:
+        decided = "no label names one, and this is the default: " + (
+            f"the first file of {settings.cni_conf_dir}"
+            if catalogue.directory.files
+            else f"there is no file in {settings.cni_conf_dir}"
+        )
+    try:
+        network = catalogue.get(request.network)
+    except DockercniError as error:
+        return f"wants {request.network or 'the default network'} as {request.ifname}: {decided}; but {error}"
+    asked = [*map(str, request.ips), request.mac, *(f"{key}={value}" for key, value in request.args)]
+    details = "".join(f", {one}" for one in asked if one)
+    return f"wants {network.name} as {request.ifname}{details}: {decided} ({network.source or 'built in'})"
+
+
+def _ports(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...]) -> Iterator[str]:
+    if not container.ports:
+        return
+    catalogue = parts.networks.catalogue()
+    try:
+        placed = ports.place(wanted, container.ports, lambda name: "portMappings" in catalogue.get(name).capabilities)
+    except DockercniError:  # it was said above
+        return
+    published = ", ".join(f"{port.container_port}/{port.protocol}" for port in container.ports)
+    carrier = next((request for request in placed if request.ports), None)
+    if carrier is None:
+        yield f"publishes nothing of {published}: none of its networks has the portMappings capability"
+    else:
+        yield f"publishes {published} through {catalogue.get(carrier.network).name}, the first that can"
+
+
+def _attached(parts: Parts, container_id: str) -> Iterator[str]:
+    for entry in parts.attacher.cache.entries(container_id):
+        if isinstance(entry, CacheError):
+            yield f"an unreadable record: {entry}"
+        elif record := records.record(entry):
+            by = " by hand" if record.attachment.by_hand or record.attachment.path else ""
+            state = "" if record.attachment.complete else ", not finished"
+            yield f"{entry.network} {entry.ifname}, attached{by}{state}"
+
+
+def _coming(seen: Seen) -> Iterator[str]:
+    if not seen.outcomes:
+        yield "nothing to do"
+    for outcome in seen.outcomes:
+        yield line(seen.name, outcome, dry_run=True)

@@ -1,0 +1,113 @@
+"""`dockercni inspect CONTAINER...`: what docker inspect would say if these networks were Docker's own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+from dockercni import render
+from dockercni.cni import OLDEST, CacheEntry, CacheError, CNIError, Result, parse_list, parse_result
+from dockercni.commands.containers import resolve
+from dockercni.commands.table import Request
+from dockercni.daemon import Parts, wire
+from dockercni.observe import logs
+from dockercni.reconcile import records
+
+
+def run(request: Request) -> int:
+    """Print an array with one object for each container; all of them have to exist."""
+    logs.configure("warning", "auto")
+    parts = wire(request.settings)
+    ids = [resolve(parts, name) for name in request.args.containers]
+    files = {network.name: str(network.source) for network in parts.networks.catalogue().networks if network.source}
+    render.array([_container(parts, container_id, files) for container_id in ids])
+    return 0
+
+
+def _container(parts: Parts, container_id: str, files: Mapping[str, str]) -> dict[str, Any]:
+    entries = sorted(_entries(parts, container_id), key=lambda entry: entry.ifname)
+    known = parts.client.container(container_id)
+    name = known.name if known else next((_owner(entry) for entry in entries), "")
+    return {
+        "schema": 1,
+        "Id": container_id,
+        "Name": f"/{name or container_id}",
+        "NetworkSettings": {
+            "SandboxKey": entries[0].netns if entries else "",
+            "Ports": _ports(entries),
+            "Networks": _networks(entries, files),
+        },
+    }
+
+
+def _entries(parts: Parts, container_id: str) -> Iterator[CacheEntry]:
+    for entry in parts.attacher.cache.entries(container_id):
+        if isinstance(entry, CacheError):
+            render.error(str(entry))
+        elif records.record(entry):
+            yield entry
+
+
+def _owner(entry: CacheEntry) -> str:
+    return (entry.owner or {}).get(records.NAME, "")
+
+
+def _networks(entries: Sequence[CacheEntry], files: Mapping[str, str]) -> dict[str, Any]:
+    """By network; a second interface on the same network is NETWORK@IFNAME, as a label would ask for it."""
+    found: dict[str, Any] = {}
+    for entry in entries:
+        key = f"{entry.network}@{entry.ifname}" if entry.network in found else entry.network
+        found[key] = _network(entry, files.get(entry.network))
+    return found
+
+
+def _network(entry: CacheEntry, file: str | None) -> dict[str, Any]:
+    result = _result(entry)
+    addresses = result.addresses_of(entry.ifname) if result else ()
+    gateways = [ip.gateway for ip in result.ips if ip.gateway] if result else []
+    four = next((one for one in addresses if isinstance(one, IPv4Interface)), None)
+    six = next((one for one in addresses if not isinstance(one, IPv4Interface)), None)
+    inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname] if result else []
+    return {
+        "IPAddress": str(four.ip) if four else "",
+        "IPPrefixLen": four.network.prefixlen if four else 0,
+        "Gateway": next((str(one) for one in gateways if isinstance(one, IPv4Address)), ""),
+        "GlobalIPv6Address": str(six.ip) if six else "",
+        "GlobalIPv6PrefixLen": six.network.prefixlen if six else 0,
+        "IPv6Gateway": next((str(one) for one in gateways if not isinstance(one, IPv4Address)), ""),
+        "MacAddress": inside[0].mac if inside else "",
+        "Aliases": None,
+        "CNI": {
+            "IfName": entry.ifname,
+            "File": file,
+            "Complete": entry.complete,
+            "Plugins": _plugins(entry),
+            "Args": dict(entry.args),
+            "CapabilityArgs": dict(entry.capability_args),
+            "Result": entry.result,
+        },
+    }
+
+
+def _result(entry: CacheEntry) -> Result | None:
+    try:
+        return parse_result(entry.result, OLDEST) if entry.result else None
+    except CNIError:
+        return None
+
+
+def _plugins(entry: CacheEntry) -> list[dict[str, str]]:
+    try:
+        types = [plugin.type for plugin in parse_list(entry.config).plugins]
+    except CNIError:
+        types = []
+    engines = [*entry.served, *[""] * len(types)]
+    return [{"Type": kind, "Engine": engine} for kind, engine in zip(types, engines, strict=False)]
+
+
+def _ports(entries: Sequence[CacheEntry]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for entry in entries:
+        for mapping in entry.capability_args.get("portMappings", ()):
+            place = {"HostIp": mapping.get("hostIP") or "0.0.0.0", "HostPort": str(mapping["hostPort"])}  # noqa: S104
+            found.setdefault(f"{mapping['containerPort']}/{mapping['protocol']}", []).append(place)
+    return found

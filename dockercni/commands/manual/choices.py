@@ -1,0 +1,95 @@
+"""What can stand where on a command line, as the completion scripts of all shells need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dockercni import settings
+from dockercni.commands.table import COMMANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dockercni.commands.table import Argument, Command
+
+CONTAINERS = "docker ps --filter network=none --format '{{.Names}}' 2>/dev/null"
+NETWORKS = "dockercni networks -o name 2>/dev/null"
+_KNOWN = {"CONTAINER", "NETWORK", "DIR", "FILE", "COMMAND"}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a place takes: `words` to choose from, or something of a `kind` (CONTAINER, NETWORK, DIR, FILE) or free."""
+
+    name: str
+    words: tuple[str, ...] = ()
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option; without a `value` it is a switch, with `bare` its value needs an equals sign."""
+
+    names: tuple[str, ...]
+    help: str
+    value: Value | None = None
+    bare: bool = False
+
+
+def options(command: Command | None) -> list[Option]:
+    """The options of a command, those of all commands included; of no command: those that stand before one."""
+    own = [_option(argument) for argument in command.arguments if not argument.positional] if command else []
+    outputs = command.outputs if command else ("table", "wide", "name", "json")
+    if outputs:
+        own.append(Option(("-o", "--output"), "how to print", Value("output", outputs)))
+    own.append(Option(("--settings",), "the settings file", Value("file", kind="FILE")))
+    own.extend(
+        Option((row.flag,), row.help, _of_setting(row), bare=row.kind is settings.BOOLEAN) for row in settings.TABLE
+    )
+    return [*own, Option(("-h", "--help"), "show the help")]
+
+
+def operands(command: Command) -> tuple[list[Value], bool]:
+    """What stands in each place behind the command, and whether the last place may be repeated."""
+    positional = [argument for argument in command.arguments if argument.positional]
+    below = tuple(name.split()[1] for name in names() if name.startswith(f"{command.name} "))
+    if below:
+        return [Value("command", below)], False
+    return [_value(argument) for argument in positional], any(one.nargs in {"*", "+"} for one in positional)
+
+
+def names() -> list[str]:
+    """The names of all commands."""
+    return [command.name for command in COMMANDS]
+
+
+def _option(argument: Argument) -> Option:
+    value = _value(argument) if argument.metavar else None
+    return Option(argument.names, argument.help, value, bare=argument.bare is not None)
+
+
+def _value(argument: Argument) -> Value:
+    name = argument.metavar.lower()
+    if argument.metavar == "COMMAND":
+        return Value(name, _first_words())
+    if argument.choices:
+        return Value("choice", argument.choices)
+    return Value(name, kind=_kind(argument.metavar))
+
+
+def _of_setting(row: settings.Setting) -> Value:
+    return Value(row.key, row.kind.choices, _kind(row.kind.metavar))
+
+
+def _kind(metavar: str) -> str:
+    return metavar if metavar in _KNOWN else "FILE" if metavar == "NETNS" else ""
+
+
+def _first_words() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.split()[0] for name in names()))
+
+
+def commands() -> Sequence[Command]:
+    """All commands."""
+    return COMMANDS

@@ -1,0 +1,60 @@
+"""The README's reference of commands and settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dockercni import settings
+from dockercni.commands import words
+from dockercni.commands.table import COMMANDS, EXIT_CODES
+from dockercni.errors import DockercniError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BEGIN, END = "<!-- commands -->", "<!-- /commands -->"
+
+
+class NoMarkers(DockercniError):
+    """The text has no place for the reference."""
+
+
+def replaced(text: str) -> str:
+    """The text with the reference, as it is now, between its markers. Raises NoMarkers."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise NoMarkers(f"no {BEGIN} ... {END} in the text")
+    return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
+
+
+def reference() -> str:
+    """All commands, exit codes and settings."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    for command in COMMANDS:
+        yield f"`{words.usage(command)}`  "
+        yield f"{words.sentence(command.help)} {_cell(command.more)}".rstrip()
+        if arguments := [one for one in command.arguments if not one.positional]:
+            yield ""
+            yield from (f"- `{words.option(one)}`: {_cell(one.help)}" for one in arguments)
+        if command.outputs:
+            yield from ([] if arguments else [""])
+            yield f"- `-o {'|'.join(command.outputs)}`"
+        yield ""
+    yield from ("| exit code | meaning |", "|---|---|")
+    yield from (f"| {code} | {_cell(meaning)} |" for code, meaning in EXIT_CODES)
+    yield ""
+    yield f"Settings stand in `{settings.DEFAULT_FILE}` (TOML), in the environment as `DOCKERCNI_<KEY>`, or are flags"
+    yield "of any command; the later of these wins. Unknown keys are errors. Those marked * keep their value until the"
+    yield "daemon is started anew; the others follow SIGHUP."
+    yield ""
+    yield from ("| setting | default | |", "|---|---|---|")
+    for row in settings.TABLE:
+        yield f"| `{row.key}`{' *' if row.fixed else ''} | `{row.default_text}` | {_cell(row.help)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "\\<")

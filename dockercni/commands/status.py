@@ -1,0 +1,101 @@
+"""`dockercni status [--wait] [--probe]`: whether the daemon lives and all containers have their networks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from dockercni import render
+from dockercni.errors import NotRoot
+from dockercni.observe import heartbeat, logs
+from dockercni.reconcile.locks import Locks
+
+if TYPE_CHECKING:
+    from dockercni.commands.convergence import State
+    from dockercni.commands.table import Request
+    from dockercni.observe.heartbeat import Pulse
+    from dockercni.settings import Settings
+
+FAILED: Final = 1
+NOT_CONVERGED: Final = 3
+UNREACHABLE: Final = 75
+
+
+def run(request: Request) -> int:
+    """Print what was found.
+
+    JSON keys: daemon {running, told, pulse}, engine, problem, converged, wanted, attached, attachments, pending,
+    failing, drift, notOurs.
+    """
+    if os.geteuid() != 0:
+        raise NotRoot("what the daemon says of itself is for root only; try sudo")
+    alive, told, pulse = _daemon(request.settings)
+    if request.args.probe:
+        render.line(told)
+        return 0 if alive else FAILED
+    from dockercni.commands import convergence  # noqa: PLC0415  the engine's client is slow to import for a probe
+
+    logs.configure("error", "auto")
+    found = convergence.state(request.settings, pulse.failing if pulse and alive else {}, request.args.wait)
+    if request.output == "json":
+        shown = asdict(found)
+        shown["notOurs"] = shown.pop("not_ours")
+        render.json({"daemon": _shown(pulse, told, alive=alive), "converged": found.converged, **shown})
+    else:
+        _print_lines(found, told)
+    if request.args.wait is not None:
+        return 0 if found.converged else FAILED
+    if found.problem:
+        return UNREACHABLE
+    if not alive:
+        return FAILED
+    return 0 if found.converged else NOT_CONVERGED
+
+
+def _daemon(settings: Settings) -> tuple[bool, str, Pulse | None]:
+    """Whether a daemon lives, in words too, and its last heartbeat."""
+    if not Locks(settings.run_dir, settings.plugin_timeout).daemon_lives():
+        return False, f"no daemon runs (nobody holds {settings.run_dir / 'daemon.lock'})", None
+    pulse = heartbeat.read(settings.run_dir)
+    if pulse is None:
+        return False, f"a daemon runs, but has no heartbeat in {settings.run_dir / heartbeat.FILE} yet", None
+    words = f"process {pulse.pid} since {pulse.started}, heartbeat {pulse.age:.0f} s ago"
+    if not pulse.fresh:
+        return False, f"the daemon hangs: {words}", pulse
+    return True, f"the daemon runs: {words}", pulse
+
+
+def _shown(pulse: Pulse | None, told: str, *, alive: bool) -> dict[str, object]:
+    last = None
+    if pulse:
+        last = {
+            "pid": pulse.pid,
+            "started": pulse.started,
+            "age": round(pulse.age, 1),
+            "connected": pulse.connected,
+            "lost": pulse.lost,
+            "lookedAtAll": pulse.looked_at_all,
+            "busy": list(pulse.busy),
+        }
+    return {"running": alive, "told": told, "pulse": last}
+
+
+def _print_lines(found: State, told: str) -> None:
+    render.line(told)
+    if found.problem:
+        render.line(found.problem)
+        return
+    render.line(
+        f"Docker {found.engine}: {found.wanted} wanted, {found.attached} attached, {found.attachments} attachments"
+    )
+    lists = (
+        ("pending", found.pending),
+        ("failing", found.failing),
+        ("drift", found.drift),
+        ("not ours", found.not_ours),
+    )
+    for title, lines in lists:
+        for line in lines:
+            render.line(f"{title}: {line}")
+    render.line("converged" if found.converged else "not converged")

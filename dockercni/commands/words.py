@@ -1,0 +1,36 @@
+"""How a command of the table is put into words, the same ones for help, man pages and the README."""
+
+from dockercni.commands.table import Argument, Command
+
+_WIDTH = 79
+
+
+def usage(command: Command) -> str:
+    """The line that shows how it is called."""
+    operands = [operand(argument) for argument in command.arguments if argument.positional]
+    return " ".join(["dockercni", command.name, "[OPTION...]", *operands])
+
+
+def operand(argument: Argument) -> str:
+    """A positional argument as it stands in a usage line."""
+    return {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}..."}[argument.nargs].format(argument.metavar)
+
+
+def option(argument: Argument) -> str:
+    """An option with its value, as it stands in a list of options."""
+    names = ", ".join(argument.names)
+    if not argument.metavar:
+        return names
+    return f"{names}[={argument.metavar}]" if argument.bare is not None else f"{names} {argument.metavar}"
+
+
+def sentence(text: str) -> str:
+    """A phrase of the table as a sentence."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def fill(text: str) -> str:
+    """A paragraph for a terminal."""
+    from textwrap import fill  # noqa: PLC0415  only where a text is shown
+
+    return fill(text, _WIDTH)

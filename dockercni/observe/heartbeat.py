@@ -1,0 +1,143 @@
+"""The daemon's heartbeat: a small file that says that it lives, what it did last, and what fails.
+
+It is written after every progress and at least every BEAT seconds, by a thread that asks the lanes first: a daemon
+that is stuck stops beating. Its age is told by the monotonic clock, which no change of the time of day moves.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from dockercni.cni.files import read_regular, replace_file
+
+FILE: Final = "status.json"
+BEAT: Final = 10.0  # seconds
+FRESH: Final = 3 * BEAT  # seconds: older than that, it is not the daemon's fault of a moment
+_PAUSE: Final = 0.1  # seconds at least between two writes: a burst of looks is one progress
+
+log = structlog.get_logger()
+
+
+class Failing(msgspec.Struct, frozen=True):
+    """A container that does not get what it should have."""
+
+    container: str
+    reason: str
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """What stands in the file. Moments are for people, `beat` is monotonic; `connected` is empty without an engine."""
+
+    pid: int
+    started: str
+    beat: float
+    connected: str = ""
+    lost: str = ""  # why there is no engine
+    looked_at_all: str = ""
+    busy: tuple[str, ...] = ()
+    failing: Mapping[str, Failing] = {}
+    schema: int = 1
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was written."""
+        return time.monotonic() - self.beat
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the daemon has written it lately."""
+        return 0 <= self.age < FRESH
+
+
+def read(run_dir: Path) -> Pulse | None:
+    """The last beat; None if there is none that can be read."""
+    try:
+        return msgspec.json.decode(read_regular(run_dir / FILE), type=Pulse)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+class Heartbeat:
+    """Writes the file until it is closed. Thread-safe. `busy` names what is being looked at."""
+
+    def __init__(self, run_dir: Path, busy: Callable[[], tuple[str, ...]]) -> None:
+        self._path = run_dir / FILE
+        self._busy = busy
+        self._guard = threading.Lock()
+        self._failing: dict[str, Failing] = {}
+        self._pulse = Pulse(os.getpid(), _now(), time.monotonic())
+        self._progress = threading.Event()
+        self._closed = threading.Event()
+        self._complained = False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Write at once, and go on."""
+        self._progress.set()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and take the file away."""
+        self._closed.set()
+        self._progress.set()
+        self._thread.join(BEAT)
+        self._path.unlink(missing_ok=True)
+
+    def connected(self) -> None:
+        """An engine answers."""
+        self._change(connected=_now(), lost="")
+
+    def lost(self, reason: str) -> None:
+        """No engine answers any more."""
+        self._change(connected="", lost=reason)
+
+    def looked_at_all(self) -> None:
+        """Every container was asked for."""
+        self._change(looked_at_all=_now())
+
+    def looked(self, key: str, container: str, reason: str) -> None:
+        """A look has ended; `reason` says what fails, or is empty."""
+        with self._guard:
+            if reason:
+                self._failing[key] = Failing(container, reason)
+            else:
+                self._failing.pop(key, None)
+        self._progress.set()
+
+    def _change(self, **changes: str) -> None:
+        with self._guard:
+            self._pulse = msgspec.structs.replace(self._pulse, **changes)
+        self._progress.set()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._progress.clear()
+            self._write()
+            self._closed.wait(_PAUSE)
+            self._progress.wait(BEAT)
+
+    def _write(self) -> None:
+        busy = self._busy()
+        with self._guard:
+            pulse = msgspec.structs.replace(self._pulse, beat=time.monotonic(), busy=busy, failing=dict(self._failing))
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(self._path, msgspec.json.encode(pulse), scratch=self._path.parent, prefix=f".{FILE}-")
+            self._complained = False
+        except OSError as error:  # a full disk must not end the daemon, nor fill the log
+            if not self._complained:
+                log.warning("heartbeat not written", path=str(self._path), reason=error.strerror)
+            self._complained = True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,119 @@
+"""Lanes: one container in series, containers in parallel, retries, the end."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockercni.reconcile import lanes
+from dockercni.reconcile.lanes import LONGEST_RETRY, Lanes, retry_delay
+from tests.hosts.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Looks:
+    """A look that can be held, counts how many are under way, and does as it is told."""
+
+    def __init__(self, answer: Callable[[str], bool] = lambda _: True) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.seen: list[tuple[str, str]] = []
+        self.busy: list[str] = []
+        self.most = 0
+        self.twice = False
+        self._answer = answer
+        self._guard = threading.Lock()
+
+    def __call__(self, key: str, hint: str) -> bool:
+        with self._guard:
+            self.twice = self.twice or key in self.busy
+            self.busy.append(key)
+            self.most = max(self.most, len(self.busy))
+            self.seen.append((key, hint))
+        self.gate.wait(10)
+        with self._guard:
+            self.busy.remove(key)
+        return self._answer(key)
+
+
+def test_series_and_parallel() -> None:
+    """Looks at one key never overlap; looks at different keys do, as far as there are workers."""
+    looks = Looks()
+    looks.gate.clear()
+    served = Lanes(looks, workers=3)
+    for key in ("a", "a", "b", "c", "d", "a"):
+        served.ask(key, "event")
+    wait_until(lambda: len(looks.busy) == 3, 5, "three looks")
+    looks.gate.set()
+    wait_until(served.idle, 5, "the end")
+    assert not looks.twice
+    assert looks.most == 3
+    assert sorted({key for key, _ in looks.seen}) == ["a", "b", "c", "d"]
+    served.drain(5)
+
+
+def test_hints_add_up() -> None:
+    """Any number of hints during a look make one more look, with the last hint."""
+    looks = Looks()
+    looks.gate.clear()
+    served = Lanes(looks, workers=2)
+    served.ask("a", "first")
+    wait_until(lambda: looks.busy, 5, "the first look")
+    for number in range(10):
+        served.ask("a", f"hint {number}")
+    looks.gate.set()
+    wait_until(served.idle, 5, "the end")
+    assert looks.seen == [("a", "first"), ("a", "hint 9")]
+    served.drain(5)
+
+
+def test_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that says so is repeated until it does not, for its own key only."""
+    monkeypatch.setattr(lanes, "FIRST_RETRY", 0.01)
+    failures = iter([False, False, True])
+    looks = Looks(lambda key: next(failures) if key == "bad" else True)
+    served = Lanes(looks, workers=2)
+    served.ask("bad", "event")
+    served.ask("good", "event")
+    wait_until(lambda: [key for key, _ in looks.seen].count("bad") == 3, 5, "two retries")
+    wait_until(served.idle, 5, "the end")
+    assert [hint for key, hint in looks.seen if key == "bad"] == ["event", "retry", "retry"]
+    assert [key for key, _ in looks.seen].count("good") == 1
+    served.drain(5)
+
+
+def test_a_new_event_does_not_wait_for_the_retry() -> None:
+    """An event is looked at at once, though a retry is due much later."""
+    looks = Looks(lambda key: len(looks.seen) > 1)
+    served = Lanes(looks, workers=1)
+    served.ask("a", "event")
+    wait_until(lambda: len(looks.seen) == 1 and served.idle(), 5, "the failure")
+    served.ask("a", "again")
+    wait_until(lambda: len(looks.seen) == 2, 0.4, "the second look")  # the retry would come after 0.5 s at the earliest
+    served.drain(5)
+
+
+def test_drain() -> None:
+    """Draining waits for what is under way, drops what waits, takes nothing new, and names what is not done in time."""
+    looks = Looks()
+    looks.gate.clear()
+    served = Lanes(looks, workers=1)
+    served.ask("a", "event")
+    served.ask("b", "event")
+    wait_until(lambda: looks.busy == ["a"], 5, "the look")
+    assert served.drain(0.01) == ["a"]
+    served.ask("c", "event")
+    looks.gate.set()
+    assert served.drain(5) == []
+    assert looks.seen == [("a", "event")]
+
+
+def test_delays() -> None:
+    """Delays double, with jitter, to a limit; the number of failures never ends them."""
+    for failures, longest in ((1, 1), (2, 2), (3, 4), (9, 256), (10, LONGEST_RETRY), (10**6, LONGEST_RETRY)):
+        for _ in range(20):
+            assert longest / 2 <= retry_delay(failures) <= longest

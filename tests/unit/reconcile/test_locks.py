@@ -1,0 +1,162 @@
+"""The locks: who waits, who does not, and what is said about the holder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dockercni.errors import LockHeld
+from dockercni.kernel import processes
+from dockercni.reconcile import locks
+from dockercni.reconcile.locks import Locks
+from tests.hosts.waiting import wait_until
+
+ROOT = Path(__file__).parents[3]
+HOLDER = """
+import subprocess, sys
+from pathlib import Path
+from dockercni.reconcile.locks import Locks
+with Locks(Path(sys.argv[1]), 60).container("web") as fd:
+    child = subprocess.Popen(["sleep", "86400"], pass_fds=[fd]) if sys.argv[2] == "plugin" else None
+    print(child.pid if child else 0, flush=True)
+    input()
+"""
+
+
+def hold(run_dir: Path, how: str = "") -> tuple[subprocess.Popen[str], int]:
+    """Another process that holds the lock of container `web`, with a plugin that inherits it if asked."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(run_dir), how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout
+    return process, int(process.stdout.readline())
+
+
+@pytest.fixture(autouse=True)
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for nothing is short."""
+    monkeypatch.setattr(locks, "_GRACE", 0.0)
+
+
+def test_container_is_exclusive(tmp_path: Path) -> None:
+    """The lock of one container is held by one at a time; that of another does not wait."""
+    one = Locks(tmp_path, 10)
+    order: list[str] = []
+
+    def second() -> None:
+        with one.container("web"):
+            order.append("second")
+
+    with one.container("web"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        with one.container("other"):
+            order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert list((tmp_path / "lock").iterdir()) == []
+
+
+def test_holder_is_named(tmp_path: Path) -> None:
+    """Who waits in vain is told by which process and command the lock is held."""
+    holder, _ = hold(tmp_path)
+    with (
+        pytest.raises(LockHeld, match=rf"lock/web is held by process {holder.pid} \(dockercni "),
+        Locks(tmp_path, 0.05).container("web"),
+    ):
+        pass
+    holder.kill()
+    holder.wait()
+    with Locks(tmp_path, 0.05).container("web"):
+        pass
+
+
+def test_live_holder_keeps_its_plugin(tmp_path: Path) -> None:
+    """While its holder lives nobody is killed, however long it takes."""
+    holder, plugin = hold(tmp_path, "plugin")
+    with pytest.raises(LockHeld), Locks(tmp_path, 0.1).container("web"):
+        pass
+    assert processes.start_time(plugin)
+    holder.kill()
+    holder.wait()
+    processes.kill(plugin)
+
+
+def test_plugin_that_outlives_its_holder(tmp_path: Path) -> None:
+    """A plugin that outlives the holder keeps the lock until its time is up, and is then killed."""
+    holder, plugin = hold(tmp_path, "plugin")
+    taken = (tmp_path / "lock/web").stat().st_mtime
+    holder.kill()
+    holder.wait()
+    assert processes.start_time(plugin)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "_GRACE", 10.0)
+        with Locks(tmp_path, 1.0).container("web"):
+            assert time.time() - taken >= 1.0
+            assert processes.start_time(plugin) is None
+
+
+def test_host_is_shared_or_exclusive(tmp_path: Path) -> None:
+    """ADDs and DELs share the host's lock, what must see none of them has it alone."""
+    one, impatient = Locks(tmp_path, 10), Locks(tmp_path, 0.02)
+    with one.host(), impatient.host(), pytest.raises(LockHeld), impatient.host(exclusive=True):
+        pass
+    with one.host(exclusive=True), pytest.raises(LockHeld), impatient.host():
+        pass
+
+
+def test_daemon_does_not_wait(tmp_path: Path) -> None:
+    """A second daemon is refused at once."""
+    one = Locks(tmp_path, 60)
+    began = time.monotonic()
+    with one.daemon(), pytest.raises(LockHeld, match=f"held by process {os.getpid()} "), one.daemon():
+        pass
+    assert time.monotonic() - began < 5
+    with one.daemon():
+        pass
+
+
+def test_last_on_bridge(tmp_path: Path) -> None:
+    """Whoever takes a bridge's lock leaves a mark that nobody else leaves."""
+    one = Locks(tmp_path, 1)
+    marks = [one.last_on_bridge("br0")]
+    for _ in range(3):
+        with one.bridge("br0"):
+            pass
+        marks.append(one.last_on_bridge("br0"))
+    assert marks[0] == b""
+    assert len(set(marks)) == 4
+    assert one.last_on_bridge("br1") == b""
+
+
+def test_many_waiters(tmp_path: Path) -> None:
+    """Though the file is removed with each release, never two hold the lock."""
+    one = Locks(tmp_path, 30)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def take() -> None:
+        for _ in range(20):
+            with one.container("web"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=take) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    wait_until(lambda: len(most) == 120, 5, "all turns")
+    assert set(most) == {1}

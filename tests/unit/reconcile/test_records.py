@@ -1,0 +1,76 @@
+"""Records: which cache entries are ours, and of which engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockercni.cni import Cache, CacheEntry, CacheError
+from dockercni.model import Life
+from dockercni.reconcile.records import BY_HAND, BY_PATH, owner, record, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIFE = Life("boot", "7")
+ENTRY = CacheEntry(
+    network="net",
+    container_id="web-id",
+    ifname="eth0",
+    netns="/run/netns/x",
+    config=b"{}",
+    result={"cniVersion": "1.0.0"},
+    served=("exec",),
+    done=1,
+    owner=owner(LIFE, "engine-1", "web"),
+)
+
+
+def test_round_trip() -> None:
+    """What was written as owner is read back as an attachment."""
+    found = record(ENTRY)
+    assert found
+    assert found.entry is ENTRY
+    assert found.attachment.key == ("net", "web-id", "eth0")
+    assert (found.attachment.life, found.attachment.complete) == (LIFE, True)
+    assert (found.attachment.by_hand, found.attachment.path) == (False, "")
+
+
+@pytest.mark.parametrize(("by", "by_hand", "path"), [(BY_HAND, True, ""), (BY_PATH, False, "/run/netns/x")])
+def test_by_hand(by: str, by_hand: bool, path: str) -> None:
+    """Attachments by hand are told apart, and those of a path have it."""
+    found = record(replace(ENTRY, owner=owner(LIFE, "engine-1", "web", by)))
+    assert found
+    assert (found.attachment.by_hand, found.attachment.path) == (by_hand, path)
+
+
+@pytest.mark.parametrize("change", [{"done": 0}, {"result": None, "done": 0}])
+def test_incomplete(change: dict[str, object]) -> None:
+    """An ADD that did not get through the list is incomplete."""
+    found = record(replace(ENTRY, **change))
+    assert found
+    assert not found.attachment.complete
+
+
+def test_of_another_runtime() -> None:
+    """An entry without our object is not ours."""
+    assert record(replace(ENTRY, owner=None)) is None
+
+
+def test_whose(tmp_path: Path) -> None:
+    """Records of another engine's containers and of other runtimes are left out; those of paths and files that cannot
+    be read are not."""
+    cache = Cache(tmp_path)
+    cache.write(ENTRY)
+    cache.write(replace(ENTRY, container_id="other-engine", owner=owner(LIFE, "engine-2", "x")))
+    cache.write(replace(ENTRY, container_id="kubelet", owner=None))
+    cache.write(replace(ENTRY, container_id="lab", owner=owner(LIFE, "", "lab", BY_PATH)))
+    (tmp_path / "results" / "zz-broken-eth0").write_text("{")
+    found = list(records(cache, "engine-1"))
+    assert isinstance(found.pop(), CacheError)
+    assert [one.attachment.container_id for one in found if not isinstance(one, CacheError)] == ["lab", "web-id"]
+    (only,) = records(cache, "engine-1", "web-id")
+    assert not isinstance(only, CacheError)
+    assert only.attachment.container_id == "web-id"

@@ -1,0 +1,58 @@
+"""What `sync` prints: one line for each action, and the verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+from dockercni.commands.sync import _verdict, line
+from dockercni.reconcile.look import ADD, DEL, NOTE, Outcome, Seen
+
+
+@pytest.mark.parametrize(
+    ("outcome", "dry_run", "text"),
+    [
+        (
+            Outcome(ADD, "net", "eth0", ("10.1.0.2/16",), 3.14, "it was new"),
+            False,
+            "ADD web net eth0 10.1.0.2/16 3.1 ms (it was new)",
+        ),
+        (Outcome(ADD, "net", "eth0", reason="it was new"), True, "would ADD web net eth0 (it was new)"),
+        (Outcome(DEL, "net", "eth0", ms=1.0, reason="it stopped"), False, "DEL web net eth0 1.0 ms (it stopped)"),
+        (Outcome(ADD, "net", "eth0", reason="x", error="no"), False, "ADD web net eth0 failed: no"),
+        (Outcome("UNPIN", reason="x", ms=0.2), False, "UNPIN web 0.2 ms (x)"),
+        (Outcome(NOTE, reason="x", drift=True), True, "NOTE web (x)"),
+        (Outcome(NOTE, error="bad label"), False, "NOTE web failed: bad label"),
+    ],
+)
+def test_line(outcome: Outcome, dry_run: bool, text: str) -> None:
+    """An action in words: verb, container, network, interface, addresses, time, and the reason; or what went wrong."""
+    assert line("web", outcome, dry_run=dry_run) == text
+
+
+def seen(name: str, attachments: int, *outcomes: Outcome) -> Seen:
+    """A look at one container."""
+    return Seen(f"{name}-id", name, True, attachments, outcomes)
+
+
+DID = Outcome(ADD, "net", "eth0")
+
+
+@pytest.mark.parametrize(
+    ("looks", "dry_run", "text"),
+    [
+        ([], False, "converged: 0 containers, 0 attachments, 0 repaired"),
+        ([], True, "converged: 0 containers, 0 attachments"),
+        ([seen("a", 1)], False, "converged: 1 container, 1 attachment, 0 repaired"),
+        ([seen("a", 1), seen("b", 2, DID, DID)], False, "converged: 2 containers, 3 attachments, 1 repaired"),
+        ([seen("a", 0, Outcome(DEL))], False, "converged: 0 containers, 0 attachments, 1 repaired"),
+        ([seen("a", 1, DID)], True, "would be converged: 1 container, 1 attachment, 1 to repair"),
+        (
+            [seen("a", 1), seen("b", 0, Outcome(ADD, error="no")), seen("c", 1, Outcome(NOTE, drift=True))],
+            False,
+            "not converged: 2 containers, 2 attachments, 2 with problems: b, c",
+        ),
+    ],
+)
+def test_verdict(looks: list[Seen], dry_run: bool, text: str) -> None:
+    """The last line says whether all is as it should be, how many there are, and who has problems."""
+    assert _verdict(looks, dry_run=dry_run) == text
