@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -149,6 +149,20 @@ class Namespace:
 def boot_id() -> str:
     """The kernel's id of this boot: what is recorded with a cookie, which starts over at every boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def inhabited(tell: Callable[[Namespace], T]) -> Iterator[T]:
+    """What `tell` says of each network namespace that a process lives in."""
+    seen = set()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            try:
+                with Namespace.of_process(int(entry.name)) as namespace:
+                    if namespace.identity not in seen:
+                        seen.add(namespace.identity)
+                        yield tell(namespace)
+            except OSError:  # ended meanwhile, or a kernel thread
+                continue
 
 
 def pin(namespace: Namespace, path: Path) -> None:

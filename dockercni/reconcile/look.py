@@ -204,6 +204,7 @@ class Looker:
         pin = sandboxes.pin_path(container_id)
         paths = {record.attachment.path for record in recorded} - {""}
         shown = facts(namespace) if namespace else Facts()
+        lives = {record.attachment.life for record in recorded}
         complete = [record.entry for record in recorded if record.attachment.complete]
         return Observed(
             container=container,
@@ -213,7 +214,7 @@ class Looker:
             routes=shown.routes,
             pinned=sandboxes.life_at(pin),
             pin_exists=pin.exists(),
-            inhabited=container is None and sandboxes.inhabited(container_id),
+            inhabited=container is None and sandboxes.inhabited(container_id, lives),
             paths={path: life for path in paths if (life := sandboxes.life_at(path))},
             rules_missing=self.attacher.rules.missing(complete) if thorough and namespace else {},
         )

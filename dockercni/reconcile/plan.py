@@ -102,10 +102,14 @@ def plan(
     if observed.container is None and observed.inhabited:
         return [Report("the engine does not know this container, but processes live in its network namespace")]
     gone = list(_gone(recorded, observed))
+    # what begins in the running container's namespace is undone there, and plugins find it by the pin
+    pin_first = observed.pinned is None and any(detach.attachment.life == observed.life for detach in gone)
     leaving = {detach.attachment.key for detach in gone}
     staying = [attachment for attachment in recorded if attachment.key not in leaving]
     actions: list[Action] = [*reversed(gone)]
-    if observed.pinned != observed.life or observed.life is None:
+    if pin_first:
+        actions.insert(0, Pin("the pin of its network namespace is gone"))
+    elif observed.pinned != observed.life or observed.life is None:
         if observed.life is not None and any(not attachment.path for attachment in staying):
             actions.append(Pin("the pin of its network namespace is gone"))
         elif observed.pin_exists:
@@ -121,7 +125,7 @@ def plan(
 def _gone(recorded: Sequence[Attachment], observed: Observed) -> Iterator[Detach]:
     for attachment in recorded:
         if reason := _why_gone(attachment, observed):
-            existing = observed.paths.get(attachment.path) if attachment.path else observed.pinned
+            existing = observed.paths.get(attachment.path) if attachment.path else observed.pinned or observed.life
             yield Detach(attachment, alive=existing == attachment.life, reason=reason)
 
 

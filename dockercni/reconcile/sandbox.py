@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,13 +114,14 @@ class Sandboxes:
         except OSError as error:
             raise SandboxError(f"cannot take the pin {path} away: {error.strerror}") from error
 
-    def inhabited(self, container_id: str) -> bool:
-        """Whether processes still live in the pinned namespace."""
+    def inhabited(self, container_id: str, lives: Collection[Life]) -> bool:
+        """Whether processes still live in the pinned namespace or, where the pin is gone, in one of these `lives`."""
         try:
             with Namespace.open(self.pin_path(container_id)) as namespace:
                 return bool(namespace.processes())
         except OSError:
-            return False
+            wanted = {life for life in lives if life.boot == self.boot}
+            return bool(wanted) and not wanted.isdisjoint(namespaces.inhabited(self.life))
 
     def pins(self) -> Iterator[str]:
         """The ids of the containers that have a pin, or what is left of one."""

@@ -50,7 +50,7 @@ def _rules(host: Host) -> Iterator[str]:
 
 WIPE = r"""
 set -e
-rm -rf /etc/cni/net.d/* /etc/dockercni/* /var/lib/cni/* /var/lib/dockercni/* /run/dockercni
+rm -rf /etc/cni/net.d/* /etc/dockercni/* /var/lib/cni/* /var/lib/cni/.[!.]* /var/lib/dockercni/* /run/dockercni
 find /run/netns -mindepth 1 | while read -r pin; do umount -l "$pin" 2>/dev/null || :; rm -f "$pin"; done
 ip -o link | sed -n 's/^[0-9]*: \([^@:]*\)[@:].*/\1/p' | while read -r link; do
     case $link in lo|docker0|out0|br-*) ;; *) ip link delete "$link" 2>/dev/null || : ;; esac
