@@ -1,4 +1,4 @@
-"""Finding and running plugin executables; the protocol that anything which serves plugins speaks.
+"""Finding and running plugin executables.
 
 The only module of this package that starts processes.
 """
@@ -12,53 +12,19 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from dockercni.cni import document
+from dockercni.cni.calls import EXEC, PluginCall
 from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.errors import ErrorCode, PluginError, PluginNotFound, PluginTimeout
 
-EXEC: Final = "exec"
 STDOUT_LIMIT: Final = 16 << 20  # bytes; more than any result, less than what would hurt the host
 STDERR_KEPT: Final = 64 << 10  # bytes, the last ones
 _BUSY_TRIES: Final = 6  # as libcni: a plugin that is just being installed is "text file busy" for a moment
 _BUSY_PAUSE: Final = 1.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class PluginCall:
-    """One verb for one plugin.
-
-    `environment` holds the CNI_* variables, `config` is what stands on stdin, `inherit` are descriptors (a lock) that
-    whatever works on the call keeps open for as long as it lives.
-    """
-
-    plugin: str
-    verb: str
-    config: bytes
-    environment: Mapping[str, str]
-    engine: str = EXEC
-    inherit: Sequence[int] = field(default=())
-
-
-class PluginRunner(Protocol):
-    """Serves plugins: by executables, in the process, or as a fake in a test."""
-
-    def choose(self, network: NetworkList, plugin: PluginConf) -> str:
-        """Name the engine that will serve `plugin` of `network` at ADD. It is recorded and used for CHECK and DEL too.
-
-        Raises PluginNotFound.
-        """
-
-    def run(self, call: PluginCall) -> bytes:
-        """Carry `call` out and return what it printed. Raises PluginError, PluginNotFound."""
-
-    @property
-    def path(self) -> str:
-        """The value of CNI_PATH."""
 
 
 class ExecRunner:

@@ -13,9 +13,9 @@ from typing import Any
 
 from dockercni.cni import conf, document, names, result, versions
 from dockercni.cni.cache import Cache, CacheEntry
+from dockercni.cni.calls import PluginCall, PluginRunner
 from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.errors import CacheError, ChainError, CNIError, PluginError, ResultError, VersionError
-from dockercni.cni.invoke import PluginCall, PluginRunner
 from dockercni.cni.result import Result
 from dockercni.cni.versions import Feature
 
