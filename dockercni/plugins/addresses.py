@@ -13,7 +13,7 @@ from dockercni.plugins.contract import PluginFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dockercni.cni.result import DNS, Route
+    from dockercni.cni.result import DNS, Result, Route
     from dockercni.plugins.contract import Request
 
 Address = IPv4Address | IPv6Address
@@ -53,11 +53,31 @@ def read(fields: Fields, key: str) -> Address | None:
     return address
 
 
-def routes_and_dns(ipam: Fields) -> tuple[tuple[Route, ...], DNS]:
-    """`routes` and `dns` of an IPAM configuration. Raises ResultError, with the key's path in them."""
-    parts = {key: ipam.get(key) for key in ("routes", "dns")}
-    read_as = result.parse({"cniVersion": versions.CURRENT, **parts}, versions.CURRENT)
-    return read_as.routes, read_as.dns
+def parse_either(text: str) -> Address | None:
+    """An address, with a prefix length or without; None if `text` is none."""
+    if "/" not in text:
+        return parse(text)
+    prefixed = parse_prefixed(text)
+    return None if prefixed is None else parse(str(prefixed.ip))
+
+
+def with_prefix(address: Address, length: int) -> Prefixed:
+    """The address as one of a subnet with that prefix length."""
+    return IPv4Interface((address, length)) if isinstance(address, IPv4Address) else IPv6Interface((address, length))
+
+
+def routes(ipam: Fields) -> tuple[Route, ...]:
+    """`routes` of an IPAM configuration. Raises ResultError, with the key's path in it."""
+    return _part(ipam, "routes").routes
+
+
+def dns(ipam: Fields) -> DNS:
+    """`dns` of an IPAM configuration. Raises ResultError, with the key's path in it."""
+    return _part(ipam, "dns").dns
+
+
+def _part(ipam: Fields, key: str) -> Result:
+    return result.parse({"cniVersion": versions.CURRENT, key: ipam.get(key)}, versions.CURRENT)
 
 
 def check_families(request: Request, addresses: Iterable[Address | Prefixed]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dockercni.cni.result import DNS, Route
     from dockercni.plugins.contract import Request
 
-_IPAM_KEYS = ("routes", "addresses")
+_IPAM_KEYS = ("routes", "addresses")  # and dns, which every plugin may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _read(request: Request) -> _Assignment:
     if fields.get("ipam") is None:
         raise PluginFailure("IPAM config missing 'ipam' key")
     ipam = fields.object("ipam")
-    routes, dns = addresses.routes_and_dns(ipam)
+    routes, dns = addresses.routes(ipam), addresses.dns(ipam)
     given = [(each.string("address"), addresses.read(each, "gateway")) for each in ipam.objects("addresses")]
     args = request.arguments("IP", "GATEWAY")
     asked = [_prefixed(text.strip(), "the 'ip' field is expected to be") for text in _listed(args.get("IP", ""))]
