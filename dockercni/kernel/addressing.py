@@ -76,9 +76,8 @@ def addresses(socket_: Netlink, link: int, version: int = 0) -> list[Assigned]:
             continue
         parts = netlink.attributes(body, _IFADDR.size)
         flags |= number(parts.get(_IFA_FLAGS, b"\0"))
-        found.append(
-            Assigned(_interface(parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS], prefix), bool(flags & _TENTATIVE))
-        )
+        packed = parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS]
+        found.append(Assigned(_interface(packed, prefix), bool(flags & _TENTATIVE), bool(flags & _DAD_FAILED)))
     return found
 
 

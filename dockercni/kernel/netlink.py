@@ -153,7 +153,7 @@ class Netlink:
 
     def try_all(self, messages: Sequence[Message]) -> list[NetlinkError]:
         """Carry `messages` out in their order, and return what was refused of them."""
-        return self._exchange(messages)
+        return self._exchange(messages) if messages else []
 
     def batch(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
         """Carry `messages` out as the one transaction of netfilter that `begin` and `end` make of them."""
