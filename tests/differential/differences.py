@@ -44,6 +44,60 @@ ALLOWED = {
         MISSING,
         "The installed 1.1.1 prints an empty dns in results of 1.0.0; the reference's later versions leave it out.",
     ),
+    "namespace-words": Difference(
+        r"(ADD|CHECK|DEL) \d+\.msg",
+        r'(failed to Statfs "|unknown FS magic on ").*',
+        r".*: (no such network namespace|not a network namespace)",
+        "The reference tells the system call; we say what is wrong with the path.",
+    ),
+    "file-words": Difference(
+        r"(ADD|CHECK|DEL) \d+\.msg",
+        r"(open|mkdir) (/\S+): (\w+ )+\w+",
+        r"/\S+: [A-Z](\w+ )+\w+",
+        "The text of a system error is Python's, not Go's.",
+    ),
+    "allmulti-pointer": Difference(
+        r"CHECK \d+\.msg",
+        r".* all-multicast mode of eth0 is 0x[0-9a-f]+, current value is false",
+        r".* all-multicast mode of eth0 is true, current value is false",
+        "The reference prints the address of the configured value.",
+    ),
+    "sysctl-white-space": Difference(
+        r"CHECK \d+\.(code|msg|details|result)",
+        r"|999|Error: Tuning configured value of \S+ is .*|<missing>",
+        r"None|<missing>",
+        "The kernel shows several numbers with tabs between them, so that the reference's CHECK fails for ever.",
+    ),
+    "sysctl-ifname": Difference(
+        r"CHECK \d+\.(code|msg|details|result)",
+        r"|999|open /proc/sys/net/\S*IFNAME\S*: no such file or directory|<missing>",
+        r"None|<missing>",
+        "The CHECK of the installed 1.1.1 does not replace IFNAME; the reference's later versions do.",
+    ),
+    "sysctl-not-net": Difference(
+        r"(ADD|CHECK) \d+\.msg",
+        r'invalid net sysctl key: "kernel\.hostname"|Error: Tuning configured value of /proc/sys/kernel/hostname is .*',
+        r'invalid net sysctl key: "kernel/hostname"',
+        "The CHECK of the installed 1.1.1 reads any sysctl; the reference's later versions and we stay below net/.",
+    ),
+    "kernel-words": Difference(
+        r"(ADD|DEL) \d+\.msg",
+        r"([a-z]+ )+[a-z]+",
+        r"([a-z]+ )+[a-z]+ \(.*\)",
+        "We add what the kernel says of its refusal besides the number.",
+    ),
+    "loopback-old-version": Difference(
+        r"ADD \d+\.result\.(ip4|ip6|ips|interfaces|dns).*",
+        r".*",
+        r".*",
+        "The reference prints results of 1.0.0 whatever the version: below 0.3.0 no runtime reads an address in them.",
+    ),
+    "backup-forgotten": Difference(
+        r"backup.*",
+        r".*",
+        r"<missing>|\{\}",
+        "The reference leaves a backup behind whose interface is gone, for ever.",
+    ),
 }
 
 ALWAYS = ("lease-mode", "empty-dns")
