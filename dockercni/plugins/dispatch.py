@@ -11,6 +11,8 @@ from dockercni.plugins import registry
 from dockercni.plugins.registry import NativeRunner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dockercni.cni.calls import PluginCall, PluginRunner
     from dockercni.cni.conf import NetworkList, PluginConf
 
@@ -27,9 +29,14 @@ class Dispatch:
     `"dockercni": {"engine": ...}` in its conflist.
     """
 
-    def __init__(self, executables: PluginRunner, engine: Engine = "auto") -> None:
+    def __init__(
+        self,
+        executables: PluginRunner,
+        engine: Engine = "auto",
+        on_defect: Callable[[PluginCall], None] = registry.log_defect,
+    ) -> None:
         self._executables = executables
-        self._native = NativeRunner(self)
+        self._native = NativeRunner(self, on_defect)
         self._engine = engine
 
     @property

@@ -11,7 +11,7 @@ from dockercni.plugins import skeleton
 from dockercni.plugins.table import NATIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dockercni.cni.calls import PluginCall, PluginRunner
     from dockercni.plugins.contract import Plugin
@@ -36,19 +36,28 @@ def refusal(kind: str, conf: Mapping[str, Any]) -> str:
     return load(kind).unsupported(conf)
 
 
+def log_defect(call: PluginCall) -> None:
+    """Log the exception that is being handled, with its traceback."""
+    import structlog  # noqa: PLC0415  slow to import, and hardly ever needed: a cold plugin must not pay for it
+
+    fields = {"id": call.environment.get("CNI_CONTAINERID", ""), "plugin": call.plugin, "engine": ENGINE}
+    structlog.get_logger().exception("plugin has a defect", verb=call.verb, **fields)
+
+
 class NativeRunner:
     """Serves calls by the plugins of this process. `delegates` serves what those delegate to (IPAM).
 
-    Thread-safe: nothing is kept between two calls.
+    `on_defect` is called where a plugin raises what is no CNIError, while that is being handled. Thread-safe.
     """
 
-    def __init__(self, delegates: PluginRunner) -> None:
+    def __init__(self, delegates: PluginRunner, on_defect: Callable[[PluginCall], None] = log_defect) -> None:
         self._delegates = delegates
+        self._on_defect = on_defect
 
     def run(self, call: PluginCall) -> bytes:
         """Carry `call` out; returns the result as JSON, or nothing for verbs without. Raises PluginError.
 
-        What a plugin raises that is no CNIError is a defect: it is logged with its traceback, and becomes code 999.
+        What a plugin raises that is no CNIError becomes code 999.
         """
         plugin = load(call.plugin)
         try:
@@ -56,14 +65,7 @@ class NativeRunner:
         except CNIError as error:
             raise PluginError(call.plugin, call.verb, error.msg, code=error.code, details=error.details) from error
         except Exception as error:
-            _log_defect(call)
+            self._on_defect(call)
             message = f"{type(error).__name__}: {error}"
             raise PluginError(call.plugin, call.verb, message, code=ErrorCode.INTERNAL) from error
         return b"" if printed is None else document.encode(printed)
-
-
-def _log_defect(call: PluginCall) -> None:
-    import structlog  # noqa: PLC0415  slow to import, and hardly ever needed: a cold plugin must not pay for it
-
-    fields = {"id": call.environment.get("CNI_CONTAINERID", ""), "plugin": call.plugin, "engine": ENGINE}
-    structlog.get_logger().exception("plugin has a defect", verb=call.verb, **fields)
