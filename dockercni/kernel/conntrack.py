@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection
 from typing import Final
 
-from dockercni.kernel import netlink
+from dockercni.kernel.netfilter import netfilter
 from dockercni.kernel.netlink import Message, Netlink, NetlinkError, attribute, attributes, be32, nest
 
 _GET, _DELETE = (1 << 8 | number for number in (1, 2))
@@ -29,7 +29,7 @@ def forget_udp(version: int, ports: Collection[int]) -> None:
 
     Kernels from 6.10 on do it by themselves; for older ones all connections are listed and picked from.
     """
-    with Netlink(netlink.NETFILTER) as opened:
+    with netfilter() as opened:
         try:
             for port in ports:
                 opened.do(flush(version, port))

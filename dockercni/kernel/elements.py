@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import errno
 import struct
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from dockercni.kernel import netlink
-from dockercni.kernel.netlink import Message, Netlink, NetlinkError, attribute, attributes, be32, items, nest, text
+from dockercni.kernel.netfilter import netfilter
+from dockercni.kernel.netlink import Message, NetlinkError, attribute, attributes, be32, items, nest, text
 
 JUMP: Final = -3  # verdicts
 RETURN: Final = -5
@@ -55,16 +54,10 @@ class Element:
 
 
 class Table:
-    """A table of family inet in the namespace of the thread that first uses it. Thread-safe.
-
-    Its socket is kept: when one is closed, the kernel first waits until what was deleted is freed (15 ms). Methods
-    raise NetlinkError.
-    """
+    """A table of family inet. Thread-safe. Methods raise NetlinkError."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._lock = threading.Lock()
-        self._opened: Netlink | None = None
 
     def change(self, *, delete: Iterable[Element] = (), add: Iterable[Element] = ()) -> None:
         """Delete and add elements in one transaction.
@@ -74,13 +67,13 @@ class Table:
         removed = [Message(_DELETE, 0, self._body(element, whole=False)) for element in delete]
         added = [Message(_NEW, netlink.CREATE | netlink.EXCL, self._body(element, whole=True)) for element in add]
         if messages := removed + added:
-            with self._socket() as socket:
+            with netfilter() as socket:
                 socket.batch(_BEGIN, messages, _END)
 
     def find(self, elements: Sequence[Element]) -> list[Element]:
         """Those elements of the table that have the set and key of one of `elements`."""
         found: list[Element] = []
-        with self._socket() as socket:
+        with netfilter() as socket:
             for element in elements:
                 try:
                     found += _read(element.set, socket.ask(Message(_GET, 0, self._body(element, whole=False))))
@@ -92,15 +85,8 @@ class Table:
     def every(self, name: str) -> list[Element]:
         """All elements of one set. Costs time for each of them."""
         request = _NFGENMSG.pack(_INET, 0, 0) + text(_TABLE, self.name) + text(_SET, name)
-        with self._socket() as socket:
+        with netfilter() as socket:
             return [element for body in socket.dump(Message(_GET, 0, request)) for element in _read(name, body)]
-
-    @contextmanager
-    def _socket(self) -> Iterator[Netlink]:
-        with self._lock:
-            if self._opened is None:
-                self._opened = Netlink(netlink.NETFILTER)
-            yield self._opened
 
     def _body(self, element: Element, *, whole: bool) -> bytes:
         parts = [nest(_KEY, attribute(_VALUE, element.key))]

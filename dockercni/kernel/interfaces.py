@@ -73,6 +73,19 @@ def every(socket: Netlink) -> list[Link]:
     return [_link(body) for body in socket.dump(Message(_GETLINK, 0, _ifinfo() + u32(_EXT_MASK, _SKIP_STATISTICS)))]
 
 
+def has_ports(socket: Netlink, name: str, *, besides: int = 0) -> bool:
+    """Whether the bridge `name` has ports, more than `besides` of them. False if there is no such link.
+
+    Costs the same for any number of ports: no more than the kernel's first answer is looked at.
+    """
+    bridge = find(socket, name)
+    if bridge is None:
+        return False
+    request = _ifinfo() + u32(_EXT_MASK, _SKIP_STATISTICS) + u32(_MASTER, bridge.index)
+    ports = (_link(body) for body in netlink.some(Message(_GETLINK, 0, request)))
+    return sum(port.master == bridge.index for port in ports) > besides
+
+
 def new_bridge(name: str, *, mtu: int = 0, vlan_filtering: bool = False) -> Message:
     """Make a bridge. EEXIST: there is a link of that name."""
     data = (nest(_INFO_DATA, attribute(_BR_VLAN_FILTERING, b"\1")),) if vlan_filtering else ()

@@ -199,6 +199,11 @@ class Netlink:
                 break
         return found
 
+    def some(self, message: Message) -> list[bytes]:
+        """The bodies of the first answers to `message`, which asks for a list; this socket is of no use afterwards."""
+        self._send([Message(message.kind, message.flags | DUMP, message.body)])
+        return [payload for kind, _, _, payload in self._receive() if kind not in {_ERROR, _DONE}]
+
     def _dump(self, message: Message) -> tuple[bool, list[bytes]]:
         sequence = self._send([message])
         found: list[bytes] = []
@@ -236,6 +241,12 @@ class Netlink:
 
 
 _LITTLE: Final = struct.pack("=H", 1) == b"\1\0"
+
+
+def some(message: Message) -> list[bytes]:
+    """The bodies of the kernel's first answers to `message`, which asks for a list. Raises OSError."""
+    with Netlink() as opened:
+        return opened.some(message)
 
 
 def _failure(flags: int, payload: bytes, index: int) -> NetlinkError | None:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from dockercni.plugins.bridge_conf import BridgeConf
     from dockercni.plugins.contract import Request
 
-_SOURCES = ("sources4", "sources6")
 _CONTAINER = 2  # the position of the container's link among the interfaces of the result
 
 
@@ -113,7 +112,7 @@ def status(request: Request) -> None:
 
 def gc(request: Request) -> None:
     """See Plugin."""
-    ruleset.remove_owned(_SOURCES, ruleset.invalid(request))
+    ruleset.remove_owned(ruleset.SOURCES, ruleset.invalid(request))
     if ipam.kind(request):
         ipam.gc(request)
 
@@ -239,7 +238,7 @@ def _stop_masquerading(request: Request, seen: Sequence[addressing.Interface]) -
         ruleset.remove(_sources(request, known))
     else:
         own = ruleset.owner(request).comment
-        ruleset.remove_owned(_SOURCES, lambda comment: comment == own)
+        ruleset.remove_owned(ruleset.SOURCES, lambda comment: comment == own)
 
 
 def _sources(request: Request, addresses: Iterable[addressing.Interface]) -> list[Element]:

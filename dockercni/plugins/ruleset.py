@@ -97,11 +97,19 @@ def bridge(name: str, *, isolated: bool) -> list[Element]:
     return [Element("bridges", packed, comment=name), Element("within", packed * 2, inner, comment=name)]
 
 
-def add(wanted: Sequence[Element]) -> None:
-    """See to it that the table has exactly these elements under these keys.
+class Taken(Exception):
+    """A port is published by somebody else already; `element` is theirs."""
 
-    What bears the same key is replaced, whoever left it there: ask `taken` before. Makes the table and the chains on
-    the way. Raises NetlinkError, NftablesError.
+    def __init__(self, element: Element) -> None:
+        super().__init__(f"already published: {describe(element)}")
+        self.element = element
+
+
+def add(wanted: Sequence[Element]) -> None:
+    """See to it that the table has exactly these elements under these keys, of which each occurs once.
+
+    An address has one owner: what somebody left under its key is replaced. Makes the table and the chains on the way.
+    Raises Taken for a port that somebody else has, NetlinkError, NftablesError.
     """
     if not wanted:
         return
@@ -112,13 +120,12 @@ def add(wanted: Sequence[Element]) -> None:
             _build(wanted)
         elif error.errno not in {errno.EEXIST, errno.EBUSY}:
             raise
-        TABLE.change(delete=TABLE.find(wanted), add=wanted)
-
-
-def taken(wanted: Sequence[Element]) -> list[Element]:
-    """Those elements of the table that bear a key of `wanted` and belong to somebody else. Raises NetlinkError."""
-    owners = {(element.set, element.key): element.comment for element in wanted}
-    return [found for found in TABLE.find(wanted) if found.comment != owners[found.set, found.key]]
+        present = TABLE.find(wanted)
+        owners = {(element.set, element.key): element.comment for element in wanted}
+        for found in present:
+            if found.set in PORTS and found.comment != owners[found.set, found.key]:
+                raise Taken(found) from error
+        TABLE.change(delete=present, add=wanted)
 
 
 def missing(wanted: Sequence[Element]) -> list[Element]:
@@ -237,6 +244,11 @@ _TYPES: Final[dict[str, tuple[int, Callable[[bytes], str]]]] = {
     "inet_service": (4, lambda raw: str(int.from_bytes(raw[:2], "big"))),
     "ifname": (16, lambda raw: '"' + raw.rstrip(b"\0").decode() + '"'),
 }
+
+SOURCES: Final = ("sources4", "sources6")
+TARGETS: Final = ("targets4", "targets6")
+BRIDGES: Final = ("bridges", "within")
+PORTS: Final = ("ports4", "ports6", "addressed4", "addressed6")
 
 _VERDICT: Final = ("verdict",)
 _PORT: Final = ("inet_proto", "inet_service")
