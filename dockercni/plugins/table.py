@@ -9,8 +9,11 @@ from dockercni.cni import versions
 _PACKAGE: Final = "dockercni.plugins"
 
 NATIVE: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "bridge": (f"{_PACKAGE}.bridge", versions.KNOWN),
+    "firewall": (f"{_PACKAGE}.firewall", versions.KNOWN[versions.KNOWN.index("0.4.0") :]),
     "host-local": (f"{_PACKAGE}.host_local", versions.KNOWN),
     "loopback": (f"{_PACKAGE}.loopback", versions.KNOWN),
+    "portmap": (f"{_PACKAGE}.portmap", versions.KNOWN),
     "static": (f"{_PACKAGE}.static", versions.KNOWN),
     "tuning": (f"{_PACKAGE}.tuning", versions.KNOWN),
 }
