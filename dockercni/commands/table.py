@@ -64,6 +64,7 @@ _NETNS = Argument(("netns",), "path of a namespace, which need not be a containe
 _NETWORK = Argument(("--network",), "name of the network; without it: the default network", "NETWORK")
 _IFNAME = Argument(("--ifname",), "name of the interface inside; without it: eth0", "IFNAME")
 _ARG = Argument(("--arg",), "a pair for CNI_ARGS; may be repeated", "KEY=VALUE", repeated=True, parse=key_value)
+_PLUGIN = Argument(("plugin",), "type of the plugin, such as bridge", "PLUGIN")
 _DRY_RUN = Argument(("--dry-run",), "print what would be done, do nothing; exit code 3 if there is something")
 
 COMMANDS = (
@@ -84,6 +85,13 @@ COMMANDS = (
     ),
     Command("ps", "list the attachments of containers", "dockercni.commands.ps", (_CONTAINERS,)),
     Command("networks", "list the network configurations", "dockercni.commands.networks"),
+    Command(
+        "plugin",
+        "be a CNI plugin: CNI_* in the environment, configuration on stdin",
+        "dockercni.commands.plugin",
+        (_PLUGIN,),
+        output=False,
+    ),
     Command("version", "print the versions of dockercni, Python and the kernel", "dockercni.commands.version"),
 )
 

@@ -18,20 +18,23 @@ if TYPE_CHECKING:
 PREFIX = "dockercni-"
 
 
-def called_as(name: str) -> str:
-    """The plugin that a program of this name is: what follows `dockercni-`; "" if that is none."""
-    plugin = os.path.basename(name).removeprefix(PREFIX)
+def named(argv: Sequence[str]) -> str:
+    """The plugin that a command line means: program `dockercni-NAME`, or `dockercni plugin NAME`; "" if neither."""
+    program, *arguments = argv
+    plugin = os.path.basename(program).removeprefix(PREFIX)
+    if plugin not in NATIVE and len(arguments) == 2 and arguments[0] == "plugin":
+        plugin = arguments[1]
     return plugin if plugin in NATIVE else ""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Be the plugin that argv[0] names by its file name, or argv[1]. Returns the exit code: 0, 1, 2 for wrong usage."""
-    program, *arguments = sys.argv if argv is None else argv
-    plugin = called_as(program) or (arguments[0] if len(arguments) == 1 else "")
-    if plugin not in NATIVE:
-        sys.stderr.write(f"usage: dockercni plugin {{{','.join(NATIVE)}}}, with CNI_* in the environment\n")
-        return 2
-    return serve(plugin)
+def main() -> int:
+    """Be the plugin of the program's name, or of the only argument. Returns the exit code: 0, 1, or 2 for bad usage."""
+    program, *arguments = sys.argv
+    plugin = named([program, "plugin", *arguments])
+    if plugin:
+        return serve(plugin)
+    sys.stderr.write(f"usage: dockercni plugin {{{','.join(NATIVE)}}}, with CNI_* in the environment\n")
+    return 2
 
 
 def serve(plugin: str) -> int:

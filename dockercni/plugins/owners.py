@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import time
 from typing import Final
 
@@ -32,7 +31,7 @@ def read(directory: int) -> Owners:
 def remember(directory: int, owners: Owners) -> None:
     """Keep `owners`, which the caller has kept in step with the directory, for the next `read`."""
     status = os.fstat(directory)
-    mark = (time.time_ns() // _SECOND - 1) * _SECOND + random.randrange(_SECOND)  # noqa: S311  no secret
+    mark = (time.time_ns() // _SECOND - 1) * _SECOND + int.from_bytes(os.urandom(4), "big") % _SECOND
     with contextlib.suppress(OSError):  # then it is read again
         os.utime(directory, ns=(status.st_atime_ns, mark))
         if os.fstat(directory).st_mtime_ns == mark:  # not on a file system that knows whole seconds only

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dockercni.cni.result import DNS
 
 
 def read(path: str) -> DNS:
     """The DNS settings of a file; empty ones without a path. Raises OSError."""
-    return parse(Path(path).read_text(encoding="utf-8", errors="replace")) if path else DNS()
+    if not path:
+        return DNS()
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return parse(file.read())
 
 
 def parse(text: str) -> DNS:
