@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dockercni.cni.result import DNS, Result, Route
     from dockercni.plugins.contract import Request
 
+_MAPPED_BITS = 96  # of ::ffff:0:0/96, in which IPv6 holds IPv4
+
 Address = IPv4Address | IPv6Address
 Prefixed = IPv4Interface | IPv6Interface
 
@@ -37,7 +39,9 @@ def parse_prefixed(text: str) -> Prefixed | None:
     if not slash or not length.isascii() or not length.isdigit() or "%" in address:
         return None
     try:
-        return ipaddress.ip_interface(text)
+        found = ipaddress.ip_interface(text)
+        mapped = found.ip.ipv4_mapped if isinstance(found, IPv6Interface) else None
+        return found if mapped is None else IPv4Interface((mapped, int(length) - _MAPPED_BITS))
     except ValueError:
         return None
 

@@ -5,9 +5,8 @@ Rules and words are those of the reference (plugins/ipam/host-local/backend/allo
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -140,9 +139,11 @@ def _read_subnet(fields: Fields) -> IPv4Network | IPv6Network:
     length = given.network.prefixlen
     if length > given.max_prefixlen - 2:
         raise PluginFailure(f"Network {given} too small to allocate from")
+    if isinstance(given, IPv4Interface) and ":" in text:
+        raise PluginFailure("IPNet IP and Mask version mismatch")
     if given.ip != given.network.network_address:
         raise PluginFailure(
             f"Network has host bits set. For a subnet mask of length {length} the network address is "
             f"{given.network.network_address}"
         )
-    return ipaddress.ip_network(text)
+    return given.network

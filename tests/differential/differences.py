@@ -56,6 +56,30 @@ ALLOWED = {
         r"/\S+: [A-Z](\w+ )+\w+",
         "The text of a system error is Python's, not Go's.",
     ),
+    "wrong-type": Difference(
+        r"(ADD|CHECK|DEL) \d+\.(code|msg|details)",
+        r"999|[^<]*",
+        r"6|7|.*ipam\.\S+: .*|(routes|dns)\S*: .*|",
+        "What is wrong with a value is said with its key, and the code of a bad configuration, not that of a defect.",
+    ),
+    "leftover-order": Difference(
+        r"ADD \d+\.msg",
+        r"failed to allocate all requested IPs:.* 10\.1\.0\.\d",
+        r"failed to allocate all requested IPs:.* 10\.1\.0\.\d",
+        "The reference takes the requested addresses in no order; we take them in the order in which they are given.",
+    ),
+    "request-duplicate": Difference(
+        r"ADD \d+\..*",
+        r".*",
+        r"999||<missing>|.* has been allocated to c1, duplicate allocation is not allowed",
+        "The reference gives a second address to an attachment that names it.",
+    ),
+    "rollback": Difference(
+        r"leases\.net/fd00:1::2",
+        MISSING,
+        r"600 'c1\\r\\neth0'",
+        "A failed ADD of the reference also gives back what an earlier ADD of the same attachment took.",
+    ),
     "allmulti-pointer": Difference(
         r"CHECK \d+\.msg",
         r".* all-multicast mode of eth0 is 0x[0-9a-f]+, current value is false",
@@ -100,7 +124,40 @@ ALLOWED = {
     ),
 }
 
-ALWAYS = ("lease-mode", "empty-dns")
+ALLOWED |= {
+    "queue-length": Difference(
+        r".*\.link\.eth\d\.(txqlen|qdisc)",
+        rf"{MISSING}|noqueue",
+        r"1000|noqueue",
+        "The installed 1.1.1 gives the container's end no queue; the reference's later versions leave it alone.",
+    ),
+    "keep-address": Difference(
+        r".*\.sysctl\.net/ipv6/conf/\w+/keep_addr_on_down",
+        r"0",
+        r"1",
+        "The installed 1.1.1 lets IPv6 addresses go when the link goes down; later versions keep them.",
+    ),
+    "layer-2-check": Difference(
+        r"CHECK \d+\.(code|msg|details|result)",
+        r".*",
+        rf"None|{MISSING}",
+        "The reference delegates the CHECK of a network without IPAM to a plugin without a name, and always fails.",
+    ),
+    "bridge-words": Difference(
+        r"(ADD|DEL|CHECK) \d+\.(code|msg|details)",
+        r".*",
+        r".*",
+        "Wrong types and what libraries say are told in our words.",
+    ),
+    "not-left-behind": Difference(
+        r"(host|c1)\..*",
+        r".*",
+        r".*",
+        "placeholder",
+    ),
+}
+
+ALWAYS = ("lease-mode", "empty-dns", "queue-length", "keep-address")
 """Rows that any case may meet, because they come from the age of the installed executables."""
 
 
