@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dockercni.cni.result import IPConfig
+    from dockercni.cni.document import Fields
     from dockercni.kernel.elements import Element
     from dockercni.plugins.bridge_conf import BridgeConf
     from dockercni.plugins.contract import Request
+    from dockercni.plugins.ruleset import Owner
 
 _CONTAINER = 2  # the position of the container's link among the interfaces of the result
 
@@ -88,7 +90,7 @@ def check(request: Request) -> None:
         if previous is None:
             raise PluginFailure("Required prevResult missing")
         bridge_check.check(request, conf, previous, host, container.netlink)
-    if conf.masquerade and (gone := ruleset.missing(elements(request, previous))):
+    if conf.masquerade and (gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous))):
         raise PluginFailure(f"masquerading is missing: {ruleset.describe(gone[0])}")
 
 
@@ -117,11 +119,11 @@ def gc(request: Request) -> None:
         ipam.gc(request)
 
 
-def elements(request: Request, attached: Result) -> list[Element]:
+def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
     """What our nftables table holds for an attachment with that result: one element for each address."""
-    if not request.fields.boolean("ipMasq") or not ipam.kind(request):
+    if not fields.boolean("ipMasq") or not fields.object("ipam").string("type"):
         return []
-    return _sources(request, attached.addresses_of(request.ifname))
+    return [ruleset.source(address, owner) for address in attached.addresses_of(owner.ifname)]
 
 
 def _attach(request: Request, conf: BridgeConf, host: Netlink, container: Inside, bridge: Link, link: Link) -> Result:

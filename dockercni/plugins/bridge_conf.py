@@ -68,7 +68,7 @@ def read(request: Request) -> BridgeConf:
     trunk = _trunk(fields)
     default_gateway = fields.boolean("isDefaultGateway")
     return BridgeConf(
-        bridge=fields.string("bridge") or "cni0",
+        bridge="cni0" if fields.get("bridge") is None else fields.string("bridge"),
         gateway=fields.boolean("isGateway") or default_gateway,
         default_gateway=default_gateway,
         force_address=fields.boolean("forceAddress"),

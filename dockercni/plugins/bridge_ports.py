@@ -32,6 +32,8 @@ def ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
 
 
 def _ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
+    if not conf.bridge:  # the kernel would think of a name
+        raise PluginFailure('could not add "": LinkAttrs.Name cannot be empty')
     found = interfaces.find(host, conf.bridge)
     if found is None:
         try:

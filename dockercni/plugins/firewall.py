@@ -21,9 +21,11 @@ from dockercni.plugins.contract import PluginFailure
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dockercni.cni.document import Fields
     from dockercni.cni.result import Result
     from dockercni.kernel.elements import Element
     from dockercni.plugins.contract import Request
+    from dockercni.plugins.ruleset import Owner
 
 _FIREWALLD: Final = Path("/run/firewalld.pid")
 _POLICIES: Final = ("", "open", "same-bridge", "isolated")
@@ -43,16 +45,14 @@ def unsupported(conf: Mapping[str, Any]) -> str:
 
 def add(request: Request) -> Result:
     """See Plugin."""
-    policy = _policy(request)
+    policy = _policy(request.fields)
     previous = request.previous
     if previous is None:
         raise PluginFailure("missing prevResult from earlier plugin")
     try:
-        if versions := _versions(previous):
-            for link in _links(previous):
-                forward.open_for(link, versions)
+        open_forward(previous)
         if policy in _POLICIES[2:]:
-            ruleset.add(elements(request, previous))
+            ruleset.add(elements(ruleset.owner(request), request.fields, previous))
     except (IptablesError, NftablesError) as error:
         raise PluginFailure(str(error)) from error
     return previous
@@ -69,13 +69,13 @@ def check(request: Request) -> None:
                 raise PluginFailure(f"expected rules for {link} in the FORWARD chain not found")
     except IptablesError as error:
         raise PluginFailure(str(error)) from error
-    if gone := ruleset.missing(elements(request, previous)):
+    if gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous)):
         raise PluginFailure(f"ingress policy is missing: {ruleset.describe(gone[0])}")
 
 
 def delete(request: Request) -> None:
     """See Plugin. What is there belongs to the bridge, which stays as well."""
-    _policy(request)
+    _policy(request.fields)
 
 
 def status(request: Request) -> None:
@@ -96,9 +96,9 @@ def gc(request: Request) -> None:  # noqa: ARG001  a bridge may serve several ne
         raise PluginFailure(str(error)) from error
 
 
-def elements(request: Request, attached: Result) -> list[Element]:
-    """What our nftables table holds for an attachment with that result: the policy of its bridge."""
-    policy = _policy(request)
+def elements(_owner: Owner, fields: Fields, attached: Result) -> list[Element]:
+    """What our nftables table holds for an attachment with that result: the policy of its bridge, which owns it."""
+    policy = _policy(fields)
     if policy not in _POLICIES[2:]:
         return []
     if not attached.interfaces:
@@ -107,8 +107,15 @@ def elements(request: Request, attached: Result) -> list[Element]:
     return ruleset.bridge(attached.interfaces[0].name, isolated=policy == "isolated")
 
 
-def _policy(request: Request) -> str:
-    policy = request.fields.string("ingressPolicy")
+def open_forward(attached: Result) -> None:
+    """See to it that the traffic of an attachment with that result is let through. Raises IptablesError, OSError."""
+    if versions := _versions(attached):
+        for link in _links(attached):
+            forward.open_for(link, versions)
+
+
+def _policy(fields: Fields) -> str:
+    policy = fields.string("ingressPolicy")
     if policy not in _POLICIES:
         raise PluginFailure(f'unknown ingress policy: "{policy}"')
     return policy

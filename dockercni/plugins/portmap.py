@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
+    from dockercni.cni.document import Fields
     from dockercni.cni.result import Result
     from dockercni.kernel.elements import Element
     from dockercni.plugins.contract import Request
+    from dockercni.plugins.ruleset import Owner
 
 _OF_RULES: Final = ("backend", "markMasqBit", "externalSetMarkChain", "conditionsV4", "conditionsV6", "masqAll")
 _NOTHING: Final[tuple[Any, ...]] = (None, False, [], [""])
@@ -62,21 +64,21 @@ def unsupported(conf: Mapping[str, Any]) -> str:
 
 def add(request: Request) -> Result:
     """See Plugin."""
-    mappings = _mappings(request)
+    mappings = _mappings(request.fields)
     previous = request.previous
     if previous is None:
         raise PluginFailure("must be called as chained plugin")
     if not mappings:
         return previous
     try:
-        ruleset.add(elements(request, previous))
+        ruleset.add(elements(ruleset.owner(request), request.fields, previous))
     except ruleset.Taken as error:
         raise PluginFailure(str(error)) from error
     except NftablesError as error:
         raise PluginFailure(f"unable to publish ports: {error}") from error
-    targets = _targets(request, previous)
+    targets = _targets(request.ifname, previous)
     _forget_udp(mappings, targets)
-    if _snat(request):
+    if _snat(request.fields):
         for target in targets:
             if target.version == 4:
                 _route_localnet(target)
@@ -85,22 +87,22 @@ def add(request: Request) -> Result:
 
 def check(request: Request) -> None:
     """See Plugin."""
-    mappings = _mappings(request)
+    mappings = _mappings(request.fields)
     previous = request.previous
     if previous is None:
         raise PluginFailure("Required prevResult missing")
-    if mappings and (gone := ruleset.missing(elements(request, previous))):
+    if mappings and (gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous))):
         raise PluginFailure(f"not published: {ruleset.describe(gone[0])}")
 
 
 def delete(request: Request) -> None:
     """See Plugin."""
-    if not _mappings(request):
+    if not _mappings(request.fields):
         return
     previous = None
     with contextlib.suppress(CNIError):  # a damaged prevResult stops no DEL
         previous = request.previous
-    if previous and (published := elements(request, previous)):
+    if previous and (published := elements(ruleset.owner(request), request.fields, previous)):
         ruleset.remove(published)
     else:
         own = ruleset.owner(request).comment
@@ -116,27 +118,26 @@ def gc(request: Request) -> None:
     ruleset.remove_owned((*ruleset.PORTS, *ruleset.TARGETS), ruleset.invalid(request))
 
 
-def elements(request: Request, attached: Result) -> list[Element]:
+def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
     """What our nftables table holds for an attachment with that result: one element a port, and one an address."""
-    owner = ruleset.owner(request)
     found: dict[tuple[str, bytes], Element] = {}
-    mappings = _mappings(request)
-    for target in _targets(request, attached):
+    mappings = _mappings(fields)
+    for target in _targets(owner.ifname, attached):
         published = [
             ruleset.port(each.protocol, each.port, target.ip, each.to, owner, each.address)
             for each in mappings
             if each.host is None or each.host.version == target.version
         ]
-        if published and _snat(request):
+        if published and _snat(fields):
             published.append(ruleset.target(target, owner))
         for element in published:
             found.setdefault((element.set, element.key), element)  # of two for one port, the first one serves
     return list(found.values())
 
 
-def _mappings(request: Request) -> list[PublishedPort]:
+def _mappings(fields: Fields) -> list[PublishedPort]:
     found = []
-    for entry in request.fields.object("runtimeConfig").objects("portMappings"):
+    for entry in fields.object("runtimeConfig").objects("portMappings"):
         port, to = (entry.integer(key) or 0 for key in ("hostPort", "containerPort"))
         if not 0 < to < 1 << 16:
             raise PluginFailure(f"Invalid container port number: {to}")
@@ -149,17 +150,17 @@ def _mappings(request: Request) -> list[PublishedPort]:
     return found
 
 
-def _snat(request: Request) -> bool:
-    return request.fields.get("snat") is None or request.fields.boolean("snat")
+def _snat(fields: Fields) -> bool:
+    return fields.get("snat") is None or fields.boolean("snat")
 
 
-def _targets(request: Request, attached: Result) -> list[addressing.Interface]:
+def _targets(ifname: str, attached: Result) -> list[addressing.Interface]:
     """The first IPv4 and the first IPv6 address that may be the container's link's."""
     found: dict[int, addressing.Interface] = {}
     for ip in attached.ips:
         known = ip.interface is not None and 0 <= ip.interface < len(attached.interfaces)
         link = attached.interfaces[ip.interface] if known and ip.interface is not None else None
-        if link is None or (link.name == request.ifname and link.sandbox):
+        if link is None or (link.name == ifname and link.sandbox):
             found.setdefault(ip.address.version, ip.address)
     return list(found.values())
 
