@@ -63,7 +63,11 @@ class Leases:
         if name in self._owners or not self._create(name, owner.encode()):
             return False
         self._owners[name] = owner
-        self._write(f"{owners.KEEPING}{index}", os.O_TRUNC, name.encode())
+        try:
+            self._write(f"{owners.KEEPING}{index}", os.O_TRUNC, name.encode())
+        except OSError:
+            self._remove(name)
+            raise
         return True
 
     def free(self, address: Address) -> None:

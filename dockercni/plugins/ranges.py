@@ -117,14 +117,15 @@ def _read_set(given: Sequence[Fields]) -> RangeSet:
 def _read_range(fields: Fields) -> Range:
     subnet = _read_subnet(fields)
     gateway = addresses.read(fields, "gateway") or subnet.network_address + 1
-    start = addresses.read(fields, "rangeStart") or subnet.network_address + 1
-    end = addresses.read(fields, "rangeEnd")
-    if start not in subnet or (end is not None and end.version == start.version and int(start) > int(end)):
+    start, end = addresses.read(fields, "rangeStart"), addresses.read(fields, "rangeEnd")
+    if start is None:
+        start = subnet.network_address + 1
+    elif start not in subnet or (end is not None and end.version == start.version and int(start) > int(end)):
         raise PluginFailure(f"RangeStart {start} not in network {subnet}")
     if end is None:
         # the last one: of IPv4 that is the broadcast address, which nobody can have
         end = subnet.broadcast_address - 1 if isinstance(subnet, IPv4Network) else subnet.broadcast_address
-    elif end not in subnet:
+    elif end not in subnet or int(end) < int(start):
         raise PluginFailure(f"RangeEnd {end} not in network {subnet}")
     return Range(subnet, start, end, gateway)
 

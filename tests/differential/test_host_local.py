@@ -8,7 +8,8 @@ import pytest
 
 from tests.differential.twin import Twin
 
-V4, V6 = {"subnet": "10.1.0.0/24"}, {"subnet": "fd00:1::/64"}
+V4: dict[str, Any] = {"subnet": "10.1.0.0/24"}
+V6: dict[str, Any] = {"subnet": "fd00:1::/64"}
 SMALL = {"subnet": "10.1.0.0/29", "rangeStart": "10.1.0.2", "rangeEnd": "10.1.0.4"}
 DIRECTORY = "/var/lib/cni/networks/net"
 

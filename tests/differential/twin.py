@@ -20,7 +20,7 @@ class Twin:
     """Runs steps on both sides and collects where they differ; `close` (the end of `with`) fails on what is left.
 
     `expected` names the rows of `differences.ALLOWED` that have to be met; those of `possible` may be. A test asks for
-    what else is to be compared: `compare_network`, `compare_leases`, `compare`.
+    what else is to be compared: `compare_network`, `compare_leases`, `compare`. `problems` is what was found so far.
     """
 
     def __init__(self, *expected: str, possible: tuple[str, ...] = ()) -> None:
@@ -31,7 +31,7 @@ class Twin:
         self._labels = {"exec": view.Labels(), "native": view.Labels()}
         self._steps = 0
         self._met: set[str] = set()
-        self._problems: list[str] = []
+        self.problems: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +43,7 @@ class Twin:
             side.close()
         if kind is None:
             unmet = [f"expected, but not met: {name}" for name in self.expected if name not in self._met]
-            assert not self._problems + unmet, "\n".join(self._problems + unmet)
+            assert not self.problems + unmet, "\n".join(self.problems + unmet)
 
     def both(self, *argv: str, stdin: str | None = None) -> None:
         """Run a program in both hosts, for what a case needs to be there."""
@@ -103,4 +103,4 @@ class Twin:
             ]
             self._met.update(rows)
             if not rows:
-                self._problems.append(f"{place}\n    reference: {left}\n    ours:      {right}")
+                self.problems.append(f"{place}\n    reference: {left}\n    ours:      {right}")

@@ -85,7 +85,7 @@ def test_allowlist(
     allowlist.write_text("^net.core.so")
     monkeypatch.setattr(sysctls.check_allowed, "__defaults__", (allowlist,))
     ask("ADD", {**conf, "sysctl": {"net.core.somaxconn": "77"}}, NETNS=netns)
-    with pytest.raises(PluginError, match="Sysctl net.ipv4.ip_forward is not allowed"):
+    with pytest.raises(PluginError, match=r"Sysctl net.ipv4.ip_forward is not allowed"):
         ask("ADD", {**conf, "sysctl": {"net.ipv4.ip_forward": "1"}}, NETNS=netns)
     assert host.run("cat", "/proc/sys/net/core/somaxconn").stdout == "77\n"
 
