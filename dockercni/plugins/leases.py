@@ -43,7 +43,7 @@ class Leases:
 
     def held(self, container_id: str, ifname: str) -> list[Address]:
         """The addresses of the attachment, those of old files without an interface included."""
-        names = sorted([*self._of(container_id, ifname), *self._of(container_id)])
+        names = [*self._of(container_id, ifname), *self._of(container_id)]
         return [address for address in map(addresses.parse, names) if address is not None]
 
     def last_reserved(self, index: int) -> Address | None:
@@ -62,9 +62,9 @@ class Leases:
         name, owner = str(address), f"{container_id}{_LINE}{ifname}"
         if name in self._owners or not self._create(name, owner.encode()):
             return False
-        self._owners[name] = owner
+        self._owners.add(name, owner)
         try:
-            self._write(f"{owners.KEEPING}{index}", os.O_TRUNC, name.encode())
+            self._write(f"{owners.KEEPING}{index}", 0, name.encode())
         except OSError:
             self._remove(name)
             raise
@@ -85,18 +85,18 @@ class Leases:
         An old file without an interface stays as long as its container has any.
         """
         wanted = {_LINE.join(each) for each in valid} | {container_id for container_id, _ in valid}
-        for name, owner in list(self._owners.items()):
-            if owner not in wanted and addresses.parse(name) is not None:
-                self._remove(name)
+        for owner in self._owners.all():
+            for name in self._owners.names(owner) if owner not in wanted else ():
+                if addresses.parse(name) is not None:
+                    self._remove(name)
 
     def _of(self, *owner: str) -> list[str]:
-        wanted = _LINE.join(owner)
-        return [name for name, found in self._owners.items() if found == wanted]
+        return self._owners.names(_LINE.join(owner))
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._directory)
-        self._owners.pop(name, None)
+        self._owners.discard(name)
 
     def _create(self, name: str, content: bytes) -> bool:
         """Make a file with its content, all at once; False if there is one of that name."""
@@ -127,6 +127,7 @@ class Leases:
         file = self._open(name, os.O_WRONLY | os.O_CREAT | flags, 0o600)
         try:
             os.write(file, content)
+            os.ftruncate(file, len(content))  # not before: ext4 makes whoever empties a file wait for the disk
         finally:
             os.close(file)
 

@@ -11,8 +11,39 @@ import os
 import time
 from typing import Final
 
-Owners = dict[str, str]
-"""Name of the file -> its content, without white space around it."""
+
+class Owners:
+    """Whose each file of a directory is, by its name and by its content without white space around it."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, str] = {}
+        self._names: dict[str, set[str]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._owners
+
+    def add(self, name: str, owner: str) -> None:
+        """Note a file."""
+        self._owners[name] = owner
+        self._names.setdefault(owner, set()).add(name)
+
+    def discard(self, name: str) -> None:
+        """Forget a file."""
+        owner = self._owners.pop(name, None)
+        if owner is not None:
+            names = self._names[owner]
+            names.discard(name)
+            if not names:
+                del self._names[owner]
+
+    def names(self, owner: str) -> list[str]:
+        """The files of `owner`, sorted."""
+        return sorted(self._names.get(owner, ()))
+
+    def all(self) -> list[str]:
+        """All owners."""
+        return list(self._names)
+
 
 KEEPING: Final = "last_reserved_ip."
 LOCK: Final = "lock"
@@ -24,8 +55,8 @@ _known: dict[tuple[int, int], tuple[int, Owners]] = {}
 def read(directory: int) -> Owners:
     """The owners of all files in the directory behind that descriptor, whose lock the caller has. Raises OSError."""
     status = os.fstat(directory)
-    changed, owners = _known.get((status.st_dev, status.st_ino), (-1, {}))
-    return owners if changed == status.st_mtime_ns else _scan(directory)
+    known = _known.get((status.st_dev, status.st_ino))
+    return known[1] if known and known[0] == status.st_mtime_ns else _scan(directory)
 
 
 def remember(directory: int, owners: Owners) -> None:
@@ -39,19 +70,18 @@ def remember(directory: int, owners: Owners) -> None:
 
 
 def _scan(directory: int) -> Owners:
-    owners = {}
+    owners = Owners()
     with os.scandir(directory) as entries:
         names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     for name in names:
         if name == LOCK or name.startswith(KEEPING):
             continue
         with contextlib.suppress(OSError):  # removed by someone who does not lock
-            owners[name] = content(directory, name)
+            owners.add(name, _content(directory, name))
     return owners
 
 
-def content(directory: int, name: str) -> str:
-    """What stands in a file, without white space around it. Raises OSError, also for a symbolic link."""
+def _content(directory: int, name: str) -> str:
     file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         return os.read(file, 4096).decode("latin-1").strip()
