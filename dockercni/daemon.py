@@ -22,6 +22,7 @@ from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
 from dockercni.observe.heartbeat import Heartbeat
+from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile import records, state
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
@@ -77,7 +78,8 @@ def wire(settings: Settings) -> Parts:
     networks = Networks(settings.cni_conf_dir, settings.state_dir, settings.default_network)
     cache = Cache(settings.cni_cache_dir)
     locks = Locks(settings.run_dir, settings.plugin_timeout)
-    runtime = Runtime(ExecRunner(settings.cni_bin_dir, settings.plugin_timeout), cache)
+    executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
+    runtime = Runtime(Dispatch(executables, settings.engine), cache)
     attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks), Rules(runtime))
     memory = Memory(settings.state_dir / "containers")
     return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)

@@ -166,6 +166,7 @@ class Settings:
     state_dir: Path
     run_dir: Path
     netns_dir: Path
+    engine: Literal["auto", "native", "exec"]
     hold: float | None
     on_failure: Literal["leave", "hold", "stop"]
     plugin_timeout: float

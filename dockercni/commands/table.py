@@ -95,6 +95,7 @@ _IFNAME = Argument(("--ifname",), "name of the interface inside; without it: the
 _ONLY_NETWORK = Argument(("--network",), "only attachments to this network", "NETWORK")
 _ONLY_IFNAME = Argument(("--ifname",), "only the attachment with this interface", "IFNAME")
 _ARG = Argument(("--arg",), "a pair for CNI_ARGS; may be repeated", "KEY=VALUE", repeated=True, parse=key_value)
+_PLUGIN = Argument(("plugin",), "type of the plugin, such as bridge", "PLUGIN")
 _DRY_RUN = Argument(("--dry-run",), "print what would be done, do nothing; exit code 3 if there is something")
 _WAIT = Argument(
     ("--wait",),
@@ -231,6 +232,14 @@ COMMANDS = (
         (_DRY_RUN,),
         more="Looks at every container as sync does, then at leases and firewall chains that no record explains. Those "
         "that are provably of dockercni's making are removed, the others named; networks that know CNI's GC get it.",
+    ),
+    Command(
+        "plugin",
+        "be a CNI plugin",
+        _HERE + "plugin",
+        (_PLUGIN,),
+        more="Speaks the plain CNI protocol, so that any runtime can use the plugins of this program: CNI_* in the "
+        "environment, the configuration on standard input, the result on standard output.",
     ),
 )
 

@@ -106,9 +106,9 @@ class Looker:
     ) -> Seen:
         """Look at one container and act; with `dry_run` stop before acting.
 
-        A `thorough` look also lists firewall rules and asks plugins that we do not know for a CHECK. With `start`, which
-        says of a starting container what the engine does not yet, the engine is not asked. What fails stands in the
-        outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError.
+        A `thorough` look also lists firewall rules and asks plugins that we do not know for a CHECK. With `start`,
+        which says of a starting container what the engine does not yet, the engine is not asked. What fails
+        stands in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError.
         """
         if dry_run:
             return self._look(container_id, None, start, thorough=thorough)
