@@ -26,7 +26,7 @@ from dockercni.kernel import links
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import NetworkRequest
-from dockercni.reconcile import ports, records
+from dockercni.reconcile import addresses, ports, records
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
@@ -68,12 +68,14 @@ class Attacher:
     def attach(self, target: Target, request: NetworkRequest) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
 
-        Raises AttachFailed, UnknownNetwork, NetworkUnavailable, PortTaken, NoFreePort, LockHeld.
+        Raises AttachFailed, UnknownNetwork, NetworkUnavailable, AddressTaken, PortTaken, NoFreePort,
+        LockHeld.
         """
         network = self.networks.catalogue().get(request.network)
         fixed = [(port.protocol, port.host_ports[0]) for port in ports.fixed(request.ports)]
         with self.locks.host(), self.locks.ports(fixed):
-            others = self._others(target.id) if request.ports else []
+            others = self._others(target.id) if request.ports or request.ips else []
+            addresses.refuse_taken(request.ips, network.name, others)
             ports.refuse_taken(request.ports, map(_publisher, others))
             conf = RuntimeConf(
                 container_id=target.id,
