@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dockercni.observe import heartbeat
-from dockercni.observe.heartbeat import FILE, Failing, Heartbeat, Pulse
+from dockercni.observe import heartbeat, pulse
+from dockercni.observe.heartbeat import Heartbeat
+from dockercni.observe.pulse import FILE, Failing, Pulse
 from tests.hosts.waiting import wait_until
 
 
@@ -30,7 +31,7 @@ def test_every_progress_is_written(heart: Heartbeat, tmp_path: Path) -> None:
     heart.looked_at_all()
     heart.looked("id1", "web", "label x: bad")
     heart.looked("id2", "db", "")
-    found = wait_until(lambda: (pulse := heartbeat.read(tmp_path)) and pulse.failing and pulse, 5, "the failure")
+    found = wait_until(lambda: (last := pulse.read(tmp_path)) and last.failing and last, 5, "the failure")
     assert isinstance(found, Pulse)
     assert found.failing == {"id1": Failing("web", "label x: bad")}
     assert found.busy == ("a",)
@@ -39,7 +40,7 @@ def test_every_progress_is_written(heart: Heartbeat, tmp_path: Path) -> None:
     assert found.fresh
     heart.looked("id1", "web", "")
     heart.lost("gone")
-    lost = wait_until(lambda: (pulse := heartbeat.read(tmp_path)) and pulse.lost and pulse, 5, "the loss")
+    lost = wait_until(lambda: (last := pulse.read(tmp_path)) and last.lost and last, 5, "the loss")
     assert isinstance(lost, Pulse)
     assert (lost.connected, lost.lost, lost.failing) == ("", "gone", {})
 
@@ -63,9 +64,9 @@ def test_a_daemon_whose_lanes_are_stuck_does_not_beat(tmp_path: Path) -> None:
     heart = Heartbeat(tmp_path, busy)
     heart.start()
     heart.connected()
-    assert heartbeat.read(tmp_path) is None
+    assert pulse.read(tmp_path) is None
     stuck.set()
-    wait_until(lambda: heartbeat.read(tmp_path), 5, "the beat")
+    wait_until(lambda: pulse.read(tmp_path), 5, "the beat")
     heart.close()
 
 
@@ -74,9 +75,9 @@ def test_it_beats_without_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(heartbeat, "BEAT", 0.05)
     heart = Heartbeat(tmp_path, tuple)
     heart.start()
-    first = wait_until(lambda: heartbeat.read(tmp_path), 5, "the first beat")
+    first = wait_until(lambda: pulse.read(tmp_path), 5, "the first beat")
     assert first
-    wait_until(lambda: (pulse := heartbeat.read(tmp_path)) and pulse.beat > first.beat, 5, "the second beat")
+    wait_until(lambda: (last := pulse.read(tmp_path)) and last.beat > first.beat, 5, "the second beat")
     heart.close()
 
 
@@ -92,7 +93,7 @@ def test_freshness(ago: float, fresh: bool) -> None:
 def test_what_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     """A damaged file is as good as none."""
     (tmp_path / FILE).write_text(text)
-    assert heartbeat.read(tmp_path) is None
+    assert pulse.read(tmp_path) is None
 
 
 def test_a_directory_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
