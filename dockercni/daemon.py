@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from dataclasses import dataclass
@@ -80,13 +81,15 @@ class Daemon:
         self._lanes = Lanes(self._look, parts.settings.workers)
         self._early = Early(parts.settings, parts.client, ask=lambda key, hint: self._lanes.ask(key, hint, urgent=True))
         self._stop = threading.Event()
-        self._resync = threading.Event()
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP looks at everything again. Returns the exit code."""
+        # A signal may reach any thread, and does not wake one that waits for a lock: what is written to a pipe does.
+        wake, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakeup)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._wake(stop=True))
-        signal.signal(signal.SIGHUP, lambda *_: self._wake(stop=False))
+            signal.signal(number, lambda *_: self._stop.set())
+        signal.signal(signal.SIGHUP, lambda *_: None)
         watch = Watch(
             self._parts.client,
             connected=self._connected,
@@ -99,8 +102,9 @@ class Daemon:
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         notify.send("READY=1")
         while not self._stop.is_set():
-            asked = self._resync.wait(self._parts.settings.resync_interval)
-            self._resync.clear()
+            asked, _, _ = select.select([wake], [], [], self._parts.settings.resync_interval)
+            if asked:
+                os.read(wake, 4096)
             if not self._stop.is_set():
                 self._lanes.ask(_ALL, "SIGHUP" if asked else "resync interval")
         notify.send("STOPPING=1")
@@ -123,11 +127,6 @@ class Daemon:
     def _ask(self, container_id: str, hint: str) -> None:
         self._early.starting.touch(container_id)
         self._lanes.ask(container_id, hint)
-
-    def _wake(self, *, stop: bool) -> None:
-        if stop:
-            self._stop.set()
-        self._resync.set()
 
     def _look(self, key: str, hint: str) -> bool:
         """The lanes' work: True when nothing is left to do for `key`."""
