@@ -140,9 +140,9 @@ def _mappings(fields: Fields) -> list[PublishedPort]:
     for entry in fields.object("runtimeConfig").objects("portMappings"):
         port, to = (entry.integer(key) or 0 for key in ("hostPort", "containerPort"))
         if not 0 < to < 1 << 16:
-            raise PluginFailure(f"Invalid container port number: {to}")
+            raise PluginFailure(f"failed to parse config: Invalid container port number: {to}")
         if not 0 < port < 1 << 16:
-            raise PluginFailure(f"Invalid host port number: {port}")
+            raise PluginFailure(f"failed to parse config: Invalid host port number: {port}")
         protocol = entry.string("protocol").lower()
         if protocol not in ruleset.PROTOCOLS:
             raise PluginFailure(f'unknown protocol "{protocol}" of port {port}')
