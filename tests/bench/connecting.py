@@ -112,8 +112,9 @@ def _fill_executables(present: int, wanted: int) -> None:
         _call_portmap(0)
         present = 1
     saved = subprocess.run(["iptables-save", "-t", "nat"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    pattern = [line for line in saved.splitlines() if "10.12.100.2" in line or 'id: "crowd0"' in line]
-    (name,) = {word for line in pattern for word in line.split() if word.startswith("CNI-DN-")}
+    (jump,) = [line for line in saved.splitlines() if "crowd0\\" in line]
+    name = jump.split()[-1]
+    pattern = [jump, *(line for line in saved.splitlines() if line.startswith(f"-A {name} "))]
     lines = ["*nat"]
     for number in range(present, wanted):
         chain = f"CNI-DN-{number:021x}"
@@ -121,7 +122,7 @@ def _fill_executables(present: int, wanted: int) -> None:
         lines.append(f":{chain} - [0:0]")
         for line in pattern:
             changed = line.replace(name, chain).replace("10.12.100.2", address).replace("10000", str(10000 + number))
-            lines.append(changed.replace('id: "crowd0"', f'id: "crowd{number}"'))
+            lines.append(changed.replace("crowd0", f"crowd{number}"))
     run("iptables-restore", "--noflush", stdin="\n".join([*lines, "COMMIT", ""]))
 
 

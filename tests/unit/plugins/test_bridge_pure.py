@@ -146,7 +146,7 @@ DEFAULT = ip_network("0.0.0.0/0")
 
 
 def test_gateways_and_routes() -> None:
-    """A missing gateway is the subnet's first address; a default route is added where none is, be it without gateway."""
+    """A missing gateway is the first address; a default route is added where none is, be it without gateway."""
     ips = [IPConfig(ip_interface("10.1.0.7/24")), IPConfig(ip_interface("fd00::7/64"), ip_address("fd00::9"))]
     given, routes = bridge.with_gateways(ips, [], read(isDefaultGateway=True))
     assert [str(ip.gateway) for ip in given] == ["10.1.0.1", "fd00::9"]
