@@ -7,12 +7,14 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
 import structlog
 
 from dockercni.cni import Cache, CacheError, ExecRunner, Runtime
+from dockercni.early import Early
 from dockercni.engine.client import ACTIONS, Client
 from dockercni.engine.watch import Watch
 from dockercni.errors import DockercniError, NotRoot
@@ -20,6 +22,7 @@ from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
 from dockercni.observe.heartbeat import Heartbeat
+from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile import records, state
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
@@ -75,7 +78,8 @@ def wire(settings: Settings) -> Parts:
     networks = Networks(settings.cni_conf_dir, settings.state_dir, settings.default_network)
     cache = Cache(settings.cni_cache_dir)
     locks = Locks(settings.run_dir, settings.plugin_timeout)
-    runtime = Runtime(ExecRunner(settings.cni_bin_dir, settings.plugin_timeout), cache)
+    executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
+    runtime = Runtime(Dispatch(executables, settings.engine), cache)
     attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks), Rules(runtime))
     memory = Memory(settings.state_dir / "containers")
     return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
@@ -91,6 +95,7 @@ class Daemon:
         self._announced = False
         self._lanes = Lanes(self._look, parts.settings.workers)
         self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
+        self._early = Early(parts.settings, parts.client, ask=lambda key, hint: self._lanes.ask(key, hint, urgent=True))
         self._stop = threading.Event()
         # not an Event: a handler runs in the main thread between any two instructions, where that holds its lock
         self._signals: SimpleQueue[int] = SimpleQueue()
@@ -103,10 +108,13 @@ class Daemon:
         watch = Watch(
             self._parts.client,
             connected=self._connected,
-            look=self._lanes.ask,
+            look=self._event,
             stop=self._stop,
             lost=self._heart.lost,
         )
+        if (engine := self._early.remembered()) and self._first_start.exists():
+            self._looker = self._parts.looker(engine.id, self._policy([]))
+        self._early.start()
         self._heart.start()
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         notify.send("READY=1")
@@ -121,6 +129,7 @@ class Daemon:
         unfinished = self._lanes.drain(DRAIN_SECONDS)
         if unfinished:
             log.warning("stopped with unfinished work", unfinished=unfinished)
+        self._early.stop()
         self._heart.close()
         log.info("stopped", reason="signal")
         return 0
@@ -146,7 +155,7 @@ class Daemon:
         attacher.rules.forget()
         entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError) and entry.complete]
         for key in attacher.rules.lacking(entry for entry in entries if entry.owner):
-            self._lanes.ask(key, hint)
+            self._ask(key, hint)
         attacher.forwarding.reopen()
 
     def _next_signal(self) -> int | None:
@@ -158,6 +167,7 @@ class Daemon:
 
     def _connected(self) -> None:
         self._heart.connected()
+        self._early.starting.confirm()
         self._lanes.ask(_ALL, "connected to the engine")
 
     def _take_over_settings(self) -> None:
@@ -175,7 +185,17 @@ class Daemon:
         if taken.applied:
             logs.configure(taken.settings.log_level, taken.settings.log_format)
             self._parts = wire(taken.settings)
+            self._early.reconfigure(taken.settings)
             self._looker = None  # the look at all, which comes next, makes a new one
+
+    def _event(self, container_id: str, action: str) -> None:
+        if action == "start":
+            self._early.starting.confirm(container_id)
+        self._ask(container_id, action)
+
+    def _ask(self, container_id: str, hint: str) -> None:
+        self._early.starting.touch(container_id)
+        self._lanes.ask(container_id, hint)
 
     def _look(self, key: str, hint: str) -> bool:
         """The lanes' work: True when nothing is left to do for `key`."""
@@ -189,7 +209,7 @@ class Daemon:
                 return True
             if self._looker is None:  # an event before the first list: that look will come
                 return True
-            seen = self._looker.look(key, thorough=hint not in ACTIONS)
+            seen = self._early.starting.look(self._looker, key, thorough=hint not in ACTIONS)
         except (DockercniError, IptablesError) as error:
             log.warning("look failed", id=key, reason=str(error), hint=hint)
             self._heart.looked(key, "", str(error))
@@ -197,6 +217,8 @@ class Daemon:
         except Exception:
             log.exception("look failed", id=key, hint=hint)  # a defect of ours must not end the lane
             return False
+        if seen is None:
+            return True
         report(seen)
         self._heart.looked(key, seen.name, "; ".join(outcome.error for outcome in seen.outcomes if outcome.error))
         return not seen.retry
@@ -206,19 +228,24 @@ class Daemon:
         ids = self._parts.everything(engine.id)
         if self._looker is None or self._looker.engine_id != engine.id:
             self._looker = self._parts.looker(engine.id, self._policy(ids))
+            self._early.serve(engine)
         self._parts.attacher.forwarding.recheck()
         for key in ids:
-            self._lanes.ask(key, hint)
+            self._ask(key, hint)
         self._heart.looked_at_all()
         log.info("looking at all", hint=hint, containers=len(ids), engine_version=engine.version)
         if not self._announced:
             self._announced = True
             log.info("ready")
 
+    @property
+    def _first_start(self) -> Path:
+        return self._parts.settings.state_dir / _FIRST_START
+
     def _policy(self, ids: list[str]) -> Policy:
         """At the very first start on a host, what already runs is left alone, unless the settings want it."""
         settings = self._parts.settings
-        path = settings.state_dir / _FIRST_START
+        path = self._first_start
         if not path.exists():
             running = [] if settings.attach_running else map(self._parts.client.container, ids)
             spared = {container.id: container.started_at for container in running if container and container.running}

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dockercni import durations
 from dockercni.errors import SettingsError
 
 DEFAULT_FILE = Path("/etc/dockercni/dockercni.toml")
 FILE_VARIABLE = "DOCKERCNI_SETTINGS"
 
 _PREFIX = "DOCKERCNI_"
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TOML_NAMES = {"str": "string", "int": "integer", "bool": "boolean", "float": "float", "list": "array", "dict": "table"}
 
@@ -73,16 +73,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def duration(text: str) -> float:
-    """Return the seconds of "500ms", "10s", "5m" or "1h". Raises ValueError."""
-    match = re.fullmatch("([0-9]{1,6})(ms|s|m|h)", text)
-    if match is None or not int(match[1]):
-        raise ValueError(text)
-    return int(match[1]) * _SECONDS[match[2]]
-
-
 def _duration_or_off(text: str) -> float | None:
-    return None if text == "off" else duration(text)
+    return None if text == "off" else durations.seconds(text)
 
 
 def _directory(text: str) -> Path:
@@ -103,7 +95,7 @@ def _choice(*words: str) -> Kind:
 
 BOOLEAN = Kind(bool, "true|false", "true or false", lambda text: _BOOLEANS[text.lower()], ("true", "false"))
 COUNT = Kind(int, "N", "a whole number from 1 to 256", _count)
-DURATION = Kind(str, "DURATION", 'a duration with its unit, such as "500ms", "10s", "5m" or "1h"', duration)
+DURATION = Kind(str, "DURATION", durations.ALLOWED, durations.seconds)
 DURATION_OR_OFF = Kind(str, "DURATION|off", f'{DURATION.allowed}, or "off"', _duration_or_off)
 DIRECTORY = Kind(str, "DIR", "an absolute path", _directory)
 DIRECTORIES = Kind(str, "DIR[:DIR...]", "absolute paths with a colon or comma between them", _directories)
@@ -112,6 +104,13 @@ NETWORK = Kind(str, "NETWORK", 'a network name, or ""', _matching(r"|[A-Za-z0-9]
 
 TABLE = (
     Setting("docker-host", HOST, "unix:///run/docker.sock", "where the engine listens", fixed=True),
+    Setting(
+        "docker-root",
+        DIRECTORY,
+        "/var/lib/docker",
+        "the engine's data root, for as long as it does not say",
+        fixed=True,
+    ),
     Setting("attach", _choice("all", "labelled"), "all", "which containers with network mode none get networks"),
     Setting("attach-running", BOOLEAN, False, "attach what ran before the very first start on this host, too"),
     Setting("default-network", NETWORK, "", "the network of containers that name none; empty: the first configuration"),
@@ -122,6 +121,19 @@ TABLE = (
     Setting("state-dir", DIRECTORY, "/var/lib/dockercni", "last addresses, first start", fixed=True),
     Setting("run-dir", DIRECTORY, "/run/dockercni", "locks", fixed=True),
     Setting("netns-dir", DIRECTORY, "/run/netns", "pins of the containers' namespaces", fixed=True),
+    Setting(
+        "hold",
+        DURATION_OR_OFF,
+        "10s",
+        "how long a starting container may be held until its network is there",
+        fixed=True,
+    ),
+    Setting(
+        "on-failure",
+        _choice("leave", "hold", "stop"),
+        "leave",
+        "what becomes of a starting container whose ADD fails: it runs, is held to the limit, or is killed",
+    ),
     Setting("plugin-timeout", DURATION, "60s", "how long one plugin may run before it is killed"),
     Setting("resync-interval", DURATION_OR_OFF, "5m", "how often all containers are looked at without an event"),
     Setting("workers", COUNT, 8, "how many containers are handled at the same time", fixed=True),
@@ -143,6 +155,7 @@ class Settings:
     """
 
     docker_host: str
+    docker_root: Path
     attach: Literal["all", "labelled"]
     attach_running: bool
     default_network: str
@@ -153,6 +166,9 @@ class Settings:
     state_dir: Path
     run_dir: Path
     netns_dir: Path
+    engine: Literal["auto", "native", "exec"]
+    hold: float | None
+    on_failure: Literal["leave", "hold", "stop"]
     plugin_timeout: float
     resync_interval: float | None
     workers: int
@@ -184,8 +200,7 @@ def spelled(value: object) -> str:
         case bool():
             return _spell(value)
         case float():
-            unit = next((unit for unit in ("h", "m", "s") if value % _SECONDS[unit] == 0), "ms")
-            return f"{round(value / _SECONDS[unit])}{unit}"
+            return durations.spelled(value)
         case tuple():
             return ":".join(map(str, value))
     return str(value)

@@ -31,8 +31,9 @@ def test_ruff_format() -> None:
 
 
 def test_types() -> None:
-    """Package and private hosts pass mypy's strict mode."""
-    check(sys.executable, "-m", "mypy", "--package=dockercni", "--package=tests.hosts")
+    """Package, private hosts and what compares them pass mypy's strict mode."""
+    packages = ("dockercni", "tests.hosts", "tests.differential")
+    check(sys.executable, "-m", "mypy", *(f"--package={package}" for package in packages))
 
 
 def test_imports() -> None:

@@ -1,30 +1,47 @@
-"""libcni in Python: the CNI runtime, usable on its own and knowing nothing of Docker."""
+"""libcni in Python: the CNI runtime, usable on its own and knowing nothing of Docker.
 
-from dockercni.cni.cache import Cache
-from dockercni.cni.calls import EXEC, PluginCall, PluginRunner
-from dockercni.cni.conf import Directory, NetworkList, PluginConf, load_directory, load_file, parse_list, parse_plugin
-from dockercni.cni.entry import CacheEntry
-from dockercni.cni.errors import (
-    CacheError,
-    ChainError,
-    CNIError,
-    ConfigurationError,
-    EntryTooNew,
-    ErrorCode,
-    InvalidParameters,
-    PluginError,
-    PluginNotFound,
-    PluginTimeout,
-    ResultError,
-    VersionError,
-)
-from dockercni.cni.files import read_regular, replace_file
-from dockercni.cni.invoke import ExecRunner
-from dockercni.cni.request import RuntimeConf
-from dockercni.cni.result import DNS, Interface, IPConfig, Result, Route
-from dockercni.cni.result import parse as parse_result
-from dockercni.cni.runtime import Runtime
-from dockercni.cni.versions import OLDEST
+What is offered here is imported when it is first asked for: a plugin that runs as an executable needs little of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dockercni.cni.cache import Cache
+    from dockercni.cni.calls import EXEC, PluginCall, PluginRunner
+    from dockercni.cni.conf import (
+        Directory,
+        NetworkList,
+        PluginConf,
+        load_directory,
+        load_file,
+        parse_list,
+        parse_plugin,
+    )
+    from dockercni.cni.entry import CacheEntry
+    from dockercni.cni.errors import (
+        CacheError,
+        ChainError,
+        CNIError,
+        ConfigurationError,
+        EntryTooNew,
+        ErrorCode,
+        InvalidParameters,
+        PluginError,
+        PluginNotFound,
+        PluginTimeout,
+        ResultError,
+        VersionError,
+    )
+    from dockercni.cni.files import read_regular, replace_file
+    from dockercni.cni.invoke import ExecRunner
+    from dockercni.cni.request import RuntimeConf
+    from dockercni.cni.result import DNS, Interface, IPConfig, Result, Route
+    from dockercni.cni.result import parse as parse_result
+    from dockercni.cni.runtime import Runtime
+    from dockercni.cni.versions import OLDEST
 
 __all__ = [
     "DNS",
@@ -64,3 +81,49 @@ __all__ = [
     "read_regular",
     "replace_file",
 ]
+
+_HOMES = {
+    "Cache": "cache.Cache",
+    "EXEC": "calls.EXEC",
+    "PluginCall": "calls.PluginCall",
+    "PluginRunner": "calls.PluginRunner",
+    "Directory": "conf.Directory",
+    "NetworkList": "conf.NetworkList",
+    "PluginConf": "conf.PluginConf",
+    "load_directory": "conf.load_directory",
+    "load_file": "conf.load_file",
+    "parse_list": "conf.parse_list",
+    "parse_plugin": "conf.parse_plugin",
+    "CacheEntry": "entry.CacheEntry",
+    "CacheError": "errors.CacheError",
+    "ChainError": "errors.ChainError",
+    "CNIError": "errors.CNIError",
+    "ConfigurationError": "errors.ConfigurationError",
+    "EntryTooNew": "errors.EntryTooNew",
+    "ErrorCode": "errors.ErrorCode",
+    "InvalidParameters": "errors.InvalidParameters",
+    "PluginError": "errors.PluginError",
+    "PluginNotFound": "errors.PluginNotFound",
+    "PluginTimeout": "errors.PluginTimeout",
+    "ResultError": "errors.ResultError",
+    "VersionError": "errors.VersionError",
+    "read_regular": "files.read_regular",
+    "replace_file": "files.replace_file",
+    "ExecRunner": "invoke.ExecRunner",
+    "RuntimeConf": "request.RuntimeConf",
+    "DNS": "result.DNS",
+    "Interface": "result.Interface",
+    "IPConfig": "result.IPConfig",
+    "Result": "result.Result",
+    "Route": "result.Route",
+    "parse_result": "result.parse",
+    "Runtime": "runtime.Runtime",
+    "OLDEST": "versions.OLDEST",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(".")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dockercni.settings import Settings, duration
+from dockercni import durations
+from dockercni.settings import Settings
 
 Output = Literal["table", "json", "wide", "name"]
 
@@ -78,7 +79,7 @@ def key_value(text: str) -> tuple[str, str]:
 def seconds(text: str) -> float:
     """Read a duration as settings spell it."""
     try:
-        return duration(text)
+        return durations.seconds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration with its unit, such as 10s or 5m") from None
 
@@ -94,6 +95,7 @@ _IFNAME = Argument(("--ifname",), "name of the interface inside; without it: the
 _ONLY_NETWORK = Argument(("--network",), "only attachments to this network", "NETWORK")
 _ONLY_IFNAME = Argument(("--ifname",), "only the attachment with this interface", "IFNAME")
 _ARG = Argument(("--arg",), "a pair for CNI_ARGS; may be repeated", "KEY=VALUE", repeated=True, parse=key_value)
+_PLUGIN = Argument(("plugin",), "type of the plugin, such as bridge", "PLUGIN")
 _DRY_RUN = Argument(("--dry-run",), "print what would be done, do nothing; exit code 3 if there is something")
 _WAIT = Argument(
     ("--wait",),
@@ -230,6 +232,14 @@ COMMANDS = (
         (_DRY_RUN,),
         more="Looks at every container as sync does, then at leases and firewall chains that no record explains. Those "
         "that are provably of dockercni's making are removed, the others named; networks that know CNI's GC get it.",
+    ),
+    Command(
+        "plugin",
+        "be a CNI plugin",
+        _HERE + "plugin",
+        (_PLUGIN,),
+        more="Speaks the plain CNI protocol, so that any runtime can use the plugins of this program: CNI_* in the "
+        "environment, the configuration on standard input, the result on standard output.",
     ),
 )
 

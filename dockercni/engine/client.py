@@ -91,7 +91,7 @@ class Client:
         self._trust_image_labels = trust_image_labels
         self._api: docker.APIClient | None = None
         self._guard = threading.Lock()
-        self._image_labels = lru_cache(_IMAGES_KEPT)(self._ask_image_labels)
+        self.image_labels = lru_cache(_IMAGES_KEPT)(self._ask_image_labels)
 
     def engine(self) -> Engine:
         """Ask who answers; a rootless engine is refused."""
@@ -125,7 +125,7 @@ class Client:
         container = described(inspected)
         if self._trust_image_labels or not container.labels:
             return container
-        kept = without_image_labels(container.labels, self._image_labels(inspected.Image))
+        kept = without_image_labels(container.labels, self.image_labels(inspected.Image))
         dropped = {key: value for key, value in container.labels.items() if key not in kept}
         return replace(container, labels=kept, dropped=dropped)
 

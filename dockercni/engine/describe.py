@@ -22,7 +22,7 @@ class _State(msgspec.Struct):
     StartedAt: str = ""
 
 
-class _Config(msgspec.Struct):
+class RunConfig(msgspec.Struct):
     Labels: dict[str, str] | None = None
     ExposedPorts: dict[str, dict[str, str]] | None = None
 
@@ -32,7 +32,7 @@ class _Binding(msgspec.Struct):
     HostPort: str = ""
 
 
-class _HostConfig(msgspec.Struct):
+class HostSide(msgspec.Struct):
     NetworkMode: str = ""
     PortBindings: dict[str, list[_Binding] | None] | None = None
     PublishAllPorts: bool = False
@@ -45,8 +45,8 @@ class Inspected(msgspec.Struct):
     Name: str = ""
     Image: str = ""
     State: _State = msgspec.field(default_factory=_State)
-    Config: _Config = msgspec.field(default_factory=_Config)
-    HostConfig: _HostConfig = msgspec.field(default_factory=_HostConfig)
+    Config: RunConfig = msgspec.field(default_factory=RunConfig)
+    HostConfig: HostSide = msgspec.field(default_factory=HostSide)
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class Listed(msgspec.Struct, frozen=True):
 
     Id: str
     Names: list[str] = msgspec.field(default_factory=list)
-    HostConfig: _HostConfig = msgspec.field(default_factory=_HostConfig)
+    HostConfig: HostSide = msgspec.field(default_factory=HostSide)
 
     @property
     def name(self) -> str:

@@ -39,11 +39,23 @@ class FilterChain:
         if f"-j {self.name}" not in caller.rules():
             caller.change(insert=[f"-j {self.name}"])
 
-    def change(self, *, insert: Sequence[str] = (), delete: Sequence[str] = ()) -> None:
-        """Delete and insert (on top, the first one topmost) rules in one transaction. Raises IptablesError."""
+    def change(self, *, insert: Sequence[str] = (), append: Sequence[str] = (), delete: Sequence[str] = ()) -> None:
+        """Delete, insert (on top, the first one topmost), append rules in one transaction. Raises IptablesError."""
         lines = [f"-D {self.name} {rule}" for rule in delete]
         lines += [f"-I {self.name} {position} {rule}" for position, rule in enumerate(insert, 1)]
+        lines += [f"-A {self.name} {rule}" for rule in append]
         restore(self.command, "filter", lines)
+
+    def new_target(self, name: str, comment: str) -> FilterChain:
+        """Make the chain `name`, which this one jumps to before anything else. Raises IptablesError."""
+        restore(self.command, "filter", [f"-N {name}", f'-I {self.name} 1 -m comment --comment "{comment}" -j {name}'])
+        return FilterChain(self.command, name)
+
+    def policy(self) -> str:
+        """What becomes of packets that no rule decides on ("" for a chain without a policy). Raises IptablesError."""
+        prefix = f"-P {self.name} "
+        lines = _run([self.command, "-w", "-S", self.name]).splitlines()
+        return next((line.removeprefix(prefix).strip() for line in lines if line.startswith(prefix)), "")
 
 
 def saved(command: str) -> dict[str, dict[str, list[str]]]:

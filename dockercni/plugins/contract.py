@@ -1,20 +1,37 @@
-"""What a plugin in this process is: four verbs over a request, with the results and errors of an executable."""
+"""What a plugin in this process is: a module with six functions, with the results and errors of an executable."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dockercni.cni import NetworkList, PluginCall, PluginConf, PluginRunner, Result
+from dockercni.cni import result
+from dockercni.cni.document import Fields
+from dockercni.cni.errors import CNIError, ErrorCode, ResultError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dockercni.cni.calls import PluginCall, PluginRunner
+    from dockercni.cni.result import Result
+
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
+
+
+class PluginFailure(CNIError):
+    """A plugin gives up in its own words: code 999, which the Go skeleton gives to every error without a code."""
+
+    def __init__(self, msg: str, code: int = ErrorCode.INTERNAL, details: str = "") -> None:
+        super().__init__(msg, code, details)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One verb, taken apart: the CNI_* variables, the configuration from stdin, and its prevResult as a result.
+    """One verb, taken apart: the CNI_* variables and the configuration from stdin.
 
-    `conf` is the whole JSON object as a plugin gets it (name, cniVersion, ipam, runtimeConfig, args, ...). `netns` is
-    "" if it is gone. `runner` serves the plugins that this one delegates to (IPAM), and `call` is what came in.
+    `conf` is the whole JSON object as a plugin gets it (name, cniVersion, ipam, runtimeConfig, args, prevResult, ...).
+    `netns` is "" if it is gone; container id, netns and ifname are "" for GC and STATUS. `runner` serves the plugins
+    that this one delegates to (see `ipam`), and `call` is what came in.
     """
 
     call: PluginCall
@@ -24,19 +41,67 @@ class Request:
     container_id: str
     netns: str
     ifname: str
-    args: Mapping[str, str]
-    previous: Result | None
     runner: PluginRunner
+
+    @property
+    def fields(self) -> Fields:
+        """The configuration, to be read with types and keys in any case; a wrong type raises DocumentError, code 7."""
+        return Fields(self.conf)
+
+    @property
+    def previous(self) -> Result | None:
+        """`prevResult` as a result; None if there is none. Raises ResultError."""
+        raw = self.fields.get("prevResult")
+        if raw is None:
+            return None
+        if not isinstance(raw, dict):
+            raise ResultError("must be an object", key="prevResult")
+        return result.parse(raw, self.cni_version)
+
+    def arguments(self, *known: str) -> dict[str, str]:
+        """CNI_ARGS, `K=V;K2=V2`, as far as the keys are `known`; the last of equal keys wins.
+
+        Raises PluginFailure for what is no pair and, unless IgnoreUnknown is 1 or true, for any other key: the rules
+        and words of the Go library (types.LoadArgs).
+        """
+        text = self.call.environment.get("CNI_ARGS", "")
+        found: dict[str, str] = {}
+        unknown: list[str] = []
+        ignore = False
+        for pair in text.split(";") if text else ():
+            key, equals, value = pair.partition("=")
+            if not equals or "=" in value:
+                raise PluginFailure(f'ARGS: invalid pair "{pair}"')
+            if key == "IgnoreUnknown":
+                if value.lower() not in _FLAGS:
+                    problem = f"boolean unmarshal error: invalid input {value.lower()}"
+                    raise PluginFailure(f'ARGS: error parsing value of pair "{pair}": {problem}')
+                ignore = _FLAGS[value.lower()]
+            elif key in known:
+                found[key] = value
+            else:
+                unknown.append(pair)
+        if unknown and not ignore:
+            listed = " ".join(f'"{pair}"' for pair in unknown)
+            raise PluginFailure(f"ARGS: unknown args [{listed}]")
+        return found
 
 
 class Plugin(Protocol):
-    """A plugin. Every verb raises CNIError, with the code and words that the reference plugin would use."""
+    """A module of this package. Every verb raises CNIError with the code and words of the reference plugin.
 
-    def unsupported(self, network: NetworkList, plugin: PluginConf) -> str:
-        """Why this configuration must be left to the executable ("" if it need not be): `auto` asks before ADD."""
+    OSError means code 999 with its text; whatever else is raised is a defect, and becomes code 999 too.
+    """
+
+    def unsupported(self, conf: Mapping[str, Any]) -> str:
+        """Why this configuration must be left to the executable ("" if it need not be): `auto` asks before ADD.
+
+        `conf` is the object of one plugin with name and cniVersion, without what the runtime adds at the call. It need
+        not be valid: whatever has to be said of it is said by the verbs. See `keys.unknown`.
+        """
 
     def add(self, request: Request) -> Result:
-        """Create, and return the result in the version of the request."""
+        """Create, and return the result; in whichever version, the caller converts it to that of the request."""
 
     def check(self, request: Request) -> None:
         """Compare the kernel with `previous`."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Final
 
+from dockercni import durations
 from dockercni.errors import LabelError
 from dockercni.model import Container, IPAddress, NetworkRequest, Unwanted
 
 PREFIX: Final = "dockercni."
 _PER_NETWORK: Final = ("ip", "mac", "args")
 _KNOWN: Final = ("enable", "networks", *_PER_NETWORK, "ports", "aliases", "hold", "on-failure")
-_ONLY_NOW: Final = {"hold": "off", "on-failure": "leave"}  # the values that ask for what is done today
+_ON_FAILURE: Final = ("leave", "hold", "stop")
 
 _NETWORK: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _IFNAME: Final = re.compile(r"[^\s/:@,\0]+")
@@ -28,6 +29,17 @@ _ORCHESTRATORS: Final = {
     "io.kubernetes.pod.uid": "Kubernetes",
     "com.hashicorp.nomad.alloc_id": "Nomad",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """For how many seconds a container may be held while it starts (0: not at all), and what a failed ADD means.
+
+    `on_failure` is "leave" (it runs), "hold" (it waits, to the limit) or "stop" (it is killed).
+    """
+
+    seconds: float = 0.0
+    on_failure: str = "leave"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +65,35 @@ def requests(container: Container, attach: str = "all") -> tuple[NetworkRequest,
     for mark, orchestrator in _ORCHESTRATORS.items():
         if mark in container.labels:
             return Unwanted(f"{orchestrator} wires its own containers (label {mark})")
-    labels = [_take_apart(full, value) for full, value in sorted(container.labels.items()) if full.startswith(PREFIX)]
+    labels = _ours(container)
     plain = {label.kind: label for label in labels if not label.network}
     if "enable" in plain and not _boolean(plain["enable"]):
         return Unwanted("label dockercni.enable=false")
     for label in labels:
         _refuse_what_is_not_built(label)
+    holding(container)
     if attach == "labelled" and not labels:
         return Unwanted('it has no dockercni label, and the setting attach is "labelled"')
     wanted = _networks(plain["networks"]) if "networks" in plain else [("", "eth0")]
     return tuple(_request(network, ifname, wanted, labels) for network, ifname in wanted)
+
+
+def holding(container: Container, default: Holding | None = None) -> Holding:
+    """How long it is held while it starts, and what a failure means; what no label says is as in `default`.
+
+    Raises LabelError.
+    """
+    found = default or Holding()
+    for label in _ours(container):
+        if label.kind == "hold":
+            found = replace(found, seconds=_seconds(label))
+        elif label.kind == "on-failure":
+            found = replace(found, on_failure=_on_failure(label))
+    return found
+
+
+def _ours(container: Container) -> list[_Label]:
+    return [_take_apart(full, value) for full, value in sorted(container.labels.items()) if full.startswith(PREFIX)]
 
 
 def _take_apart(full: str, value: str) -> _Label:
@@ -78,8 +109,19 @@ def _take_apart(full: str, value: str) -> _Label:
 def _refuse_what_is_not_built(label: _Label) -> None:
     if label.kind in {"ports", "aliases"}:
         raise label.error("not supported yet")
-    if label.kind in _ONLY_NOW and label.value != _ONLY_NOW[label.kind]:
-        raise label.error(f'not supported yet, except "{_ONLY_NOW[label.kind]}"')
+
+
+def _seconds(label: _Label) -> float:
+    try:
+        return 0.0 if label.value == "off" else durations.seconds(label.value)
+    except ValueError:
+        raise label.error(f'must be "off" or {durations.ALLOWED}') from None
+
+
+def _on_failure(label: _Label) -> str:
+    if label.value not in _ON_FAILURE:
+        raise label.error("must be leave, hold or stop")
+    return label.value
 
 
 def _boolean(label: _Label) -> bool:

@@ -17,7 +17,7 @@ from typing import Final
 FIRST_RETRY: Final = 1.0  # seconds
 LONGEST_RETRY: Final = 300.0  # seconds
 SLOW: Final = 1.0  # seconds after which a look no longer counts as work, but as waiting for something
-MOST: Final = 256  # looks at once, slow ones included
+MOST: Final = 256  # looks at once, slow and urgent ones included
 
 
 class Lanes:
@@ -34,6 +34,7 @@ class Lanes:
         self._changed = threading.Condition()
         self._ready: deque[str] = deque()
         self._hints: dict[str, str] = {}  # of the keys that wait in _ready, or for their present look to end
+        self._urgent: set[str] = set()
         self._busy: dict[str, float] = {}  # since when
         self._failures: dict[str, int] = {}
         self._later: list[tuple[float, str]] = []  # a heap; what is not in _due as well is void
@@ -41,11 +42,11 @@ class Lanes:
         self._closing = False
         threading.Thread(target=self._dispatch, name="lanes", daemon=True).start()
 
-    def ask(self, key: str, hint: str) -> None:
-        """Have `key` looked at soon. Never blocks."""
+    def ask(self, key: str, hint: str, *, urgent: bool = False) -> None:
+        """Have `key` looked at soon, before all others that wait if it is urgent. Never blocks."""
         with self._changed:
             if not self._closing:
-                self._enqueue(key, hint)
+                self._enqueue(key, hint, urgent=urgent)
                 self._changed.notify_all()
 
     def idle(self) -> bool:
@@ -65,16 +66,25 @@ class Lanes:
             self._closing = True
             self._ready.clear()
             self._hints.clear()
+            self._urgent.clear()
             self._due.clear()
             self._changed.notify_all()
             while self._busy and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             return sorted(self._busy)
 
-    def _enqueue(self, key: str, hint: str) -> None:
+    def _enqueue(self, key: str, hint: str, *, urgent: bool = False) -> None:
         if key not in self._hints and key not in self._busy:
-            self._ready.append(key)
+            (self._ready.appendleft if urgent else self._ready.append)(key)
         self._hints[key] = hint
+        if urgent:
+            self._urgent.add(key)
+
+    def _may_start(self, now: float) -> bool:
+        if not self._ready or len(self._busy) >= MOST:
+            return False
+        fast = sum(now - since < SLOW for since in self._busy.values())
+        return fast < self._workers or self._ready[0] in self._urgent
 
     def _dispatch(self) -> None:
         with self._changed:
@@ -85,16 +95,18 @@ class Lanes:
                     if self._due.get(key) == due:
                         del self._due[key]
                         self._enqueue(key, "retry")
-                fast = [since for since in self._busy.values() if now - since < SLOW]
-                if self._ready and len(fast) < self._workers and len(self._busy) < MOST:
+                if self._may_start(now):
                     key = self._ready.popleft()
                     self._busy[key] = now
+                    self._urgent.discard(key)
                     work = (key, self._hints.pop(key))
                     threading.Thread(target=self._work, args=work, name=f"look-{key[:12]}", daemon=True).start()
                     continue
                 moments = [self._later[0][0]] if self._later else []
-                if self._ready and fast:
-                    moments.append(min(fast) + SLOW)
+                if self._ready and self._busy:
+                    moments.append(
+                        min((since for since in self._busy.values() if now - since < SLOW), default=now) + SLOW
+                    )
                 self._changed.wait(max(0.0, min(moments) - now) if moments else None)
 
     def _work(self, key: str, hint: str) -> None:
@@ -112,7 +124,7 @@ class Lanes:
                     self._due[key] = time.monotonic() + retry_delay(failures)
                     heapq.heappush(self._later, (self._due[key], key))
                 if key in self._hints:
-                    self._ready.append(key)
+                    (self._ready.appendleft if key in self._urgent else self._ready.append)(key)
                 self._changed.notify_all()
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from dockercni.cni import CacheError
 from dockercni.engine.client import Client
+from dockercni.engine.starts import Start
 from dockercni.errors import DockercniError, LabelError
 from dockercni.kernel.facts import Facts, facts
 from dockercni.kernel.namespaces import Namespace
@@ -19,6 +20,7 @@ from dockercni.model import Container, Life, NetworkRequest, Unwanted
 from dockercni.reconcile import labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
 from dockercni.reconcile.memory import Had, Memory, wish
+from dockercni.reconcile.mend import mend
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, plan
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.sandbox import Sandboxes
@@ -99,34 +101,53 @@ class Looker:
     memory: Memory
     policy: Policy
 
-    def look(self, container_id: str, *, thorough: bool = True, dry_run: bool = False) -> Seen:
+    def look(
+        self, container_id: str, *, thorough: bool = True, dry_run: bool = False, start: Start | None = None
+    ) -> Seen:
         """Look at one container and act; with `dry_run` stop before acting.
 
-        A `thorough` look also lists firewall rules and asks plugins that we do not know for a CHECK. What fails stands
-        in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError.
+        A `thorough` look also lists firewall rules and asks plugins that we do not know for a CHECK. With `start`,
+        which says of a starting container what the engine does not yet, the engine is not asked. What fails
+        stands in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError.
         """
         if dry_run:
-            return self._look(container_id, None, thorough=thorough)
+            return self._look(container_id, None, start, thorough=thorough)
         with self.attacher.locks.container(container_id) as lock:
-            return self._look(container_id, lock, thorough=thorough)
+            return self._look(container_id, lock, start, thorough=thorough)
 
-    def _look(self, container_id: str, lock: int | None, *, thorough: bool) -> Seen:
-        container = self.client.container(container_id)
+    def intact(self, container_id: str, start: Start) -> bool:
+        """Whether what a container that is being started was given is still there; IPv6 is put back. Raises LockHeld.
+
+        Costs less than a look, and serves while the container stands still.
+        """
+        with self.attacher.locks.container(container_id):
+            interfaces = start.namespace.interfaces()
+            recorded = []
+            for record in records.records(self.attacher.cache, self.engine_id, container_id):
+                if isinstance(record, CacheError) or record.attachment.ifname not in interfaces:
+                    return False
+                recorded.append(record)
+            return not any(_mended(start.namespace, recorded))
+
+    def _look(self, container_id: str, lock: int | None, start: Start | None, *, thorough: bool) -> Seen:
+        container = start.container if start else self.client.container(container_id)
         if container and container.id != container_id:
             container = None  # a namespace that was attached by hand, under what is also a container's name
         had = self.memory.recall(container_id)
         recorded = self._recorded(container_id, had)
         outcomes: list[Outcome] = []
-        with self.sandboxes.of(container) as namespace:
+        with self.sandboxes.of(container, start) as namespace:
             observed = self._observe(container_id, container, namespace, recorded, thorough=thorough)
             try:
                 wanted = self._wanted(container, recorded)
             except DockercniError as error:
                 outcomes.append(Outcome(NOTE, error=str(error), retry=not isinstance(error, LabelError)))
                 wanted = None
-            execution = _Execution(self, container_id, container, namespace, observed, recorded, had, lock)
+            execution = _Execution(self, container_id, container, namespace, observed, recorded, had, lock, start)
             actions = plan(wanted, [record.attachment for record in recorded], observed)
             outcomes.extend(map(execution.carry_out, actions))
+            if namespace and lock is not None:
+                outcomes.extend(_mended(namespace, [one for one in recorded if observed.shows(one.attachment)]))
             if lock is not None and thorough and not actions and observed.life:
                 outcomes.extend(self._vouched(recorded, lock))
         outcomes.extend(self._unreadable(container_id))
@@ -236,7 +257,9 @@ class _Execution:
         recorded: Sequence[Record],
         had: Sequence[Had],
         lock: int | None,
+        start: Start | None,
     ) -> None:
+        self._start = start
         self._looker = looker
         self._id = container_id
         self._container = container
@@ -286,7 +309,7 @@ class _Execution:
         assert self._namespace is not None
         assert self._observed.life is not None
         if self._pin is None:
-            self._looker.sandboxes.confirm(self._container, self._namespace)
+            self._looker.sandboxes.confirm(self._container, self._namespace, self._start)
             self._pin = self._looker.sandboxes.pin(self._id, self._namespace)
         owner = records.owner(self._observed.life, self._looker.engine_id, self._container.name)
         target = Target(self._id, str(self._pin), owner, lock)
@@ -295,6 +318,13 @@ class _Execution:
         addresses = tuple(str(ip.address) for ip in result.ips)
         self._looker.remember(self._id, request, addresses, self._observed.life)
         return addresses
+
+
+def _mended(namespace: Namespace, recorded: Sequence[Record]) -> Iterator[Outcome]:
+    try:
+        mend(namespace, recorded)
+    except OSError as error:
+        yield Outcome(NOTE, error=f"IPv6 cannot be put back: {error}", retry=True)
 
 
 def _announced(action: Action) -> Outcome:

@@ -31,6 +31,10 @@ class Observed:
     paths: Mapping[str, Life] = field(default_factory=dict)
     rules_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    def shows(self, attachment: Attachment) -> bool:
+        """Whether the attachment was finished, in this life of the container, and its interface is there."""
+        return attachment.complete and attachment.life == self.life and attachment.ifname in self.links
+
 
 @dataclass(frozen=True, slots=True)
 class Attach:

@@ -1,4 +1,4 @@
-"""The firewall rules of attachments that executables made: seen when they are missing, put back, swept."""
+"""The firewall rules of attachments: seen when they are missing, put back, swept."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import structlog
 
 from dockercni.cni import CacheEntry, CNIError, Runtime
 from dockercni.errors import DockercniError
-from dockercni.kernel import iptables
+from dockercni.kernel import iptables, nftables
 from dockercni.kernel.iptables import IptablesError
+from dockercni.plugins import repair, ruleset
+from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.reconcile.footprint import FIREWALL, IPTABLES, MASQUERADE, Change, Footprint, Ruleset, footprint
 
+ELEMENTS: Final = "nftables elements"
 _FRESH: Final = 2.0  # seconds for which one listing of the rules serves many looks
 _FIREWALLD: Final = Path("/run/firewalld.pid")
 
@@ -36,26 +39,51 @@ class Rules:
         self._runtime = runtime
         self._guard = threading.Lock()
         self._seen: _Listing | None = None
+        self._whole_until = 0.0
 
     def missing(self, entries: Sequence[CacheEntry]) -> dict[str, list[str]]:
         """For each interface name the kinds of rules that it lacks. Raises RulesError."""
-        prints = {entry.ifname: found for entry in entries if (found := _footprint(entry))}
-        if not prints or not any(_lacking(prints, self._listing(_FRESH)).values()):
-            return {}
-        return _lacking(prints, self._listing(0.0))  # what is missing may only have come after the listing
+        self.mend(entries)
+        found = {entry.ifname: [ELEMENTS] for entry in entries if _lacks_elements(entry)}
+        prints = {entry.ifname: one for entry in entries if (one := _footprint(entry))}
+        if prints and _lacking(prints, self._listing(_FRESH)):
+            # what is missing may only have come after that listing
+            for ifname, kinds in _lacking(prints, self._listing(0.0)).items():
+                found.setdefault(ifname, []).extend(kinds)
+        return found
 
     def lacking(self, entries: Iterable[CacheEntry]) -> set[str]:
         """The ids of the containers that lack rules now, by one listing for all. Raises RulesError."""
-        prints = [found for entry in entries if (found := _footprint(entry))]
-        if not prints:
-            return set()
-        ruleset = self._listing(0.0)
-        return {one.container_id for one in prints if one.missing(ruleset)}
+        recorded = list(entries)
+        self.mend(recorded)
+        found = {entry.container_id for entry in recorded if _lacks_elements(entry)}
+        prints = [one for entry in recorded if (one := _footprint(entry))]
+        if prints:
+            listing = self._listing(0.0)
+            found |= {one.container_id for one in prints if one.missing(listing)}
+        return found
+
+    def mend(self, entries: Sequence[CacheEntry]) -> None:
+        """See to it that our table has its rules, if plugins of this process serve any of the entries.
+
+        Raises RulesError.
+        """
+        with self._guard:
+            if not any(NATIVE in entry.served for entry in entries) or time.monotonic() < self._whole_until:
+                return
+            try:
+                if nftables.available() and ruleset.exists() and not ruleset.whole():
+                    ruleset.mend()
+                    log.info("nftables rules put back", table=ruleset.NAME)
+            except nftables.NftablesError as error:
+                raise RulesError(str(error)) from error
+            self._whole_until = time.monotonic() + _FRESH
 
     def forget(self) -> None:
         """Somebody changed rules: list them anew when next asked."""
         with self._guard:
             self._seen = None
+            self._whole_until = 0.0
 
     def repair(self, entry: CacheEntry, kinds: Sequence[str], lock: int) -> None:
         """Put rules back in a way that keeps lease and link. Raises RulesError.
@@ -64,9 +92,15 @@ class Rules:
         and ptp's ADD, which is not, so its rules are put back as they make them.
         """
         found = _footprint(entry)
-        if found is None:
-            return
         for kind in kinds:
+            if kind == ELEMENTS:
+                try:
+                    repair.put_back(entry)
+                except CNIError as error:
+                    raise RulesError(str(error)) from error
+                continue
+            if found is None:
+                continue
             if kind == MASQUERADE:
                 self.apply(found.masquerade(self._listing(0.0)))
                 continue
@@ -119,6 +153,13 @@ def _list() -> Ruleset:
 
 def _lacking(prints: dict[str, Footprint], ruleset: Ruleset) -> dict[str, list[str]]:
     return {ifname: kinds for ifname, one in prints.items() if (kinds := one.missing(ruleset))}
+
+
+def _lacks_elements(entry: CacheEntry) -> bool:
+    try:
+        return NATIVE in entry.served and repair.lacking(entry)
+    except CNIError as error:
+        raise RulesError(str(error)) from error
 
 
 def _footprint(entry: CacheEntry) -> Footprint | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockercni.engine.client import Client
+from dockercni.engine.starts import Start
 from dockercni.errors import DockercniError
 from dockercni.kernel import namespaces
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
@@ -30,8 +31,14 @@ class Sandboxes:
     boot: str = field(default_factory=namespaces.boot_id)
 
     @contextlib.contextmanager
-    def of(self, container: Container | None) -> Iterator[Namespace | None]:
-        """Hold the namespace that the container's process lives in; None if it does not run (any more)."""
+    def of(self, container: Container | None, start: Start | None = None) -> Iterator[Namespace | None]:
+        """Hold the namespace that the container's process lives in; None if it does not run (any more).
+
+        That of a container that is being started is held by its `start` already.
+        """
+        if start:
+            yield start.namespace
+            return
         namespace = None
         if container and container.running:
             try:
@@ -45,11 +52,16 @@ class Sandboxes:
         with namespace or contextlib.nullcontext():
             yield namespace
 
-    def confirm(self, container: Container, namespace: Namespace) -> None:
+    def confirm(self, container: Container, namespace: Namespace, start: Start | None = None) -> None:
         """Ask the engine again while the namespace is held: the pid may have become another process's in between.
 
-        Raises SandboxError.
+        The engine does not answer for a container that is being started; its cgroup does. Raises SandboxError.
         """
+        if start:
+            if not start.alive:
+                raise SandboxError(f"{container.name} ended while it was being started")
+            self.refuse_own(container.name, namespace)
+            return
         again = self.client.container(container.id)
         if again is None or not again.running or (again.pid, again.started_at) != (container.pid, container.started_at):
             raise SandboxError(f"{container.name} stopped or was restarted while we looked at it")

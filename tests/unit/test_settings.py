@@ -30,6 +30,7 @@ def test_defaults_are_those_of_the_conventions(file: Path) -> None:
     loaded = load({}, {}, file)
     assert loaded == Settings(
         docker_host="unix:///run/docker.sock",
+        docker_root=Path("/var/lib/docker"),
         attach="all",
         attach_running=False,
         default_network="",
@@ -40,6 +41,8 @@ def test_defaults_are_those_of_the_conventions(file: Path) -> None:
         state_dir=Path("/var/lib/dockercni"),
         run_dir=Path("/run/dockercni"),
         netns_dir=Path("/run/netns"),
+        hold=10.0,
+        on_failure="leave",
         plugin_timeout=60.0,
         resync_interval=300.0,
         workers=8,

@@ -1,0 +1,111 @@
+"""How is the early watch wired? What finds and holds starting containers, and why it is off where it cannot work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from dockercni.engine.client import Client, Engine
+from dockercni.engine.files import Files
+from dockercni.engine.starts import Listener, Starts
+from dockercni.kernel import cgroups, hold
+from dockercni.model import Container
+from dockercni.reconcile import state
+from dockercni.reconcile.labels import Holding
+from dockercni.reconcile.starting import Starting
+from dockercni.settings import Settings
+
+_REMEMBERED: Final = "engine.json"
+
+log = structlog.get_logger()
+
+
+class Early:
+    """The early watch of one engine. `ask` has a container looked at, before others that wait.
+
+    It serves from the first `serve` on, or from `start` on if an engine is remembered from an earlier run.
+    """
+
+    def __init__(self, settings: Settings, client: Client, ask: Callable[[str, str], None]) -> None:
+        self.starting = Starting(Holding(settings.hold or 0.0, settings.on_failure), settings.attach, ask)
+        self._settings = settings
+        self._client = client
+        self._holder = hold.Holder()
+        self._files: Files | None = None
+
+    def remembered(self) -> Engine | None:
+        """The engine of the last run: when it starts, it starts containers before it answers."""
+        facts = state.read(self._path, dict[str, str], {})
+        root = Path(facts.get("root") or self._settings.docker_root)
+        try:  # from Docker 24 on
+            engine_id = (root / "engine-id").read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            engine_id = facts.get("id", "")
+        if not engine_id or engine_id != facts.get("id"):
+            return None
+        return Engine(engine_id, facts.get("version", ""), str(root))
+
+    def start(self) -> None:
+        """Start to watch, or say why that cannot be."""
+        if not self._settings.docker_host.startswith("unix:"):
+            self._off("early watch off", f"the engine at {self._settings.docker_host} is another machine's")
+            return
+        if reason := hold.obstacle():
+            self.starting.may_hold = False
+            self._off("hold off", reason)
+        listener = Listener(self.starting.wanted, self.starting.started, self.starting.held, self.starting.ended)
+        try:
+            watch = Starts(cgroups.hierarchy(), self._container, self._holder, listener)
+            if self.starting.may_hold and self._settings.hold:
+                self._holder.start()
+        except OSError as error:
+            self._off("early watch off", error.strerror or str(error))
+            return
+        if engine := self.remembered():
+            self._use(engine)
+        threading.Thread(target=self._run, args=(watch,), name="starts", daemon=True).start()
+
+    def serve(self, engine: Engine) -> None:
+        """From now on that engine's containers are found."""
+        self._use(engine)
+        state.write(self._path, {"id": engine.id, "version": engine.version, "root": engine.root})
+
+    def reconfigure(self, settings: Settings) -> None:
+        """From now on the settings say this of what can change while the daemon runs."""
+        self.starting.reconfigure(Holding(settings.hold or 0.0, settings.on_failure), settings.attach)
+
+    def stop(self) -> None:
+        """Let everything go."""
+        self._holder.close()
+
+    @property
+    def _path(self) -> Path:
+        return self._settings.state_dir / _REMEMBERED
+
+    def _use(self, engine: Engine) -> None:
+        root = Path(engine.root or self._settings.docker_root)
+        if not (root / "containers").is_dir():
+            self._off("early watch off", f"the engine's data root {root} cannot be seen from here")
+            self._files = None
+        elif self._files is None or self._files.root != root:
+            self._files = Files(root, self._settings.trust_image_labels, self._image_labels)
+
+    def _image_labels(self, image: str) -> Mapping[str, str]:
+        return self._client.image_labels(image)
+
+    def _container(self, container_id: str) -> Container | None:
+        files = self._files
+        return files.container(container_id) if files else None
+
+    def _run(self, watch: Starts) -> None:
+        try:
+            watch.run()
+        except OSError as error:
+            self._off("early watch off", f"the cgroups cannot be watched any more: {error.strerror}")
+
+    def _off(self, what: str, reason: str) -> None:
+        log.warning(what, reason=reason)

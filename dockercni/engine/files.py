@@ -1,0 +1,111 @@
+"""What the engine's own files say of a container: known from `create` on, also while no API answers for it.
+
+`<data-root>/containers/<id>/config.v2.json` and `hostconfig.json` are what inspect would answer. They can be read
+without the container's lock, which the engine holds while it starts the container.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from dockercni.cni.files import read_regular
+from dockercni.engine.describe import HostSide, Inspected, RunConfig, described, without_image_labels
+from dockercni.errors import DockercniError
+from dockercni.model import Container
+
+T = TypeVar("T")
+MOST: Final = 4 << 20  # bytes of one file
+IMAGES_KEPT: Final = 1024
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+_IMAGE: Final = re.compile(r"sha256:([0-9a-f]{64})")
+_DRIVER: Final = re.compile(r"[a-z0-9-]+")
+
+
+class FilesUnclear(DockercniError):
+    """The engine's files of a container cannot be read or understood now."""
+
+    retry = True
+
+
+class _ContainerFile(msgspec.Struct):
+    ID: str = ""
+    Name: str = ""
+    Image: str = ""
+    Driver: str = ""
+    Config: RunConfig = msgspec.field(default_factory=RunConfig)
+
+
+class _ImageFile(msgspec.Struct):
+    config: RunConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of the engine with the data root `root`.
+
+    `ask_image` is asked for the labels of an image that the engine does not keep in its own image store.
+    """
+
+    root: Path
+    trust_image_labels: bool
+    ask_image: Callable[[str], Mapping[str, str]]
+    _images: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def container(self, container_id: str) -> Container | None:
+        """The container of that full id, as one that does not run; None where this engine has none.
+
+        Raises FilesUnclear, EngineUnavailable.
+        """
+        if not _ID.fullmatch(container_id):
+            return None
+        folder = self.root / "containers" / container_id
+        try:
+            file = _read(folder / "config.v2.json", _ContainerFile)
+            host_config = _read(folder / "hostconfig.json", HostSide)
+        except FileNotFoundError:
+            return None
+        if container_id != file.ID:
+            raise FilesUnclear(f"{folder}/config.v2.json is that of another container")
+        container = described(
+            Inspected(file.ID, Name=file.Name, Image=file.Image, Config=file.Config, HostConfig=host_config)
+        )
+        if self.trust_image_labels or not container.labels:
+            return container
+        return replace(container, labels=without_image_labels(container.labels, self._labels(file.Image, file.Driver)))
+
+    def _labels(self, image: str, driver: str) -> Mapping[str, str]:
+        """The labels of an image; its id is the hash of what is read, so it never changes."""
+        if image not in self._images:
+            labels = self._stored_labels(image, driver)
+            self._images[image] = self.ask_image(image) if labels is None else labels
+            if len(self._images) > IMAGES_KEPT:
+                del self._images[next(iter(self._images))]
+        return self._images[image]
+
+    def _stored_labels(self, image: str, driver: str) -> Mapping[str, str] | None:
+        """From the engine's own image store; None for an image that containerd keeps."""
+        match = _IMAGE.fullmatch(image)
+        if not match or not _DRIVER.fullmatch(driver):
+            return None
+        try:
+            file = _read(self.root / "image" / driver / "imagedb/content/sha256" / match[1], _ImageFile)
+        except FileNotFoundError:
+            return None
+        return (file.config and file.config.Labels) or {}
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(read_regular(path, MOST), type=kind, strict=False)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FilesUnclear(f"cannot read {path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:  # half written, or of an engine that we do not know
+        raise FilesUnclear(f"cannot understand {path}: {error}") from error

@@ -1,0 +1,215 @@
+"""Containers that are being started: their cgroup appears -> their network namespace, held by descriptor at once.
+
+Needs no API. One thread does it all: it sleeps while nothing starts, and looks every half millisecond while something
+does, until a process in the new cgroup shows a network namespace of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from dockercni.engine.files import FilesUnclear
+from dockercni.errors import DockercniError
+from dockercni.kernel import runtimes
+from dockercni.kernel.cgroups import Tree
+from dockercni.kernel.hold import Hold, Holder, Limit
+from dockercni.kernel.namespaces import Namespace, NamespaceGone
+from dockercni.model import Container
+
+NAMESPACE_WITHIN: Final = 5.0  # seconds from the cgroup to the namespace: the runtime needs a few milliseconds
+_PAUSES: Final = ((0.05, 0.0005), (0.5, 0.002), (float("inf"), 0.02))  # up to this age: this pause between two rounds
+_CONTAINER: Final = re.compile(r"(?:docker-)?([0-9a-f]{64})(?:\.scope)?")
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+NOT_HELD: Final = Limit(0.0)
+Described = Callable[[str], Container | None]
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Start:
+    """A container that is being started, as its files describe it, and the namespace that its processes live in.
+
+    `hold` is there if its entrypoint is held. Whoever gets it closes it.
+    """
+
+    container: Container
+    namespace: Namespace
+    cgroup: str
+    directory: int
+    hold: Hold | None = None
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def alive(self) -> bool:
+        """Whether processes live in its cgroup still; its `directory` cannot have become another's."""
+        return bool(_processes(self.directory))
+
+    def close(self) -> None:
+        """Let the descriptors go."""
+        os.close(self.directory)
+        os.close(self.namespace.fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears of starts. None of the calls may block.
+
+    `wanted` says how long a container may be held, 0 seconds if not at all, and None if nothing is to be done before it
+    runs. `held` is called when the state of a container's hold has changed, `ended` when a container's
+    cgroup was removed.
+    """
+
+    wanted: Callable[[Container], Limit | None]
+    started: Callable[[Start], None]
+    held: Callable[[str], None]
+    ended: Callable[[str, str], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Finding:
+    """A cgroup that appeared, and what is known of it so far."""
+
+    id: str
+    cgroup: str
+    directory: int
+    since: float = field(default_factory=time.monotonic)
+    container: Container | None = None
+    limit: Limit = NOT_HELD
+    start: Start | None = None
+
+
+class Starts:
+    """Finds starting containers below the cgroup hierarchy `root`. `described` says what is known of an id.
+
+    Raises OSError where the hierarchy cannot be watched.
+    """
+
+    def __init__(self, root: Path, described: Described, holder: Holder, listener: Listener) -> None:
+        self._tree = Tree(root, is_leaf=lambda name: _ID.search(name) is not None)
+        self._described = described
+        self._holder = holder
+        self._listener = listener
+        self._own = runtimes.namespace(os.getpid())
+        self._findings: dict[str, _Finding] = {}
+
+    def run(self) -> None:
+        """Watch for ever. Raises OSError when the watch breaks."""
+        poll = select.poll()
+        poll.register(self._tree, select.POLLIN)
+        while True:
+            if self._findings:
+                time.sleep(self._pause())
+            if poll.poll(0 if self._findings else None):
+                for change in self._tree.changes():
+                    if change.came:
+                        self._appeared(change.path)
+                    else:
+                        self._removed(change.path)
+            for finding in list(self._findings.values()):
+                self._look(finding)
+
+    def _pause(self) -> float:
+        age = time.monotonic() - max(finding.since for finding in self._findings.values())
+        return next(pause for limit, pause in _PAUSES if age <= limit)
+
+    def _appeared(self, cgroup: str) -> None:
+        if match := _CONTAINER.fullmatch(os.path.basename(cgroup)):
+            with contextlib.suppress(OSError):  # gone again
+                directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                self._findings[cgroup] = _Finding(match[1], cgroup, directory)
+
+    def _removed(self, cgroup: str) -> None:
+        if finding := self._findings.get(cgroup):
+            self._close(finding)
+        if match := _CONTAINER.fullmatch(os.path.basename(cgroup)):
+            self._listener.ended(match[1], cgroup)
+
+    def _look(self, finding: _Finding) -> None:
+        try:
+            going_on = self._further(finding)
+        except NamespaceGone:  # that stage of the runtime has ended; the next one is in the same namespace
+            going_on = True
+        except FilesUnclear as error:
+            going_on = time.monotonic() - finding.since < NAMESPACE_WITHIN
+            if not going_on:
+                log.warning("start not followed", id=finding.id, reason=str(error))
+        except DockercniError as error:
+            log.warning("start not followed", id=finding.id, reason=str(error))
+            going_on = False
+        except Exception:
+            log.exception("start not followed", id=finding.id)  # a defect of ours must not end the watch
+            going_on = False
+        if not going_on:
+            self._close(finding)
+
+    def _further(self, finding: _Finding) -> bool:
+        """One round; whether another one is needed."""
+        container = finding.container
+        if container is None:
+            container = finding.container = self._described(finding.id)
+            limit = self._listener.wanted(container) if container else None
+            if container is None or limit is None:
+                return False
+            finding.limit = limit
+        for pid, namespace in self._inside(finding):
+            if finding.start is None:
+                if runtimes.executed(pid):  # it was started long ago
+                    return False
+                self._found(finding, container, pid)
+            hold = finding.start.hold if finding.start else None
+            if hold and pid not in hold.seized and not runtimes.forking(pid):
+                hold.seize(pid, namespace, Path(finding.cgroup, "cgroup.procs"))
+        if finding.start is None:
+            return time.monotonic() - finding.since < NAMESPACE_WITHIN
+        hold = finding.start.hold
+        return hold is not None and not hold.stopped and not hold.over
+
+    def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
+        """The processes of the cgroup in a network namespace of their own: the container's, once it is known."""
+        for pid in _processes(finding.directory):
+            with contextlib.suppress(OSError):
+                namespace = runtimes.namespace(pid)
+                if namespace == (finding.start.namespace.identity if finding.start else namespace) != self._own:
+                    yield pid, namespace
+
+    def _found(self, finding: _Finding, container: Container, pid: int) -> None:
+        namespace = Namespace.of_process(pid)
+        if namespace.identity == self._own or pid not in _processes(finding.directory):  # its id is another's now
+            os.close(namespace.fd)
+            return
+        running = replace(container, running=True, pid=pid)
+        start = Start(running, namespace, finding.cgroup, os.dup(finding.directory))
+        if finding.limit.seconds:
+            with contextlib.suppress(OSError):  # no process can be started: it goes on without
+                start.hold = self._holder.hold(finding.limit, lambda: self._listener.held(container.id))
+        finding.start = start
+        self._listener.started(start)
+
+    def _close(self, finding: _Finding) -> None:
+        del self._findings[finding.cgroup]
+        os.close(finding.directory)
+
+
+def _processes(directory: int) -> list[int]:
+    """The processes in a cgroup, those that are seen from here; none if it is gone.
+
+    The file is opened anew each time: version 1 of cgroups shows a reader the same list for a whole second.
+    """
+    try:
+        fd = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            return [int(pid) for pid in file.read().split() if pid != b"0"]
+    except OSError:
+        return []

@@ -1,0 +1,146 @@
+"""Addresses and routes of a namespace. Formats: linux/if_addr.h, linux/rtnetlink.h."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
+from typing import Final
+
+from dockercni.kernel import netlink
+from dockercni.kernel.netlink import Message, Netlink, NetlinkError, attribute, number, u32
+
+Interface = IPv4Interface | IPv6Interface
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+MAIN: Final = 254  # the routing table
+_FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWROUTE, _GETROUTE = 24, 26
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_DAD_FAILED: Final = 0x08
+_TENTATIVE: Final = 0x40
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
+_PROTO_BOOT: Final = 3
+_UNICAST: Final = 1
+
+_IFADDR: Final = struct.Struct("=BBBBI")
+_RTMSG: Final = struct.Struct("=BBBBBBBBI")
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """An address that a link has; `tentative` while duplicate address detection goes on, `refused` if it found one."""
+
+    address: Interface
+    tentative: bool
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A route: where to, over which link, by which gateway."""
+
+    dst: Network
+    link: int
+    gateway: Address | None = None
+    priority: int = 0
+    table: int = MAIN
+    scope: int = 0
+
+
+def add_address(link: int, address: Interface) -> Message:
+    """Give a link an address. EEXIST: it has it."""
+    parts = _whole(address)
+    if isinstance(address, IPv4Interface) and address.network.prefixlen < 31:
+        parts += attribute(_IFA_BROADCAST, address.network.broadcast_address.packed)
+    return Message(_NEWADDR, netlink.CREATE | netlink.EXCL, _ifaddr(link, address) + parts)
+
+
+def remove_address(link: int, address: Interface) -> Message:
+    """Take an address from a link."""
+    return Message(_DELADDR, 0, _ifaddr(link, address) + _whole(address))
+
+
+def addresses(socket_: Netlink, link: int, version: int = 0) -> list[Assigned]:
+    """The addresses of a link, of one family or (0) of both, in the kernel's order."""
+    request = _IFADDR.pack(_FAMILY.get(version, 0), 0, 0, 0, link)
+    found = []
+    for body in socket_.dump(Message(_GETADDR, 0, request)):
+        _, prefix, flags, _, index = _IFADDR.unpack_from(body)
+        if index != link:  # kernels before 4.20 do not filter
+            continue
+        parts = netlink.attributes(body, _IFADDR.size)
+        flags |= number(parts.get(_IFA_FLAGS, b"\0"))
+        packed = parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS]
+        found.append(Assigned(_interface(packed, prefix), bool(flags & _TENTATIVE), bool(flags & _DAD_FAILED)))
+    return found
+
+
+def add_route(path: Path) -> Message:
+    """Add a route. EEXIST: the same one is there."""
+    table = path.table if path.table < 256 else 0
+    header = _RTMSG.pack(
+        _FAMILY[path.dst.version], path.dst.prefixlen, 0, 0, table, _PROTO_BOOT, path.scope, _UNICAST, 0
+    )
+    parts = attribute(_RTA_DST, path.dst.network_address.packed)
+    if path.gateway is not None:
+        parts += attribute(_RTA_GATEWAY, path.gateway.packed)
+    if path.priority > 0:
+        parts += u32(_RTA_PRIORITY, path.priority)
+    if path.table >= 256:
+        parts += u32(_RTA_TABLE, path.table)
+    return Message(_NEWROUTE, netlink.CREATE, header + parts + u32(_RTA_OIF, path.link))
+
+
+def routes(socket_: Netlink, version: int) -> list[Path]:
+    """The routes of the main table for one family."""
+    found = []
+    for body in socket_.dump(Message(_GETROUTE, 0, _RTMSG.pack(_FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0))):
+        path = _path(body, version)
+        if path.table == MAIN:
+            found.append(path)
+    return found
+
+
+def way_to(socket_: Netlink, address: Address) -> int | None:
+    """The index of the link over which this namespace reaches `address`; None if it does not."""
+    header = _RTMSG.pack(_FAMILY[address.version], address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    try:
+        body = socket_.ask(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address.packed)))
+    except NetlinkError as error:
+        if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL}:
+            return None
+        raise
+    return _path(body, address.version).link or None
+
+
+def _ifaddr(link: int, address: Interface) -> bytes:
+    return _IFADDR.pack(_FAMILY[address.version], address.network.prefixlen, 0, 0, link)
+
+
+def _whole(address: Interface) -> bytes:
+    return attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
+
+
+def _path(body: bytes, version: int) -> Path:
+    _, prefix, _, _, table, _, scope, _, _ = _RTMSG.unpack_from(body)
+    parts = netlink.attributes(body, _RTMSG.size)
+    gateway = parts.get(_RTA_GATEWAY)
+    destination = _interface(parts.get(_RTA_DST) or bytes(4 if version == 4 else 16), prefix)
+    return Path(
+        dst=destination.network,
+        link=number(parts.get(_RTA_OIF, b"\0")),
+        gateway=ip_address(gateway) if gateway else None,
+        priority=number(parts.get(_RTA_PRIORITY, b"\0")),
+        table=number(parts[_RTA_TABLE]) if _RTA_TABLE in parts else table,
+        scope=scope,
+    )
+
+
+def _interface(packed: bytes, prefix: int) -> Interface:
+    return IPv4Interface((packed, prefix)) if len(packed) == 4 else IPv6Interface((packed, prefix))

@@ -1,0 +1,207 @@
+"""Holds a starting container's process at its execve, through a helper process (see hold_helper)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import dockercni
+
+_PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
+_PROGRAM: Final = (
+    "import sys; sys.path.append(sys.argv[1]); from dockercni.kernel.hold_helper import main; main(int(sys.argv[2]))"
+)
+_CAP_SYS_PTRACE: Final = 1 << 19
+_UNCONFINED: Final = ("unconfined_t", "unconfined_service_t", "spc_t", "kernel_t")
+_GRACE: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a process may stand at its execve, and whether it is killed then, or let go."""
+
+    seconds: float
+    kill: bool = False
+
+
+class Hold:
+    """The hold of one starting container. Made by Holder.hold; `changed` is called when a field has changed.
+
+    `stopped` says that the process stands at its execve now, or did before it was let go; `over` why it does not any
+    more, or never will. `held` is how long it stood there (seconds).
+    """
+
+    def __init__(self, holder: Holder, name: str, limit: Limit, changed: Callable[[], None]) -> None:
+        self.stopped = False
+        self.over = ""
+        self.held = 0.0
+        self.seized: set[int] = set()
+        self._holder = holder
+        self._name = name
+        self._limit = limit
+        self._changed = changed
+        self._pidfds: dict[int, int] = {}
+        self._guard = threading.Lock()
+
+    def seize(self, pid: int, namespace: tuple[int, int], procs: Path) -> None:
+        """Have process `pid` stop at its execve, if it still lives in that namespace and cgroup then."""
+        if self.over:
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # it has ended
+            return
+        self.seized.add(pid)
+        with self._guard:
+            self._pidfds[pid] = pidfd
+        limit = f"{self._limit.seconds:g} {'kill' if self._limit.kill else 'go'}"
+        words = f"seize {self._name} {pid} {limit} {namespace[0]} {namespace[1]} {procs}"
+        if not self._holder.say(words, pidfd):
+            self.end("the helper does not answer")
+
+    def go(self) -> None:
+        """Let it go."""
+        self._holder.say(f"go {self._name}")
+
+    def kill(self) -> None:
+        """Kill what is held: it never executes its first instruction."""
+        with self._guard:
+            for pidfd in self._pidfds.values():
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def end(self, why: str) -> None:
+        """Nothing is held any more."""
+        with self._guard:
+            for pidfd in self._pidfds.values():
+                os.close(pidfd)
+            self._pidfds.clear()
+        if not self.over:
+            self.over = why
+            self._changed()
+
+    def told(self, what: str, pid: int, rest: str) -> None:
+        """The helper said something about it."""
+        if what == "stopped":
+            self.stopped = True
+            self._changed()
+        elif what == "left":
+            microseconds, _, why = rest.partition(" ")
+            with self._guard:
+                if (pidfd := self._pidfds.pop(pid, None)) is not None:
+                    os.close(pidfd)
+                last = not self._pidfds
+            if int(microseconds) >= 0:
+                self.held = int(microseconds) / 1e6
+            if int(microseconds) >= 0 or (last and why != "ended"):
+                self.end(why)
+
+
+class Holder:
+    """Starts the helper, and again if it ends, and hands its words to the holds. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._numbers = count(1)
+        self._holds: dict[str, Hold] = {}
+        self._link: socket.socket | None = None
+        self.pid = 0
+
+    def start(self) -> None:
+        """Have a helper running. Raises OSError."""
+        with self._guard:
+            if self._link is not None:
+                return
+            link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                helper = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _PROGRAM, _PACKAGES, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            self._link = link
+            self.pid = helper.pid
+        threading.Thread(target=self._listen, args=(link, helper), name="hold", daemon=True).start()
+
+    def hold(self, limit: Limit, changed: Callable[[], None]) -> Hold:
+        """A new hold, for a container that is starting. Raises OSError."""
+        self.start()
+        name = str(next(self._numbers))
+        hold = self._holds[name] = Hold(self, name, limit, changed)
+        return hold
+
+    def close(self) -> None:
+        """Let everything go and end the helper."""
+        with self._guard:
+            if self._link:
+                self._link.shutdown(socket.SHUT_RDWR)
+
+    def say(self, words: str, *fds: int) -> bool:
+        """Send words to the helper; whether they are on their way."""
+        with self._guard:
+            if self._link is None:
+                return False
+            try:
+                socket.send_fds(self._link, [words.encode()], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except OSError:
+                return False
+            return True
+
+    def _listen(self, link: socket.socket, helper: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(OSError):
+            while data := link.recv(4096):
+                what, name, pid, *rest = data.decode().split(" ", 3)
+                if hold := self._holds.get(name):
+                    hold.told(what, int(pid), rest[0] if rest else "")
+                    if hold.over:
+                        self._holds.pop(name, None)
+        with self._guard:
+            self._link = None
+            self.pid = 0
+            orphans = list(self._holds.values())
+            self._holds.clear()
+        link.close()
+        try:
+            helper.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            helper.kill()
+            helper.wait()
+        for hold in orphans:
+            hold.end("the helper ended")
+
+
+def obstacle() -> str:
+    """Why this process cannot hold others; empty if nothing is known to be in the way."""
+    if not _capabilities() & _CAP_SYS_PTRACE:
+        return "CAP_SYS_PTRACE is missing"
+    if _read("/proc/sys/kernel/yama/ptrace_scope") == "3":
+        return "kernel.yama.ptrace_scope is 3: nobody may trace"
+    label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
+    selinux = label.split(":")
+    confined = selinux[2] not in _UNCONFINED if len(selinux) > 3 else label not in {"", "unconfined"}
+    return f"we are confined ourselves ({label}), and the kernel may refuse the execve" if confined else ""
+
+
+def _capabilities() -> int:
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return ""

@@ -1,0 +1,224 @@
+"""The hold's helper process: traces what it is told to, stops it at its execve, lets it go when it is told to.
+
+A process of its own, because a tracer that hangs makes `docker kill` hang: this one does nothing else, and a kernel
+timer kills it if it does not come round its loop. Whatever ends it, the kernel lets everything go. It imports next to
+nothing, and all tracing is done by its one thread, which never waits for anything but the next thing to do.
+
+It talks by datagrams of words, a pidfd beside the first:
+
+    seize HOLD PID SECONDS THEN DEVICE INODE PROCS    go HOLD    from the daemon; its end means: let everything go
+    seized HOLD PID    stopped HOLD PID    left HOLD PID US WHY  to the daemon; US is how long it stood still, or -1
+
+SECONDS is how long it may stand still, THEN what happens after that: `go` or `kill`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from typing import Final
+
+from dockercni.kernel import ptrace, runtimes
+
+HANGING: Final = 2.0  # seconds until the kernel ends a helper that hangs
+STARTING: Final = 60.0  # seconds that a process may take from its seizing to its execve; it runs meanwhile
+_FEED: Final = 0.5
+_STOP_SIGNALS: Final = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+
+
+class Traced:
+    """One process: its threads that are traced, and how far it is."""
+
+    def __init__(self, hold: str, pid: int, pidfd: int, seconds: float, then: str) -> None:
+        self.hold = hold
+        self.pid = pid
+        self.pidfd = pidfd
+        self.seconds = seconds
+        self.deadline = time.monotonic() + STARTING
+        self.then = then
+        self.threads: set[int] = set()
+        self.stopped_at = 0.0
+        self.leaving = ""
+
+
+class Helper:
+    """What is traced, and the loop."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._traced: dict[int, Traced] = {}
+        self._owner: dict[int, Traced] = {}  # by thread
+        self._early: dict[int, int] = {}  # stops of new threads that nobody told us of yet
+        self._watchdog = ptrace.Watchdog()
+        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+
+    def run(self) -> None:
+        """Serve until the daemon's end of the link is gone."""
+        poll = select.poll()
+        poll.register(self._link, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            self._watchdog.feed(HANGING if self._traced else 0)
+            for fd, _ in poll.poll(self._pause()):
+                if fd == self._wake:
+                    os.read(self._wake, 4096)
+                elif not self._receive():
+                    return
+            while stop := ptrace.next_stop():
+                self._on_stop(*stop)
+            now = time.monotonic()
+            for traced in list(self._traced.values()):
+                if traced.deadline <= now and not traced.leaving:
+                    if traced.then == "kill":
+                        with contextlib.suppress(ProcessLookupError):
+                            signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
+                    self._let_go(traced, "limit")
+
+    def _pause(self) -> float | None:
+        """Milliseconds until there is something to do by ourselves."""
+        if not self._traced:
+            return None
+        nearest = min(traced.deadline for traced in self._traced.values())
+        return max(0.0, min(_FEED, nearest - time.monotonic())) * 1000
+
+    def _receive(self) -> bool:
+        data, fds, _, _ = socket.recv_fds(self._link, 4096, 1)
+        match data.decode().split(" ", 7):
+            case ["seize", hold, pid, seconds, then, device, inode, procs]:
+                traced = Traced(hold, int(pid), fds[0], float(seconds), then)
+                self._seize(traced, (int(device), int(inode)), procs)
+            case ["go", hold]:
+                for traced in [one for one in self._traced.values() if one.hold == hold]:
+                    self._let_go(traced, "go")
+        return bool(data)
+
+    def _seize(self, traced: Traced, namespace: tuple[int, int], procs: str) -> None:
+        problem = "traced already" if traced.pid in self._traced else ""
+        if not problem:
+            self._traced[traced.pid] = traced
+            try:
+                self._seize_threads(traced)
+                problem = _unlike(traced, namespace, procs)
+            except OSError as error:
+                problem = error.strerror or str(error)
+        if not problem:
+            self._say(f"seized {traced.hold} {traced.pid}")
+        elif traced.threads:
+            self._let_go(traced, problem)
+        else:
+            self._traced.pop(traced.pid, None)
+            self._left(traced, problem)
+
+    def _seize_threads(self, traced: Traced) -> None:
+        while new := {int(tid) for tid in os.listdir(f"/proc/{traced.pid}/task")} - traced.threads:
+            for tid in new:
+                try:
+                    ptrace.seize(tid)
+                except ProcessLookupError:
+                    if tid == traced.pid:
+                        raise
+                    continue
+                except PermissionError:
+                    if tid not in self._early:  # a new thread is traced from its first moment on: not by a stranger
+                        raise
+                self._adopt(tid, traced)
+            if not new & traced.threads:
+                return
+
+    def _adopt(self, tid: int, traced: Traced) -> None:
+        traced.threads.add(tid)
+        self._owner[tid] = traced
+        if (status := self._early.pop(tid, None)) is not None:
+            self._on_stop(tid, status)
+
+    def _on_stop(self, tid: int, status: int) -> None:
+        traced = self._owner.get(tid)
+        if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+            self._ended(tid)
+            return
+        if traced is None:
+            self._early[tid] = status  # its maker's EVENT_CLONE is yet to come
+            return
+        number, event = os.WSTOPSIG(status), status >> 16
+        try:
+            if event == ptrace.EVENT_CLONE:
+                self._adopt(ptrace.message(tid), traced)
+            if event == ptrace.EVENT_EXEC:
+                for gone in traced.threads - {tid}:
+                    self._owner.pop(gone, None)
+                traced.threads &= {tid}
+            if traced.leaving:
+                self._detach(traced, tid, 0 if event else number)
+            elif event == ptrace.EVENT_EXEC and runtimes.executed(traced.pid):
+                traced.stopped_at = time.monotonic()
+                traced.deadline = traced.stopped_at + traced.seconds
+                self._say(f"stopped {traced.hold} {traced.pid}")
+            elif event == ptrace.EVENT_STOP and number in _STOP_SIGNALS:
+                ptrace.listen(tid)
+            else:
+                ptrace.resume(tid, 0 if event else number)
+        except ProcessLookupError:
+            pass  # killed meanwhile: its end is reported next
+
+    def _let_go(self, traced: Traced, why: str) -> None:
+        traced.leaving = why
+        if traced.stopped_at:
+            with contextlib.suppress(ProcessLookupError):  # killed: its end is reported next
+                self._detach(traced, traced.pid, 0)
+            return
+        for tid in traced.threads:
+            try:
+                ptrace.interrupt(tid)
+            except OSError:  # it ends, or stands in a stop that is yet to be read
+                continue
+
+    def _detach(self, traced: Traced, tid: int, number: int) -> None:
+        ptrace.detach(tid, number)
+        self._forget(traced, tid)
+
+    def _ended(self, tid: int) -> None:
+        self._early.pop(tid, None)
+        if traced := self._owner.get(tid):
+            self._forget(traced, tid)
+
+    def _forget(self, traced: Traced, tid: int) -> None:
+        self._owner.pop(tid, None)
+        traced.threads.discard(tid)
+        if not traced.threads and self._traced.pop(traced.pid, None) is not None:
+            self._left(traced, traced.leaving or "ended")
+
+    def _left(self, traced: Traced, why: str) -> None:
+        held = int((time.monotonic() - traced.stopped_at) * 1e6) if traced.stopped_at else -1
+        os.close(traced.pidfd)
+        self._say(f"left {traced.hold} {traced.pid} {held} {why}")
+
+    def _say(self, words: str) -> None:
+        self._link.send(words.encode())
+
+
+def _unlike(traced: Traced, namespace: tuple[int, int], procs: str) -> str:
+    """Why the process that is now traced is not the one that was meant; empty if it is."""
+    if not runtimes.alive(traced.pidfd):
+        return "ended"
+    if str(traced.pid) not in runtimes.members(procs):
+        return "in another cgroup"
+    if runtimes.namespace(traced.pid) != namespace:
+        return "in another network namespace"
+    if runtimes.executed(traced.pid):
+        return "it executes the entrypoint already"
+    return ""
+
+
+def main(fd: int) -> None:
+    """Serve on the socket `fd`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)  # the daemon decides when to end
+    with contextlib.suppress(ConnectionError):  # the daemon is gone
+        Helper(socket.socket(fileno=fd)).run()
+    os._exit(0)  # at once: every moment that it takes, somebody stands still

@@ -1,0 +1,258 @@
+"""Netlink by hand: messages are bytes that pure functions build, a socket that lives for one operation carries them.
+
+A message and its answer take 20 to 30 us this way, and importing it next to nothing. The IPRoute object of pyroute2
+takes 0.3 ms and more to open, and 95 ms and 24 MiB to import, which each start of a plugin as an executable pays.
+Formats: linux/netlink.h, RFC 3549.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+ROUTE: Final = 0  # netlink families
+NETFILTER: Final = 12
+
+ACK: Final = 0x4
+DUMP: Final = 0x300
+REPLACE: Final = 0x100
+EXCL: Final = 0x200
+CREATE: Final = 0x400
+APPEND: Final = 0x800
+
+_REQUEST: Final = 0x1
+_DUMP_INTERRUPTED: Final = 0x10
+_TLVS: Final = 0x200  # in an acknowledgement: attributes with the kernel's words follow
+_ERROR: Final = 2
+_DONE: Final = 3
+_NESTED: Final = 0x8000
+_TYPE_MASK: Final = 0x3FFF
+_SOL_NETLINK: Final = 270
+_OPTIONS: Final = (10, 11, 12)  # short acknowledgements, the kernel's words with them, dumps that honour filters
+_ERROR_WORDS: Final = 1
+_BUFFER: Final = 1 << 17
+_RETRIES: Final = 10
+
+_HEADER: Final = struct.Struct("=IHHII")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_CODE: Final = struct.Struct("=i")
+
+
+class NetlinkError(OSError):
+    """The kernel refused; `errno` says why, the text also with the kernel's own words if it had any.
+
+    `index` is the position of the refused message among those that were sent together.
+    """
+
+    def __init__(self, code: int, words: str = "", index: int = 0) -> None:
+        text = os.strerror(code).lower()
+        super().__init__(code, f"{text} ({words})" if words else text)
+        self.index = index
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A request: its type, its flags besides those that every request has, and what follows the header."""
+
+    kind: int
+    flags: int
+    body: bytes
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
+    size = len(value) + 4
+    return _ATTRIBUTE.pack(size, kind) + value + bytes(-size % 4)
+
+
+def nest(kind: int, *attributes: bytes) -> bytes:
+    """An attribute that holds others."""
+    return attribute(kind | _NESTED, b"".join(attributes))
+
+
+def text(kind: int, value: str) -> bytes:
+    """A string attribute, with its final NUL."""
+    return attribute(kind, os.fsencode(value) + b"\0")
+
+
+def u32(kind: int, value: int) -> bytes:
+    """A 32-bit attribute in the machine's byte order, as rtnetlink has them."""
+    return attribute(kind, value.to_bytes(4, "little" if _LITTLE else "big"))
+
+
+def be32(kind: int, value: int) -> bytes:
+    """A 32-bit attribute in network byte order, as netfilter has them."""
+    return attribute(kind, value.to_bytes(4, "big"))
+
+
+def items(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The attributes in `data` from `start` on."""
+    end = len(data)
+    while start + 4 <= end:
+        size, kind = _ATTRIBUTE.unpack_from(data, start)
+        if size < 4:
+            return
+        yield kind & _TYPE_MASK, data[start + 4 : start + size]
+        start += size + (-size % 4)
+
+
+def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
+    """The attributes in `data` from `start` on, by type."""
+    return dict(items(data, start))
+
+
+def number(value: bytes) -> int:
+    """The integer of an attribute in the machine's byte order."""
+    return int.from_bytes(value, "little" if _LITTLE else "big")
+
+
+def string(value: bytes) -> str:
+    """The text of a string attribute."""
+    return os.fsdecode(value.rstrip(b"\0"))
+
+
+class Netlink:
+    """A netlink socket, bound to the namespace of the thread that opens it; usable from any thread, by one at a time.
+
+    A context manager. Every method raises NetlinkError.
+    """
+
+    def __init__(self, family: int = ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
+        self._sequence = 0
+        for option in _OPTIONS:
+            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()
+
+    def do(self, *messages: Message) -> None:
+        """Carry `messages` out in their order, in one call of the kernel; raises for the first that was refused.
+
+        The kernel goes on after a message that it refused.
+        """
+        if failures := self.try_all(messages):
+            raise failures[0]
+
+    def try_all(self, messages: Sequence[Message]) -> list[NetlinkError]:
+        """Carry `messages` out in their order, and return what was refused of them."""
+        return self._exchange(messages) if messages else []
+
+    def batch(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
+        """Carry `messages` out as the one transaction of netfilter that `begin` and `end` make of them."""
+        if failures := self._exchange(messages, (begin,), (end,)):
+            raise failures[0]
+
+    def _exchange(
+        self, messages: Sequence[Message], before: Sequence[Message] = (), after: Sequence[Message] = ()
+    ) -> list[NetlinkError]:
+        asked = [Message(each.kind, each.flags | ACK, each.body) for each in messages]
+        first = self._send([*before, *asked, *after]) + len(before)
+        waiting = set(range(first, first + len(messages)))
+        failures = []
+        while waiting:
+            for kind, flags, sequence, payload in self._receive():
+                index = sequence - first
+                if kind != _ERROR or not -len(before) <= index < len(messages) + len(after):
+                    continue
+                waiting.discard(sequence)
+                if error := _failure(flags, payload, index):
+                    failures.append(error)
+                    if index < 0:  # refused as a whole: there will be no other answer
+                        return failures
+        return failures
+
+    def ask(self, message: Message) -> bytes:
+        """The body of the one answer to `message`."""
+        sequence = self._send([message])
+        while True:
+            for kind, flags, answered, payload in self._receive():
+                if answered != sequence:
+                    continue
+                if kind != _ERROR:
+                    return payload
+                if error := _failure(flags, payload, 0):
+                    raise error
+
+    def dump(self, message: Message) -> list[bytes]:
+        """The bodies of all answers to `message`, which asks for a list; asked again if the list changed meanwhile."""
+        for _ in range(_RETRIES):
+            complete, found = self._dump(Message(message.kind, message.flags | DUMP, message.body))
+            if complete:
+                break
+        return found
+
+    def some(self, message: Message) -> list[bytes]:
+        """The bodies of the first answers to `message`, which asks for a list; this socket is of no use afterwards."""
+        self._send([Message(message.kind, message.flags | DUMP, message.body)])
+        return [payload for kind, _, _, payload in self._receive() if kind not in {_ERROR, _DONE}]
+
+    def _dump(self, message: Message) -> tuple[bool, list[bytes]]:
+        sequence = self._send([message])
+        found: list[bytes] = []
+        complete = True
+        while True:
+            for kind, flags, answered, payload in self._receive():
+                if answered != sequence:
+                    continue
+                complete = complete and not flags & _DUMP_INTERRUPTED
+                if kind in {_ERROR, _DONE}:
+                    if len(payload) >= 4 and (error := _failure(flags, payload, 0)):
+                        raise error
+                    return complete, found
+                found.append(payload)
+
+    def _send(self, messages: Sequence[Message]) -> int:
+        first = self._sequence + 1
+        data = bytearray()
+        for each in messages:
+            self._sequence += 1
+            size = _HEADER.size + len(each.body)
+            data += _HEADER.pack(size, each.kind, each.flags | _REQUEST, self._sequence, 0)
+            data += each.body
+            data += bytes(-size % 4)
+        self._socket.send(data)
+        return first
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        data = self._socket.recv(_BUFFER)
+        start = 0
+        while start + _HEADER.size <= len(data):
+            size, kind, flags, sequence, _ = _HEADER.unpack_from(data, start)
+            yield kind, flags, sequence, data[start + _HEADER.size : start + size]
+            start += size + (-size % 4)
+
+
+_LITTLE: Final = struct.pack("=H", 1) == b"\1\0"
+
+
+def some(message: Message) -> list[bytes]:
+    """The bodies of the kernel's first answers to `message`, which asks for a list. Raises OSError."""
+    with Netlink() as opened:
+        return opened.some(message)
+
+
+def _failure(flags: int, payload: bytes, index: int) -> NetlinkError | None:
+    (code,) = _CODE.unpack_from(payload)
+    if code == 0:
+        return None
+    start = 4 + _HEADER.size  # the code, and of the request no more than its header
+    words = string(attributes(payload, start).get(_ERROR_WORDS, b"")) if flags & _TLVS else ""
+    return NetlinkError(-code, words, index)

@@ -1,0 +1,53 @@
+"""Rules of iptables-nft, looked at over netlink: whether something is there, without starting a process.
+
+Formats: linux/netfilter/nf_tables.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import Final
+
+from dockercni.kernel.netfilter import netfilter
+from dockercni.kernel.netlink import Message, NetlinkError, attributes, text
+
+_SUBSYSTEM: Final = 10
+_GET_CHAIN, _GET_RULE = (_SUBSYSTEM << 8 | number for number in (4, 7))
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_POLICY = 1, 3, 5
+_RULE_TABLE, _RULE_CHAIN = 1, 2
+_ACCEPT: Final = 1
+_NFGENMSG: Final = struct.Struct(">BBH")
+
+_FAMILIES: Final = {4: 2, 6: 10}  # "ip" and "ip6"
+
+
+def policy(version: int, chain: str) -> bool | None:
+    """Whether a chain of table `filter` lets pass what no rule decides on (one without policy does).
+
+    None if it is missing. Raises NetlinkError.
+    """
+    request = _header(version) + text(_CHAIN_TABLE, "filter") + text(_CHAIN_NAME, chain)
+    try:
+        with netfilter() as socket:
+            body = socket.ask(Message(_GET_CHAIN, 0, request))
+    except NetlinkError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    code = attributes(body, _NFGENMSG.size).get(_CHAIN_POLICY)
+    return code is None or int.from_bytes(code, "big") == _ACCEPT
+
+
+def rules(version: int, chain: str) -> list[bytes]:
+    """The rules of a chain of table `filter`, as the kernel stores them; comments stand in them as text.
+
+    Raises NetlinkError.
+    """
+    request = _header(version) + text(_RULE_TABLE, "filter") + text(_RULE_CHAIN, chain)
+    with netfilter() as socket:
+        return socket.dump(Message(_GET_RULE, 0, request))
+
+
+def _header(version: int) -> bytes:
+    return _NFGENMSG.pack(_FAMILIES[version], 0, 0)

@@ -1,0 +1,58 @@
+"""A container's process while the runtime still makes it: what /proc says. Light: the hold's helper imports it."""
+
+from __future__ import annotations
+
+import os
+import select
+
+
+def namespace(pid: int) -> tuple[int, int]:
+    """Device and inode of a process's network namespace. Raises OSError."""
+    stat = os.stat(f"/proc/{pid}/ns/net")
+    return stat.st_dev, stat.st_ino
+
+
+def members(procs: str) -> list[str]:
+    """The process ids in a cgroup.procs file; empty if the cgroup is gone."""
+    try:
+        with open(procs, encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def alive(pidfd: int) -> bool:
+    """Whether the process has not ended; until it is reaped, nobody else gets its id."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return not poll.poll(0)
+
+
+def forking(pid: int) -> bool:
+    """Whether it is a stage of runc that only makes the next one, and never executes anything."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().startswith((b"runc:[0", b"runc:[1"))
+    except OSError:
+        return True
+
+
+def executed(pid: int) -> bool:
+    """Whether process `pid` executes the container's program already, and no longer the runtime's.
+
+    It does if its executable lies in its own root, and that root is not its parent's any more.
+    """
+    own = f"/proc/{pid}/root"
+    try:
+        if os.path.samestat(os.stat(own), os.stat(f"/proc/{_parent(pid)}/root")):
+            return False
+        # both as we see them: a root that was pivoted into is "/", one that was only changed into is a path
+        program = os.readlink(f"/proc/{pid}/exe").removeprefix(os.readlink(own).rstrip("/"))
+        return os.path.samestat(os.stat(own + program), os.stat(f"/proc/{pid}/exe"))
+    except OSError:  # a memory file, or a path outside of that root
+        return False
+
+
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])

@@ -1,0 +1,70 @@
+"""Settings below /proc/sys/net, of this namespace or of another one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path("/proc/sys")
+_LIMIT: Final = 4096
+
+
+class Settings:
+    """The settings of each link (net/ipv4/conf, net/ipv6/conf) in the namespace of the thread that opens it.
+
+    The two directories are held open: whoever looks below them, from whichever namespace, sees those of that one.
+    Names are relative to net/, such as "ipv4/conf/eth0/arp_notify". A context manager. Methods raise OSError, which is
+    FileNotFoundError where the kernel has no IPv6 or the link is gone.
+    """
+
+    def __init__(self) -> None:
+        self._directories = {family: _directory(ROOT / "net" / family / "conf") for family in ("ipv4", "ipv6")}
+
+    def close(self) -> None:
+        """Let the directories go."""
+        for fd in self._directories.values():
+            if fd is not None:
+                os.close(fd)
+
+    def read(self, name: str) -> str:
+        """The value, without the end of the line."""
+        with self._open(name, os.O_RDONLY) as fd:
+            return os.read(fd, _LIMIT).decode().strip()
+
+    def write(self, name: str, value: str) -> None:
+        """Write `value`, whatever is there."""
+        with self._open(name, os.O_WRONLY) as fd:
+            os.write(fd, value.encode())
+
+    @contextmanager
+    def _open(self, name: str, mode: int) -> Iterator[int]:
+        family, _, rest = name.partition("/conf/")
+        directory = self._directories[family]
+        if directory is None:
+            raise FileNotFoundError(f"no net/{name}")
+        fd = os.open(rest, mode | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def read(name: str) -> str:
+    """The value of a setting such as "net/ipv4/ip_forward" in the namespace of this thread. Raises OSError."""
+    return (ROOT / name).read_text(encoding="ascii").strip()
+
+
+def write(name: str, value: str) -> None:
+    """See to it that the setting has `value`; it is written only if it has not. Raises OSError."""
+    if read(name) != value:
+        (ROOT / name).write_text(value, encoding="ascii")
+
+
+def _directory(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,54 @@
+"""What the tuning plugin found before it changed an interface: the reference's file, `<cid>_<if>.json`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dockercni.cni import document
+from dockercni.cni.document import DocumentError, Fields
+from dockercni.cni.files import read_regular
+
+if TYPE_CHECKING:
+    from dockercni.kernel.tunables import Tunables
+    from dockercni.plugins.wishes import Wish
+
+DIRECTORY: Final = "/run/cni/tuning"
+
+
+def path(directory: str, container_id: str, ifname: str) -> Path:
+    """Where the backup of an interface is. Both names must be valid, because they name the file."""
+    return Path(directory or DIRECTORY, f"{container_id}_{ifname}.json")
+
+
+def save(file: Path, wish: Wish, found: Tunables) -> None:
+    """Write down of `found` what `wish` is going to change. Raises OSError."""
+    state = {
+        "mac": found.mac if wish.mac else None,
+        "promisc": bool(found.promiscuous) if wish.promiscuous else None,
+        "mtu": found.mtu if wish.mtu else None,
+        "allmulti": found.all_multicast if wish.all_multicast is not None else None,
+        "txQLen": found.queue if wish.queue is not None else None,
+    }
+    text = json.dumps({key: value for key, value in state.items() if value is not None}, indent=1)
+    file.parent.mkdir(mode=0o600, parents=True, exist_ok=True)
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as opened:
+        opened.write(text)
+
+
+def load(file: Path) -> Fields | None:
+    """What `save` wrote; None if there is nothing, or nothing that can be read."""
+    try:
+        return Fields.of(document.decode(read_regular(file)))
+    except (OSError, DocumentError):
+        return None
+
+
+def forget(file: Path) -> None:
+    """Remove the backup. Already gone is success."""
+    with contextlib.suppress(FileNotFoundError):
+        file.unlink()

@@ -1,0 +1,248 @@
+"""The bridge plugin: a veth pair between the container and a bridge of the host.
+
+Deviations from the reference: masquerading is an element of our own nftables table, taken back also when the namespace
+is gone; a default route without a gateway does not collide with isDefaultGateway; a bridge that lost its MAC gets one;
+CHECK of a layer 2 network works; GC removes what belongs to no valid attachment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+from dockercni.cni import versions
+from dockercni.cni.document import lookup
+from dockercni.cni.errors import CNIError
+from dockercni.cni.result import Interface, Result, Route
+from dockercni.kernel import addressing, interfaces, nftables, removal, sysctl
+from dockercni.kernel.inside import Inside, inside
+from dockercni.kernel.interfaces import End, Link
+from dockercni.kernel.namespaces import Namespace, NamespaceGone
+from dockercni.kernel.netlink import Netlink, NetlinkError
+from dockercni.kernel.nftables import NftablesError
+from dockercni.plugins import (
+    bridge_check,
+    bridge_conf,
+    bridge_ports,
+    container_side,
+    ipam,
+    keys,
+    ruleset,
+    spoof_check,
+)
+from dockercni.plugins.contract import PluginFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dockercni.cni.document import Fields
+    from dockercni.cni.result import IPConfig
+    from dockercni.kernel.elements import Element
+    from dockercni.plugins.bridge_conf import BridgeConf
+    from dockercni.plugins.contract import Request
+    from dockercni.plugins.ruleset import Owner
+
+_CONTAINER = 2  # the position of the container's link among the interfaces of the result
+
+
+def unsupported(conf: Mapping[str, Any]) -> str:
+    """See Plugin."""
+    if reason := keys.unknown(conf, bridge_conf.KEYS):  # ipMasqBackend asks for a table that is not ours
+        return reason
+    needs_library = any(lookup(conf, key) is True for key in ("ipMasq", "macspoofchk"))
+    return "libnftables is not installed" if needs_library and not nftables.available() else ""
+
+
+def add(request: Request) -> Result:
+    """See Plugin."""
+    conf = bridge_conf.read(request)
+    bridge_conf.check_exclusions(conf)
+    with Netlink() as host:
+        bridge = bridge_ports.ensure_bridge(host, conf)
+        with _open(request.netns) as namespace, inside(namespace) as container:
+            inner = End(request.ifname, mac=conf.mac, mtu=conf.mtu, netns=namespace.fd)
+            port = bridge_ports.add_port(host, bridge, inner, conf, conf.trunk)
+            bridge_ports.set_flags(host, port, conf)
+            link = interfaces.find(container.netlink, request.ifname)
+            if link is None:
+                raise PluginFailure(f'failed to lookup "{request.ifname}": Link not found')
+            if conf.spoof_check:
+                spoof_check.add(port, link.mac, request.container_id, request.ifname)
+            try:
+                done = _attach(request, conf, host, container, bridge, link)
+                return _finish(request, conf, host, done, port, link)
+            except (CNIError, OSError, NftablesError) as error:
+                _give_up(request, conf)
+                if isinstance(error, NftablesError):
+                    raise PluginFailure(str(error)) from error
+                raise
+
+
+def check(request: Request) -> None:
+    """See Plugin."""
+    conf = bridge_conf.read(request)
+    with _open(request.netns) as namespace, inside(namespace) as container, Netlink() as host:
+        if conf.ipam:
+            ipam.check(request)
+        previous = request.previous
+        if previous is None:
+            raise PluginFailure("Required prevResult missing")
+        bridge_check.check(request, conf, previous, host, container.netlink)
+    if conf.masquerade and (gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous))):
+        raise PluginFailure(f"masquerading is missing: {ruleset.describe(gone[0])}")
+
+
+def delete(request: Request) -> None:
+    """See Plugin."""
+    conf = bridge_conf.read(request)
+    seen = _delete_link(request)
+    if conf.masquerade and conf.ipam:
+        _stop_masquerading(request, seen)
+    if conf.spoof_check:
+        spoof_check.remove(request.container_id, request.ifname)
+    if conf.ipam:
+        ipam.delete(request)
+
+
+def status(request: Request) -> None:
+    """See Plugin."""
+    if ipam.kind(request):
+        ipam.status(request)
+
+
+def gc(request: Request) -> None:
+    """See Plugin."""
+    ruleset.remove_owned(ruleset.SOURCES, ruleset.invalid(request))
+    if ipam.kind(request):
+        ipam.gc(request)
+
+
+def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
+    """What our nftables table holds for an attachment with that result: one element for each address."""
+    if not fields.boolean("ipMasq") or not fields.object("ipam").string("type"):
+        return []
+    return [ruleset.source(address, owner) for address in attached.addresses_of(owner.ifname)]
+
+
+def _attach(request: Request, conf: BridgeConf, host: Netlink, container: Inside, bridge: Link, link: Link) -> Result:
+    """Give the new link what it is for; returns the result without the interfaces of each attachment."""
+    if not conf.ipam:
+        if not conf.disable_container_interface:
+            container.netlink.do(interfaces.set_flags(link.index, on=interfaces.UP))
+        return Result(versions.CURRENT)
+    given = ipam.add(request)
+    if not given.ips:
+        raise PluginFailure("IPAM plugin returned missing IP config")
+    ips, routes = with_gateways(given.ips, given.routes, conf)
+    container_side.prepare(container, request.ifname, dad=conf.dad)
+    container_side.configure(container, link.index, request.ifname, ips, routes)
+    more = _serve_as_gateway(host, conf, bridge, ips) if conf.gateway else ()
+    if conf.masquerade:
+        ruleset.add(_sources(request, [ip.address for ip in ips]))
+    return Result(versions.CURRENT, more, ips, routes, given.dns)
+
+
+def with_gateways(
+    ips: Iterable[IPConfig], routes: Sequence[Route], conf: BridgeConf
+) -> tuple[tuple[IPConfig, ...], tuple[Route, ...]]:
+    """The addresses with the gateways that they are to have, and the routes with the default ones that are missing.
+
+    A default route without a gateway counts as one: it goes to the first gateway anyway.
+    """
+    completed, found = [], list(routes)
+    for ip in ips:
+        gateway = ip.gateway or (ip.address.network.network_address + 1 if conf.gateway else None)
+        completed.append(replace(ip, gateway=gateway, interface=_CONTAINER))
+        default = ip_network("0.0.0.0/0" if ip.address.version == 4 else "::/0")
+        if conf.default_gateway and all(route.dst != default for route in found):
+            found.append(Route(default, gateway))
+    return tuple(completed), tuple(found)
+
+
+def _serve_as_gateway(host: Netlink, conf: BridgeConf, bridge: Link, ips: Sequence[IPConfig]) -> tuple[Interface, ...]:
+    """Put the gateways' addresses on the bridge and forward; returns the link in the VLAN, if there is one."""
+    where = bridge_ports.ensure_vlan_gateway(host, bridge, conf) if conf.vlan else bridge
+    what = "vlan interface for bridge with addr" if conf.vlan else "bridge addr"
+    for version, setting in ((4, "net/ipv4/ip_forward"), (6, "net/ipv6/conf/all/forwarding")):
+        gateways = [(ip.gateway, ip.address) for ip in ips if ip.gateway and ip.address.version == version]
+        for gateway, address in gateways:
+            try:
+                own = type(address)((gateway, address.network.prefixlen))
+                bridge_ports.ensure_address(host, where, own, force=conf.force_address)
+            except (PluginFailure, NetlinkError) as error:
+                raise PluginFailure(f"failed to set {what}: {error}") from error
+        if gateways:
+            try:
+                sysctl.write(setting, "1")
+            except OSError as error:
+                raise PluginFailure(f"failed to enable forwarding: {error}") from error
+    return (Interface(where.name, mac=where.mac),) if conf.vlan else ()
+
+
+def _finish(request: Request, conf: BridgeConf, host: Netlink, done: Result, port: str, link: Link) -> Result:
+    """Wait for the port, and complete the result: MACs as they are at the end, DNS of the network before IPAM's."""
+    if conf.disable_container_interface:
+        outer = interfaces.find(host, port)
+    else:
+        outer = bridge_ports.await_operational(host, port)
+    bridge = interfaces.find(host, conf.bridge)
+    if outer is None or bridge is None:
+        raise PluginFailure(f'could not lookup "{conf.bridge if outer else port}": Link not found')
+    own = Interface(request.ifname, mac=link.mac, sandbox=request.netns)
+    ends = (Interface(bridge.name, mac=bridge.mac), Interface(port, mac=outer.mac), own)
+    dns = conf.dns if conf.dns != type(conf.dns)() else done.dns
+    return Result(versions.CURRENT, (*ends, *done.interfaces), done.ips, done.routes, dns)
+
+
+def _give_up(request: Request, conf: BridgeConf) -> None:
+    """After a failure: what the runtime's DEL might not know of."""
+    if conf.spoof_check:
+        with contextlib.suppress(CNIError):
+            spoof_check.remove(request.container_id, request.ifname)
+    if conf.ipam:
+        with contextlib.suppress(CNIError):
+            ipam.delete(request)
+
+
+def _open(path: str) -> Namespace:
+    try:
+        return Namespace.open(path)
+    except OSError as error:
+        raise PluginFailure(f'failed to open netns "{path}": {error.strerror}') from error
+
+
+def _delete_link(request: Request) -> list[addressing.Interface]:
+    """Remove the container's link, and return the addresses that it had; none if it is gone, or its namespace."""
+    if not request.netns:
+        return []
+    try:
+        namespace = Namespace.open(request.netns)
+    except NamespaceGone:
+        return []
+    with namespace, namespace.run(Netlink) as container:
+        link = interfaces.find(container, request.ifname)
+        if link is None:
+            return []
+        had = [assigned.address for assigned in addressing.addresses(container, link.index)]
+        removal.remove(namespace, container, link.index)
+    return [address for address in had if not (address.is_link_local or address.is_multicast or address.is_loopback)]
+
+
+def _stop_masquerading(request: Request, seen: Sequence[addressing.Interface]) -> None:
+    """By the addresses that ADD told or the link had; where neither is known any more, by the owner's name."""
+    previous = None
+    with contextlib.suppress(CNIError):  # a damaged prevResult stops no DEL
+        previous = request.previous
+    known = {*seen, *(previous.addresses_of(request.ifname) if previous else ())}
+    if known:
+        ruleset.remove(_sources(request, known))
+    else:
+        own = ruleset.owner(request).comment
+        ruleset.remove_owned(ruleset.SOURCES, lambda comment: comment == own)
+
+
+def _sources(request: Request, addresses: Iterable[addressing.Interface]) -> list[Element]:
+    owner = ruleset.owner(request)
+    return [ruleset.source(address, owner) for address in addresses]

@@ -1,0 +1,185 @@
+"""The host's side of a bridge network: the bridge, its ports, the gateway's addresses on it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from dockercni.kernel import addressing, interfaces, sysctl, vlans
+from dockercni.kernel.interfaces import End, Link
+from dockercni.kernel.netlink import Netlink, NetlinkError
+from dockercni.plugins.contract import PluginFailure
+
+if TYPE_CHECKING:
+    from dockercni.kernel.addressing import Interface
+    from dockercni.kernel.netlink import Message
+    from dockercni.plugins.bridge_conf import BridgeConf
+
+_NAMES_TRIED: Final = 10
+_SETTLING: Final = 2.55  # seconds that a port may take to become operational
+_FIRST_PAUSE: Final = 0.0002
+
+
+def ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
+    """The bridge of a network, made if it is missing, and up. Raises PluginFailure."""
+    try:
+        return _ensure_bridge(host, conf)
+    except (OSError, PluginFailure) as error:
+        raise PluginFailure(f'failed to create bridge "{conf.bridge}": {error}') from error
+
+
+def _ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
+    if not conf.bridge:  # the kernel would think of a name
+        raise PluginFailure('could not add "": LinkAttrs.Name cannot be empty')
+    found = interfaces.find(host, conf.bridge)
+    if found is None:
+        try:
+            host.do(interfaces.new_bridge(conf.bridge, mtu=conf.mtu, vlan_filtering=conf.vlan_filtering))
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:  # somebody else was faster
+                raise PluginFailure(f'could not add "{conf.bridge}": {error}') from error
+        found = interfaces.find(host, conf.bridge)
+        if found is None:
+            raise PluginFailure(f'could not lookup "{conf.bridge}": Link not found')
+    if found.kind != "bridge":
+        raise PluginFailure(f'"{conf.bridge}" already exists but is not a bridge')
+    changes = []
+    if conf.promiscuous:
+        changes.append(interfaces.set_flags(found.index, on=interfaces.PROMISCUOUS))
+    if found.mac == _NO_MAC:
+        # Its last port took the MAC along, since nobody ever gave it one; it could not be pinned either.
+        changes.append(interfaces.set_mac(found.index, _random_mac()))
+    with contextlib.suppress(OSError):
+        sysctl.write(f"net/ipv6/conf/{found.name}/accept_ra", "0")
+    if not found.up:
+        changes.append(interfaces.set_flags(found.index, on=interfaces.UP))
+    if not changes:
+        return found
+    host.do(*changes)
+    return interfaces.at(host, found.index) or found
+
+
+def add_port(host: Netlink, bridge: Link, inner: End, conf: BridgeConf, trunk: tuple[int, ...] = ()) -> str:
+    """Make a veth pair: `inner`, and a port of the bridge, whose name is returned. Raises PluginFailure."""
+    name = _new_pair(host, bridge, inner)
+    with contextlib.suppress(OSError):
+        sysctl.write(f"net/ipv6/conf/{name}/accept_ra", "0")
+    if conf.vlan or trunk:
+        _join_vlans(host, name, conf, trunk)
+    return name
+
+
+def set_flags(host: Netlink, port: str, conf: BridgeConf) -> None:
+    """Give a new port its flags. Raises PluginFailure."""
+    if conf.hairpin or conf.isolated:  # a new port has neither
+        try:
+            host.do(interfaces.set_port(port, hairpin=conf.hairpin, isolated=conf.isolated))
+        except NetlinkError as error:
+            raise PluginFailure(f"failed to setup hairpin mode for {port}: {error}") from error
+
+
+def ensure_vlan_gateway(host: Netlink, bridge: Link, conf: BridgeConf) -> Link:
+    """The host's own link in the VLAN of a network, which bears the gateway's address. Raises PluginFailure."""
+    name = f"{bridge.name}.{conf.vlan}"
+    found = interfaces.find(host, name)
+    if found is None:
+        add_port(host, bridge, End(name, mtu=bridge.mtu), conf)
+        found = interfaces.find(host, name)
+        if found is None:
+            raise PluginFailure(f'failed to create vlan interface: failed to lookup "{name}": Link not found')
+        host.do(interfaces.set_flags(found.index, on=interfaces.UP))
+    return found
+
+
+def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool) -> None:
+    """Give the bridge (or its link in a VLAN) the gateway's address; a new one pins its MAC. Raises PluginFailure.
+
+    Without a MAC of its own a bridge takes the lowest of its ports', and changes it as they come and go.
+    """
+    changes: list[Message] = []
+    for assigned in addressing.addresses(host, link.index, address.version):
+        other = assigned.address
+        if other == address:
+            host.do(*changes)
+            return
+        overlapping = address.ip in other.network or other.ip in address.network
+        if address.version == 4 or overlapping:
+            if not force:
+                raise PluginFailure(f'"{link.name}" already has an IP address different from {address}')
+            changes.append(addressing.remove_address(link.index, other))
+    changes.append(addressing.add_address(link.index, address))
+    pin = interfaces.set_mac(link.index, link.mac)
+    for error in host.try_all([*changes, pin]):
+        if error.index < len(changes) - 1:
+            raise PluginFailure(f'could not remove IP address from "{link.name}": {error}') from error
+        if error.index == len(changes):
+            raise PluginFailure(f"could not set bridge's mac: {error}") from error
+        if error.errno != errno.EEXIST:
+            raise PluginFailure(f'could not add IP address {address} to "{link.name}": {error}') from error
+
+
+def await_operational(host: Netlink, name: str) -> Link:
+    """The port, once it works: the kernel says so a moment after its other end is up. Raises PluginFailure."""
+    deadline = time.monotonic() + _SETTLING
+    pause = _FIRST_PAUSE
+    while True:
+        port = interfaces.find(host, name)
+        if port is None:
+            raise PluginFailure("Link not found")
+        if port.operational:
+            return port
+        if time.monotonic() > deadline:
+            raise PluginFailure("bridge port in error state: down")
+        time.sleep(pause)
+        pause *= 2
+
+
+def _new_pair(host: Netlink, bridge: Link, inner: End) -> str:
+    for _ in range(_NAMES_TRIED):
+        port = f"veth{os.urandom(4).hex()}"
+        try:
+            host.do(interfaces.new_veth(End(port, mtu=inner.mtu, queue=0, master=bridge.index, up=True), inner))
+        except ValueError as error:
+            raise PluginFailure(
+                f'failed to make veth pair: failed to parse MAC address "{inner.mac}": {error}'
+            ) from error
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise PluginFailure(f"failed to make veth pair: {error}") from error
+            if interfaces.find(host, port) is None:
+                problem = f'container veth name ("{inner.name}") peer provided ("{port}") already exists'
+                raise PluginFailure(problem) from error
+        else:
+            return port
+    raise PluginFailure("failed to find a unique veth name")
+
+
+def _join_vlans(host: Netlink, name: str, conf: BridgeConf, trunk: tuple[int, ...]) -> None:
+    port = interfaces.find(host, name)
+    if port is None:
+        raise PluginFailure(f'failed to lookup "{name}": Link not found')
+    changes = []
+    if not conf.preserve_default_vlan:
+        changes += [vlans.remove(port.index, vid) for vid in vlans.of(host, port.index)]
+    if conf.vlan:
+        changes.append(vlans.add(port.index, conf.vlan, native=True))
+    changes += [vlans.add(port.index, vid) for vid in trunk]
+    if not conf.vlan:
+        changes.append(vlans.add(port.index, 1, native=True))
+    try:
+        host.do(*changes)
+    except NetlinkError as error:
+        raise PluginFailure(f'failed to setup vlan tag on interface "{name}": {error}') from error
+
+
+def _random_mac() -> str:
+    """A MAC of one's own making: locally administered, not multicast."""
+    raw = bytearray(os.urandom(6))
+    raw[0] = raw[0] & 0xFE | 0x02
+    return raw.hex(":")
+
+
+_NO_MAC: Final = "00:00:00:00:00:00"

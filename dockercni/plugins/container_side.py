@@ -1,0 +1,96 @@
+"""The container's side of an attachment: addresses and routes of its link, as an IPAM plugin's result asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+from dockercni.kernel import addressing, interfaces
+from dockercni.plugins.contract import PluginFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dockercni.cni.result import IPConfig, Route
+    from dockercni.kernel.inside import Inside
+    from dockercni.kernel.netlink import Message
+
+_SETTLING: Final = 5.0  # seconds for duplicate address detection
+_PAUSE: Final = 0.05
+
+
+def prepare(inside: Inside, ifname: str, *, dad: bool) -> None:
+    """Settings that have to be made before the first address: duplicate address detection, announcing over ARP."""
+    wanted = {f"ipv6/conf/{ifname}/accept_dad": "1" if dad else "0", f"ipv4/conf/{ifname}/arp_notify": "1"}
+    if dad:
+        wanted[f"ipv6/conf/{ifname}/enhanced_dad"] = "1"
+    for name, value in wanted.items():
+        with contextlib.suppress(OSError):
+            inside.settings.write(name, value)
+
+
+def configure(inside: Inside, link: int, ifname: str, ips: Sequence[IPConfig], routes: Sequence[Route]) -> None:
+    """Addresses, up, routes. Raises PluginFailure."""
+    if any(ip.address.version == 6 for ip in ips):
+        _enable_ipv6(inside, ifname)
+    gateways = {ip.gateway.version: ip.gateway for ip in reversed(ips) if ip.gateway}
+    steps = [
+        (addressing.add_address(link, ip.address), f'failed to add IP addr {ip.address} to "{ifname}"') for ip in ips
+    ]
+    steps.append((interfaces.set_flags(link, on=interfaces.UP), f'failed to set "{ifname}" UP'))
+    if 6 in gateways:
+        _carry_out(inside, steps)
+        _settle(inside, link, ifname)
+        steps = []
+    for route in routes:
+        gateway = route.gw or gateways.get(route.dst.version)
+        problem = f"failed to add route '{route.dst} via {gateway} dev {ifname} metric {route.priority}'"
+        if gateway and gateway.version != route.dst.version:
+            raise PluginFailure(f"{problem}: gateway, source, and destination ip are not the same IP family")
+        path = addressing.Path(
+            route.dst, link, gateway, route.priority, route.table or addressing.MAIN, route.scope or 0
+        )
+        steps.append((addressing.add_route(path), problem))
+    _carry_out(inside, steps)
+
+
+def _carry_out(inside: Inside, steps: Sequence[tuple[Message, str]]) -> None:
+    if steps and (failures := inside.netlink.try_all([message for message, _ in steps])):
+        raise PluginFailure(f"{steps[failures[0].index][1]}: {failures[0]}") from failures[0]
+
+
+def _enable_ipv6(inside: Inside, ifname: str) -> None:
+    for name in ("lo", ifname):
+        setting = f"ipv6/conf/{name}/disable_ipv6"
+        try:
+            value = inside.settings.read(setting)
+        except OSError:  # a kernel without IPv6 says so when the address comes
+            continue
+        if value != "0":
+            try:
+                inside.settings.write(setting, "0")
+            except OSError as error:
+                problem = f'failed to enable IPv6 for interface "{name}" (net/{setting}={value}): {error}'
+                raise PluginFailure(problem) from error
+    try:
+        inside.settings.write(f"ipv6/conf/{ifname}/keep_addr_on_down", "1")
+    except OSError as error:
+        raise PluginFailure(f'failed to enable keep_addr_on_down for interface "{ifname}": {error}') from error
+
+
+def _settle(inside: Inside, link: int, ifname: str) -> None:
+    """Wait for duplicate address detection, which is over at once where it is off."""
+    deadline = time.monotonic() + _SETTLING
+    while True:
+        assigned = addressing.addresses(inside.netlink, link, 6)
+        problem = ""
+        if refused := next((each.address.ip for each in assigned if each.refused), None):
+            problem = f"link {ifname} has address {refused} in DADFAILED state"
+        elif not any(each.tentative for each in assigned):
+            return
+        elif time.monotonic() > deadline:
+            problem = f"link {ifname} still has tentative addresses after {_SETTLING:g} seconds"
+        if problem:
+            raise PluginFailure(f'failed to settle addresses for "{ifname}": {problem}')
+        time.sleep(_PAUSE)

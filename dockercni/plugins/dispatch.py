@@ -1,0 +1,75 @@
+"""Which engine serves a plugin: one of this process, or the executable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from dockercni.cni.calls import EXEC
+from dockercni.cni.document import shown
+from dockercni.cni.errors import CNIError, ConfigurationError, ErrorCode
+from dockercni.plugins import registry
+from dockercni.plugins.registry import NativeRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dockercni.cni.calls import PluginCall, PluginRunner
+    from dockercni.cni.conf import NetworkList, PluginConf
+
+Engine = Literal["auto", "native", "exec"]
+ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
+KEY: Final = "dockercni"
+
+
+class Dispatch:
+    """Runs each call by the engine that it names: "native", or "exec" by `executables`.
+
+    `engine` says what a new attachment gets: the executable, the native plugin (an error where there is none for the
+    configuration), or with "auto" the native one wherever it supports every key and value. A network overrides it by
+    `"dockercni": {"engine": ...}` in its conflist.
+    """
+
+    def __init__(
+        self,
+        executables: PluginRunner,
+        engine: Engine = "auto",
+        on_defect: Callable[[PluginCall], None] = registry.log_defect,
+    ) -> None:
+        self._executables = executables
+        self._native = NativeRunner(self, on_defect)
+        self._engine = engine
+
+    @property
+    def path(self) -> str:
+        """The value of CNI_PATH."""
+        return self._executables.path
+
+    def choose(self, network: NetworkList, plugin: PluginConf) -> str:
+        """See PluginRunner. Raises ConfigurationError for a bad `dockercni` key, CNIError where "native" cannot be."""
+        engine = wanted(network) or self._engine
+        if engine != EXEC:
+            conf = {**plugin.raw, "name": network.name, "cniVersion": network.cni_version}
+            reason = registry.refusal(plugin.type, conf)
+            if not reason:
+                return registry.ENGINE
+            if engine == registry.ENGINE:
+                problem = f'plugin "{plugin.type}" of network "{network.name}" cannot be native: {reason}'
+                raise CNIError(problem, ErrorCode.PLUGIN_NOT_AVAILABLE)
+        return self._executables.choose(network, plugin)
+
+    def run(self, call: PluginCall) -> bytes:
+        """See PluginRunner."""
+        return (self._native if call.engine == registry.ENGINE else self._executables).run(call)
+
+
+def wanted(network: NetworkList) -> Engine | None:
+    """The engine that the network's own configuration asks for, if any. Raises ConfigurationError."""
+    ours: Any = network.extra.get(KEY)
+    if ours is None:
+        return None
+    engine = ours.get("engine") if isinstance(ours, dict) else ours
+    if not isinstance(ours, dict) or engine not in (None, *ENGINES):
+        problem = f"must be one of {', '.join(ENGINES)}, not {shown(engine)}"
+        raise ConfigurationError(problem, source=network.source, key=f"{KEY}.engine")
+    found: Engine | None = engine
+    return found

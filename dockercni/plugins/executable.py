@@ -1,0 +1,71 @@
+"""One verb of a plugin for a program that was started as one: environment and stdin in, stdout and exit code out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dockercni.cni.calls import PluginCall
+from dockercni.cni.errors import CNIError
+from dockercni.plugins import registry
+from dockercni.plugins.dispatch import Dispatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dockercni.cni.conf import NetworkList, PluginConf
+    from dockercni.cni.invoke import ExecRunner
+
+
+def run(plugin: str, verb: str) -> int:
+    """Carry the verb out, and print the result, or the error; 0 or 1, as the Go skeleton does.
+
+    What is delegated goes to a plugin of this program, or to an executable found in CNI_PATH.
+    """
+    environment = {key: value for key, value in os.environ.items() if key.startswith("CNI_")}
+    runner = Dispatch(_Executables(environment.get("CNI_PATH", "")), on_defect=_tell_defect)
+    call = PluginCall(plugin, verb, sys.stdin.buffer.read(), environment, registry.ENGINE)
+    try:
+        printed = runner.run(call)
+    except CNIError as error:
+        _print(error.to_dict())
+        return 1
+    if printed:
+        _print(json.loads(printed))
+    return 0
+
+
+class _Executables:
+    """The executables in CNI_PATH. What runs them is imported when one is needed: it doubles a cold start."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @cached_property
+    def _runner(self) -> ExecRunner:
+        from pathlib import Path  # noqa: PLC0415  see the class
+
+        from dockercni.cni.invoke import ExecRunner  # noqa: PLC0415  see the class
+
+        return ExecRunner([Path(each) for each in self.path.split(os.pathsep) if each])
+
+    def choose(self, network: NetworkList, plugin: PluginConf) -> str:
+        """See PluginRunner."""
+        return self._runner.choose(network, plugin)
+
+    def run(self, call: PluginCall) -> bytes:
+        """See PluginRunner."""
+        return self._runner.run(call)
+
+
+def _tell_defect(call: PluginCall) -> None:
+    sys.stderr.write(f"plugin {call.plugin} has a defect:\n")
+    if error := sys.exception():
+        sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _print(value: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, indent=4, ensure_ascii=False))

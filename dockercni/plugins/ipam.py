@@ -1,0 +1,55 @@
+"""Delegation to the IPAM plugin that `ipam.type` names: same stdin and environment, only CNI_COMMAND differs.
+
+Served by the plugin of this process where that supports the configuration, else by the executable, whoever served at
+ADD: leases are interchangeable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dockercni.cni import result
+from dockercni.cni.calls import EXEC
+from dockercni.plugins import registry
+
+if TYPE_CHECKING:
+    from dockercni.cni.result import Result
+    from dockercni.plugins.contract import Request
+
+
+def kind(request: Request) -> str:
+    """The type of the IPAM plugin; "" if the configuration has none. Raises DocumentError."""
+    return request.fields.object("ipam").string("type")
+
+
+def add(request: Request) -> Result:
+    """Reserve addresses; the result is in the version in which the IPAM plugin printed it. Raises CNIError."""
+    return result.parse(_run(request, "ADD"), request.cni_version)
+
+
+def check(request: Request) -> None:
+    """Whether what was reserved still is. Raises CNIError."""
+    _run(request, "CHECK")
+
+
+def delete(request: Request) -> None:
+    """Give back; nothing to give back is success. Raises CNIError."""
+    _run(request, "DEL")
+
+
+def status(request: Request) -> None:
+    """Whether addresses could be reserved now. Raises CNIError."""
+    _run(request, "STATUS")
+
+
+def gc(request: Request) -> None:
+    """Give back what no valid attachment has. Raises CNIError."""
+    _run(request, "GC")
+
+
+def _run(request: Request, verb: str) -> bytes:
+    plugin = kind(request)
+    engine = EXEC if registry.refusal(plugin, request.conf) else registry.ENGINE
+    environment = {**request.call.environment, "CNI_COMMAND": verb}
+    return request.runner.run(replace(request.call, plugin=plugin, verb=verb, environment=environment, engine=engine))

@@ -1,0 +1,36 @@
+"""Which keys of a configuration a plugin knows: `auto` leaves whatever is unknown to the executable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+_COMMON = frozenset({
+    "type",
+    "name",
+    "cniversion",
+    "capabilities",
+    "runtimeconfig",
+    "args",
+    "dns",
+    "ipam",
+    "prevresult",
+    "dockercni",
+})  # fmt: skip
+_RESERVED = "cni.dev/"
+
+
+def unknown(conf: Mapping[str, Any], known: Collection[str], place: str = "") -> str:
+    """Say which keys of a plugin's object are neither `known` nor common to all plugins; "" if there are none.
+
+    Keys match in any case, as in Go; those that hold null count as absent. `ipam` is nobody's but the IPAM plugin's.
+    """
+    folded = {key.lower() for key in known} | _COMMON
+    found = sorted(
+        key
+        for key, value in conf.items()
+        if value is not None and key.lower() not in folded and not key.lower().startswith(_RESERVED)
+    )
+    return f"{place}{', '.join(found)} is not supported" if found else ""

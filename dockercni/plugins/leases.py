@@ -1,0 +1,157 @@
+"""host-local's store: a directory for each network, in it one file for each address, shared with the reference plugin.
+
+The name of a file is the address, its content ID, carriage return, line feed, IFNAME (older versions wrote ID alone).
+`last_reserved_ip.N` says where range set N goes on; `lock` is locked (flock) by everyone who looks or changes.
+
+Better than the reference: a file appears whole or not at all, so that a kill leaves no address without an owner; no
+symbolic link inside of the directory is followed; what cannot be removed is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from dockercni.plugins import addresses, owners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dockercni.plugins.addresses import Address
+    from dockercni.plugins.owners import Owners
+
+DIRECTORY: Final = "/var/lib/cni/networks"
+_LINE: Final = "\r\n"
+_NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+_SAFE: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Leases:
+    """The leases of one network, while they are locked. All methods raise OSError."""
+
+    def __init__(self, directory: int, found: Owners) -> None:
+        self._directory = directory
+        self._owners = found
+
+    def holds(self, container_id: str, ifname: str) -> bool:
+        """Whether any file belongs to the attachment, whatever its name."""
+        return bool(self._of(container_id, ifname) or self._of(container_id))
+
+    def held(self, container_id: str, ifname: str) -> list[Address]:
+        """The addresses of the attachment, those of old files without an interface included."""
+        names = [*self._of(container_id, ifname), *self._of(container_id)]
+        return [address for address in map(addresses.parse, names) if address is not None]
+
+    def last_reserved(self, index: int) -> Address | None:
+        """What range set `index` gave last; None if that is not known."""
+        try:
+            file = self._open(f"{owners.KEEPING}{index}", os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:  # then the set begins with its first address: no reason to fail
+            return None
+        try:
+            return addresses.parse(os.read(file, 64).decode("latin-1"))
+        finally:
+            os.close(file)
+
+    def reserve(self, address: Address, container_id: str, ifname: str, index: int) -> bool:
+        """Take `address` for the attachment, from range set `index`; False if it is taken."""
+        name, owner = str(address), f"{container_id}{_LINE}{ifname}"
+        if name in self._owners or not self._create(name, owner.encode()):
+            return False
+        self._owners.add(name, owner)
+        try:
+            self._write(f"{owners.KEEPING}{index}", 0, name.encode())
+        except OSError:
+            self._remove(name)
+            raise
+        return True
+
+    def free(self, address: Address) -> None:
+        """Give back what `reserve` took."""
+        self._remove(str(address))
+
+    def release(self, container_id: str, ifname: str) -> None:
+        """Give back all that belongs to the attachment; only if that is nothing, old files without an interface."""
+        for name in self._of(container_id, ifname) or self._of(container_id):
+            self._remove(name)
+
+    def keep_only(self, valid: set[tuple[str, str]]) -> None:
+        """Give back every address whose owner is not among the `valid` (container id, ifname).
+
+        An old file without an interface stays as long as its container has any.
+        """
+        wanted = {_LINE.join(each) for each in valid} | {container_id for container_id, _ in valid}
+        for owner in self._owners.all():
+            for name in self._owners.names(owner) if owner not in wanted else ():
+                if addresses.parse(name) is not None:
+                    self._remove(name)
+
+    def _of(self, *owner: str) -> list[str]:
+        return self._owners.names(_LINE.join(owner))
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._directory)
+        self._owners.discard(name)
+
+    def _create(self, name: str, content: bytes) -> bool:
+        """Make a file with its content, all at once; False if there is one of that name."""
+        try:
+            unnamed = self._open(".", os.O_WRONLY | os.O_TMPFILE, 0o600)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED:
+                raise
+            return self._create_and_write(name, content)
+        try:
+            os.write(unnamed, content)
+            os.link(f"/proc/self/fd/{unnamed}", name, dst_dir_fd=self._directory, follow_symlinks=True)
+        except FileExistsError:
+            return False
+        finally:
+            os.close(unnamed)
+        return True
+
+    def _create_and_write(self, name: str, content: bytes) -> bool:
+        """As `_create`, on a file system that has no unnamed files."""
+        try:
+            self._write(name, os.O_EXCL, content)
+        except FileExistsError:
+            return False
+        return True
+
+    def _write(self, name: str, flags: int, content: bytes) -> None:
+        file = self._open(name, os.O_WRONLY | os.O_CREAT | flags, 0o600)
+        try:
+            os.write(file, content)
+            os.ftruncate(file, len(content))  # not before: ext4 makes whoever empties a file wait for the disk
+        finally:
+            os.close(file)
+
+    def _open(self, name: str, flags: int, mode: int = 0) -> int:
+        return os.open(name, flags | _SAFE, mode, dir_fd=self._directory)
+
+
+@contextmanager
+def locked(data_directory: str, network: str) -> Iterator[Leases]:
+    """Lock the leases of `network`, whose directory is made if need be. Raises OSError.
+
+    `network` must have passed `names.validate_network_name`, because it names the directory.
+    """
+    path = os.path.join(data_directory or DIRECTORY, network)  # pathlib would double what a cold start costs
+    os.makedirs(path, mode=0o755, exist_ok=True)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
+    try:
+        lock = os.open(owners.LOCK, os.O_RDONLY | os.O_CREAT | _SAFE, 0o750, dir_fd=directory)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            found = owners.read(directory)
+            yield Leases(directory, found)
+            owners.remember(directory, found)
+        finally:
+            os.close(lock)
+    finally:
+        os.close(directory)

@@ -1,0 +1,189 @@
+"""The portmap plugin: ports of the host that lead to the container.
+
+Deviations from the reference: each port is an element of our own nftables table, so that one which somebody else
+publishes already is refused, and DEL takes back the ports of one attachment and no others, also without prevResult;
+connections from all of 127.0.0.0/8 are served; what route_localnet would open besides is dropped; GC removes what
+belongs to no valid attachment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from dockercni.cni.document import lookup
+from dockercni.cni.errors import CNIError
+from dockercni.kernel import addressing, conntrack, interfaces, nftables, sysctl
+from dockercni.kernel.netlink import Netlink, NetlinkError
+from dockercni.kernel.nftables import NftablesError
+from dockercni.plugins import addresses, keys, ruleset
+from dockercni.plugins.contract import PluginFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from ipaddress import IPv4Address, IPv6Address
+
+    from dockercni.cni.document import Fields
+    from dockercni.cni.result import Result
+    from dockercni.kernel.elements import Element
+    from dockercni.plugins.contract import Request
+    from dockercni.plugins.ruleset import Owner
+
+_OF_RULES: Final = ("backend", "markMasqBit", "externalSetMarkChain", "conditionsV4", "conditionsV6", "masqAll")
+_NOTHING: Final[tuple[Any, ...]] = (None, False, [], [""])
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port of the host that leads to a port of the container.
+
+    `host` is the one address that it is a port of; unspecified: all of that family; None: all.
+    """
+
+    protocol: str
+    port: int
+    to: int
+    host: IPv4Address | IPv6Address | None
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The address that packets have to be for; None if it does not matter."""
+        return self.host if self.host and not self.host.is_unspecified else None
+
+
+def unsupported(conf: Mapping[str, Any]) -> str:
+    """See Plugin."""
+    for key in _OF_RULES:
+        if lookup(conf, key) not in _NOTHING:
+            return f"{key} is about rules in a table that is not ours"
+    if not nftables.available():
+        return "libnftables is not installed"
+    return keys.unknown(conf, ("snat", *_OF_RULES))
+
+
+def add(request: Request) -> Result:
+    """See Plugin."""
+    mappings = _mappings(request.fields)
+    previous = request.previous
+    if previous is None:
+        raise PluginFailure("must be called as chained plugin")
+    if not mappings:
+        return previous
+    try:
+        ruleset.add(elements(ruleset.owner(request), request.fields, previous))
+    except ruleset.Taken as error:
+        raise PluginFailure(str(error)) from error
+    except NftablesError as error:
+        raise PluginFailure(f"unable to publish ports: {error}") from error
+    targets = _targets(request.ifname, previous)
+    _forget_udp(mappings, targets)
+    if _snat(request.fields):
+        for target in targets:
+            if target.version == 4:
+                _route_localnet(target)
+    return previous
+
+
+def check(request: Request) -> None:
+    """See Plugin."""
+    mappings = _mappings(request.fields)
+    previous = request.previous
+    if previous is None:
+        raise PluginFailure("Required prevResult missing")
+    if mappings and (gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous))):
+        raise PluginFailure(f"not published: {ruleset.describe(gone[0])}")
+
+
+def delete(request: Request) -> None:
+    """See Plugin."""
+    if not _mappings(request.fields):
+        return
+    previous = None
+    with contextlib.suppress(CNIError):  # a damaged prevResult stops no DEL
+        previous = request.previous
+    if previous and (published := elements(ruleset.owner(request), request.fields, previous)):
+        ruleset.remove(published)
+    else:
+        own = ruleset.owner(request).comment
+        ruleset.remove_owned((*ruleset.PORTS, *ruleset.TARGETS), lambda comment: comment == own)
+
+
+def status(request: Request) -> None:
+    """See Plugin."""
+
+
+def gc(request: Request) -> None:
+    """See Plugin."""
+    ruleset.remove_owned((*ruleset.PORTS, *ruleset.TARGETS), ruleset.invalid(request))
+
+
+def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
+    """What our nftables table holds for an attachment with that result: one element a port, and one an address."""
+    found: dict[tuple[str, bytes], Element] = {}
+    mappings = _mappings(fields)
+    for target in _targets(owner.ifname, attached):
+        published = [
+            ruleset.port(each.protocol, each.port, target.ip, each.to, owner, each.address)
+            for each in mappings
+            if each.host is None or each.host.version == target.version
+        ]
+        if published and _snat(fields):
+            published.append(ruleset.target(target, owner))
+        for element in published:
+            found.setdefault((element.set, element.key), element)  # of two for one port, the first one serves
+    return list(found.values())
+
+
+def _mappings(fields: Fields) -> list[PublishedPort]:
+    found = []
+    for entry in fields.object("runtimeConfig").objects("portMappings"):
+        port, to = (entry.integer(key) or 0 for key in ("hostPort", "containerPort"))
+        if not 0 < to < 1 << 16:
+            raise PluginFailure(f"Invalid container port number: {to}")
+        if not 0 < port < 1 << 16:
+            raise PluginFailure(f"Invalid host port number: {port}")
+        protocol = entry.string("protocol").lower()
+        if protocol not in ruleset.PROTOCOLS:
+            raise PluginFailure(f'unknown protocol "{protocol}" of port {port}')
+        found.append(PublishedPort(protocol, port, to, addresses.read(entry, "hostIP")))
+    return found
+
+
+def _snat(fields: Fields) -> bool:
+    return fields.get("snat") is None or fields.boolean("snat")
+
+
+def _targets(ifname: str, attached: Result) -> list[addressing.Interface]:
+    """The first IPv4 and the first IPv6 address that may be the container's link's."""
+    found: dict[int, addressing.Interface] = {}
+    for ip in attached.ips:
+        known = ip.interface is not None and 0 <= ip.interface < len(attached.interfaces)
+        link = attached.interfaces[ip.interface] if known and ip.interface is not None else None
+        if link is None or (link.name == ifname and link.sandbox):
+            found.setdefault(ip.address.version, ip.address)
+    return list(found.values())
+
+
+def _forget_udp(mappings: Sequence[PublishedPort], targets: Sequence[addressing.Interface]) -> None:
+    """Connections that are tracked from before the port was published would not be redirected."""
+    ports = {mapping.port for mapping in mappings if mapping.protocol == "udp"}
+    try:
+        for target in targets if ports else ():
+            conntrack.forget_udp(target.version, ports)
+    except NetlinkError as error:
+        import structlog  # noqa: PLC0415  slow to import, and hardly ever needed
+
+        structlog.get_logger().warning("stale UDP connections are still tracked", reason=str(error), plugin="portmap")
+
+
+def _route_localnet(target: addressing.Interface) -> None:
+    """Let connections from 127.0.0.1 be routed to the container."""
+    with Netlink() as host:
+        index = addressing.way_to(host, target.ip)
+        link = interfaces.at(host, index) if index else None
+    if link:
+        try:
+            sysctl.write(f"net/ipv4/conf/{link.name}/route_localnet", "1")
+        except OSError as error:
+            raise PluginFailure(f"unable to enable route_localnet: {error}") from error

@@ -1,0 +1,85 @@
+"""Brings back the rules of recorded attachments, after somebody flushed them or for a table of an older version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dockercni.cni import conf, result, versions
+from dockercni.cni.document import Fields
+from dockercni.cni.errors import CNIError
+from dockercni.kernel.iptables import IptablesError
+from dockercni.kernel.netlink import NetlinkError
+from dockercni.kernel.nftables import NftablesError
+from dockercni.plugins import bridge, firewall, portmap, registry, ruleset
+from dockercni.plugins.contract import PluginFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dockercni.cni import CacheEntry
+    from dockercni.cni.conf import NetworkList
+    from dockercni.cni.result import Result
+    from dockercni.kernel.elements import Element
+
+_ELEMENTS = {"bridge": bridge.elements, "portmap": portmap.elements, "firewall": firewall.elements}
+
+
+def restore(entries: Iterable[CacheEntry]) -> None:
+    """Bring our table to exactly what `entries` need, in one transaction, and let their traffic through FORWARD.
+
+    Elements of no entry go; entries that cannot be read, and plugins that executables served, count for nothing.
+    Keep ADD and DEL away meanwhile. Raises PluginFailure.
+    """
+    found: dict[tuple[str, bytes], Element] = {}
+    through: list[Result] = []
+    for entry in entries:
+        try:
+            for element in _wanted(entry):
+                found.setdefault((element.set, element.key), element)
+            through += [attached for kind, _, attached in _native(entry) if kind == "firewall"]
+        except CNIError:
+            continue
+    try:
+        ruleset.restore(list(found.values()))
+        for attached in through:
+            firewall.open_forward(attached)
+    except (NftablesError, IptablesError) as error:
+        raise PluginFailure(str(error)) from error
+
+
+def lacking(entry: CacheEntry) -> bool:
+    """Whether our table lacks an element of a recorded attachment. Raises PluginFailure."""
+    try:
+        return bool(ruleset.missing(_wanted(entry)))
+    except NetlinkError as error:
+        raise PluginFailure(str(error)) from error
+
+
+def put_back(entry: CacheEntry) -> None:
+    """Give our table the elements of one recorded attachment again. Raises PluginFailure."""
+    try:
+        ruleset.add(_wanted(entry))
+        for kind, _, attached in _native(entry):
+            if kind == "firewall":
+                firewall.open_forward(attached)
+    except (NetlinkError, NftablesError, IptablesError, ruleset.Taken) as error:
+        raise PluginFailure(str(error)) from error
+
+
+def _wanted(entry: CacheEntry) -> list[Element]:
+    owner = ruleset.Owner(entry.container_id, entry.ifname, entry.network)
+    return [
+        element for kind, fields, attached in _native(entry) for element in _ELEMENTS[kind](owner, fields, attached)
+    ]
+
+
+def _native(entry: CacheEntry) -> Iterator[tuple[str, Fields, Result]]:
+    """The plugins of an entry that have elements: type, configuration, and the result of the attachment."""
+    if entry.result is None:
+        return
+    network: NetworkList = conf.parse_list(entry.config)
+    attached = result.parse(entry.result, versions.OLDEST)
+    for plugin, served in zip(network.plugins, entry.served, strict=False):
+        if served == registry.ENGINE and plugin.type in _ELEMENTS:
+            given = {key: value for key, value in entry.capability_args.items() if key in plugin.capabilities}
+            yield plugin.type, Fields({**plugin.raw, "runtimeConfig": given}), attached

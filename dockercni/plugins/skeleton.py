@@ -1,0 +1,130 @@
+"""One verb of a plugin from environment and stdin to result or error, as the Go plugin skeleton (pkg/skel) does it.
+
+Deviation: whether CNI_NETNS is the plugin's own namespace is looked at before anything is done, not afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from dockercni.cni import document, names, result, versions
+from dockercni.cni.document import DocumentError, Fields
+from dockercni.cni.errors import CNIError, ErrorCode, InvalidParameters, ResultError, VersionError
+from dockercni.cni.versions import Feature
+from dockercni.plugins.contract import PluginFailure, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dockercni.cni.calls import PluginCall, PluginRunner
+    from dockercni.cni.result import Result
+    from dockercni.plugins.contract import Plugin
+
+_REQUIRED = {
+    "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
+    "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
+    "DEL": ("CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"),
+    "GC": ("CNI_PATH",),
+    "STATUS": ("CNI_PATH",),
+}
+_SINCE = {"CHECK": Feature.CHECK, "GC": Feature.GC, "STATUS": Feature.STATUS}
+_VALID = {"CNI_CONTAINERID": names.validate_container_id, "CNI_IFNAME": names.validate_ifname}
+
+
+def serve(plugin: Plugin, supported: Sequence[str], call: PluginCall, runner: PluginRunner) -> Mapping[str, Any] | None:
+    """Carry `call` out by `plugin`, and return the JSON object of an ADD's result, in the configuration's version.
+
+    Raises CNIError with the codes of the skeleton: 4 for missing or bad variables, 6 for what is no JSON, 7 for a
+    missing or bad name, 1 for a version that the plugin or the verb does not have, 8 for the plugin's own namespace,
+    999 for an OSError. Whatever else is raised is a defect of the plugin.
+    """
+    _check_environment(call)
+    request = _request(call, runner)
+    _check_version(call.verb, request.cni_version, supported)
+    if call.verb in {"ADD", "DEL"}:
+        _check_namespace(call)
+    try:
+        match call.verb:
+            case "ADD":
+                return _converted(plugin.add(request), request.cni_version)
+            case "CHECK":
+                plugin.check(request)
+            case "DEL":
+                plugin.delete(request)
+            case "GC":
+                plugin.gc(request)
+            case "STATUS":
+                plugin.status(request)
+    except OSError as error:
+        raise PluginFailure(_words(error)) from error
+    return None
+
+
+def _check_environment(call: PluginCall) -> None:
+    if call.verb and call.verb not in _REQUIRED:
+        raise InvalidParameters(f"unknown CNI_COMMAND: {call.verb}")
+    missing = [] if call.verb else ["CNI_COMMAND"]
+    for name in _REQUIRED.get(call.verb, ()):
+        value = call.environment.get(name, "")
+        if not value:
+            missing.append(name)
+        elif name in _VALID:
+            _VALID[name](value)
+    if missing:
+        raise InvalidParameters(f"required env variables [{','.join(missing)}] missing")
+
+
+def _request(call: PluginCall, runner: PluginRunner) -> Request:
+    try:
+        fields = Fields.of(document.decode(call.config))
+        name, version = fields.string("name"), fields.string("cniVersion")
+    except DocumentError as error:
+        problem = f"error unmarshall network config: {error}"
+        raise CNIError(problem, ErrorCode.DECODING_FAILURE) from None
+    names.validate_network_name(name)
+    verb_of_container = call.verb in {"ADD", "CHECK", "DEL"}
+    environment = call.environment if verb_of_container else {}
+    return Request(
+        call=call,
+        conf=fields.values,
+        name=name,
+        cni_version=version or versions.OLDEST,
+        container_id=environment.get("CNI_CONTAINERID", ""),
+        netns=environment.get("CNI_NETNS", ""),
+        ifname=environment.get("CNI_IFNAME", ""),
+        runner=runner,
+    )
+
+
+def _check_version(verb: str, version: str, supported: Sequence[str]) -> None:
+    feature = _SINCE.get(verb)
+    if feature and not versions.supports(version, feature):
+        raise VersionError(f"config version does not allow {verb}")
+    if version not in supported:
+        listed = " ".join(f'"{each}"' for each in supported)
+        raise VersionError("incompatible CNI versions", f'config is "{version}", plugin supports [{listed}]')
+
+
+def _check_namespace(call: PluginCall) -> None:
+    if call.environment.get("CNI_NETNS_OVERRIDE", "").lower() in {"1", "true"}:
+        return
+    try:
+        given = os.stat(call.environment.get("CNI_NETNS", ""))
+    except (OSError, ValueError):  # whatever is wrong with it, the plugin will say, or at DEL forgive
+        return
+    if os.path.samestat(given, os.stat("/proc/thread-self/ns/net")):
+        problem = "plugin's netns and netns from CNI_NETNS should not be the same"
+        raise CNIError(problem, ErrorCode.INVALID_NAMESPACE)
+
+
+def _converted(added: Result, version: str) -> Mapping[str, Any]:
+    try:
+        return result.convert(added, version).raw
+    except ResultError as error:
+        raise PluginFailure(error.msg) from None
+
+
+def _words(error: OSError) -> str:
+    text = error.strerror or str(error)
+    return f"{error.filename}: {text}" if error.filename else text

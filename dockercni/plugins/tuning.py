@@ -1,0 +1,125 @@
+"""tuning: sysctls of the container's network namespace, and MAC, flags, MTU and queue of its interface.
+
+Reference: plugins/meta/tuning. Deviations: everything is looked at before anything is changed; CHECK takes white space
+of any kind between the numbers of a sysctl as equal; a backup does not outlive its interface.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dockercni.kernel import tunables
+from dockercni.kernel.namespaces import Namespace, NamespaceGone
+from dockercni.kernel.netlink import Netlink
+from dockercni.plugins import backups, keys, link_changes, sysctls, wishes
+from dockercni.plugins.contract import PluginFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dockercni.cni.result import Result
+    from dockercni.kernel.tunables import Tunables
+    from dockercni.plugins.contract import Request
+
+
+def unsupported(conf: Mapping[str, Any]) -> str:
+    """See Plugin."""
+    return keys.unknown(conf, wishes.KEYS)
+
+
+def add(request: Request) -> Result:
+    """prevResult, with the new MAC if there is one. Raises PluginFailure, OSError for what the kernel refuses."""
+    wish = wishes.read(request)
+    sysctls.check_allowed(wish.sysctls)
+    previous = _previous(request)
+    files = {sysctls.path(key, request.ifname): value for key, value in wish.sysctls.items()}
+    messages = link_changes.wanted(request.ifname, wish)
+    with Namespace.open(request.netns) as namespace, _socket(namespace) as socket:
+        found = _link(socket, request.ifname) if messages else None
+        namespace.run(lambda: _write(files))
+        if found is not None:
+            backups.save(_backup(request), wish, found)
+        for message in messages:
+            socket.do(message)
+    if not wish.mac:
+        return previous
+    changed = (replace(each, mac=wish.mac) if each.name == request.ifname else each for each in previous.interfaces)
+    return replace(previous, interfaces=tuple(changed), raw={})
+
+
+def check(request: Request) -> None:
+    """Compare every configured value with what is there. Raises PluginFailure for the first that differs."""
+    wish = wishes.read(request)
+    _previous(request)
+    files = {sysctls.path(key, request.ifname): value for key, value in wish.sysctls.items()}
+    with Namespace.open(request.netns) as namespace:
+        values = namespace.run(lambda: {file: Path(file).read_text(encoding="utf-8") for file in files})
+        for file, wanted in files.items():
+            if values[file].split() != wanted.split():
+                current = values[file].removesuffix("\n")
+                raise link_changes.differs(f"value of {file}", wanted, current)
+        with _socket(namespace) as socket:
+            found = tunables.read(socket, request.ifname)
+    if found is None:
+        raise PluginFailure(f"Cannot find container link {request.ifname}")
+    link_changes.check(request.ifname, wish, found)
+
+
+def delete(request: Request) -> None:
+    """Put the interface back into the state before ADD; what cannot be put back is no error, and keeps its backup."""
+    wishes.read(request)
+    file = _backup(request)
+    saved = backups.load(file)
+    if saved is None:
+        return
+    try:
+        with Namespace.open(request.netns) as namespace, _socket(namespace) as socket:
+            if tunables.read(socket, request.ifname) is not None and socket.try_all(
+                link_changes.back(request.ifname, saved)
+            ):
+                return
+    except NamespaceGone:
+        pass
+    backups.forget(file)
+
+
+def status(request: Request) -> None:
+    """An ADD can always be served."""
+
+
+def gc(request: Request) -> None:
+    """Backups lie in one directory for all networks, and do not name theirs: nothing can be told to be garbage."""
+
+
+def _previous(request: Request) -> Result:
+    previous = request.previous
+    if previous is None:
+        raise PluginFailure("Required prevResult missing")
+    return previous
+
+
+def _backup(request: Request) -> Path:
+    return backups.path(request.fields.string("dataDir"), request.container_id, request.ifname)
+
+
+def _socket(namespace: Namespace) -> Netlink:
+    return namespace.run(Netlink)
+
+
+def _link(socket: Netlink, ifname: str) -> Tunables:
+    found = tunables.read(socket, ifname)
+    if found is None:
+        raise PluginFailure(f'failed to get "{ifname}": Link not found')
+    return found
+
+
+def _write(files: Mapping[str, str]) -> None:
+    for file, value in files.items():
+        fd = os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)

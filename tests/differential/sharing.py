@@ -1,0 +1,57 @@
+"""What a process does that shares a store of host-local with others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dockercni.cni import ExecRunner, PluginCall
+from dockercni.plugins.dispatch import Dispatch
+from tests.differential.side import EXECUTABLES
+
+ROUNDS = 25
+
+
+def conf(directory: Path | str, **ipam: Any) -> dict[str, Any]:
+    """A network with 62 addresses of IPv4, and a second set of IPv6."""
+    ranges = [[{"subnet": "10.1.0.0/26"}], [{"subnet": "fd00::/64"}]]
+    own = {"type": "host-local", "ranges": ranges, "dataDir": str(directory), **ipam}
+    return {"cniVersion": "1.0.0", "name": "net", "type": "host-local", "ipam": own}
+
+
+def environment(verb: str, container: str) -> dict[str, str]:
+    """The CNI_ variables of an attachment."""
+    names = {"COMMAND": verb, "CONTAINERID": container, "NETNS": "/nowhere", "IFNAME": "eth0", "PATH": str(EXECUTABLES)}
+    return {f"CNI_{key}": value for key, value in names.items()}
+
+
+def worker(number: int, directory: str) -> dict[str, list[str]]:
+    """Attach and detach; every second process by the executable. Returns what is held at the end."""
+    runner = Dispatch(ExecRunner([EXECUTABLES]))
+    engine = "exec" if number % 2 else "native"
+    config = json.dumps(conf(directory)).encode()
+    held: dict[str, list[str]] = {}
+
+    def run(verb: str, container: str) -> bytes:
+        return runner.run(PluginCall("host-local", verb, config, environment(verb, container), engine))
+
+    for step in range(ROUNDS):
+        container = f"p{number}-{step}"
+        result = json.loads(run("ADD", container))
+        held[container] = [ip["address"].split("/")[0] for ip in result["ips"]]
+        if step % 3 == 2:
+            gone = next(iter(held))
+            run("DEL", gone)
+            del held[gone]
+        if len(held) > 6:
+            gone = next(iter(held))
+            run("DEL", gone)
+            del held[gone]
+        run("CHECK", container)
+    return held
+
+
+if __name__ == "__main__":
+    worker(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,39 @@
+"""Containers whose program, a static binary, prints their addresses as its first act; and networks to be slow on."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.hosts import IMAGE
+
+if TYPE_CHECKING:
+    from tests.hosts import Host
+
+PLUGINS = Path(__file__).parents[1] / "plugins"
+BIN_DIR = f"--cni-bin-dir={PLUGINS}:/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni"
+PROBE = ("ip", "-o", "addr", "show", "eth0")
+
+
+def sees_address(host: Host, *flags: str) -> bool:
+    """Run a container; whether its program found an address at its first instruction."""
+    return "inet " in host.docker("run", "--rm", "--network=none", *flags, IMAGE, *PROBE, check=False, timeout=110)
+
+
+def share(host: Host, count: int, *flags: str, together: bool = False) -> int:
+    """How many of so many containers, one by one or all together, find their address at their first instruction."""
+    with ThreadPoolExecutor(count if together else 1) as pool:
+        return sum(pool.map(lambda _: sees_address(host, *flags), range(count)))
+
+
+def configure(host: Host, name: str = "net", subnets: tuple[str, ...] = ("10.9.0.0/16",), **noop: Any) -> None:
+    """Write a network with a bridge, after a plugin that does for each verb what `noop` says."""
+    ranges = [[{"subnet": subnet}] for subnet in subnets]
+    routes = [{"dst": "::/0" if ":" in subnet else "0.0.0.0/0"} for subnet in subnets]
+    ipam = {"type": "host-local", "ranges": ranges, "routes": routes}
+    bridge = {"type": "bridge", "bridge": f"{name}0", "isGateway": True, "ipam": ipam}
+    plugins = [{"type": "noop", "noop": noop}, bridge]
+    conf = {"cniVersion": "1.0.0", "name": name, "plugins": plugins}
+    host.write(f"/etc/cni/net.d/10-{name}.conflist", json.dumps(conf))

@@ -1,0 +1,214 @@
+"""A container that is held behaves as one that is not, and nothing that happens meanwhile is felt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine.probes import BIN_DIR, PROBE, configure, sees_address
+from tests.hosts import IMAGE, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.engine.daemons import Daemon
+    from tests.hosts import Host
+
+STATUS = ("grep", "-E", "^(Uid|Gid|NoNewPrivs|Seccomp|CapEff|SigBlk|SigIgn|TracerPid):", "/proc/self/status")
+CASES = {
+    "exit code": ((), ("sh", "-c", "exit 7")),
+    "status": ((), STATUS),
+    "user": (("--user=65534:65534",), STATUS),
+    "setuid": (("--user=65534:65534", "--volume=/usr:/usr:ro", "--volume=/run/private/suid:/suid:ro"), ("/suid/id",)),
+    "no setuid": (
+        (
+            "--user=65534",
+            "--security-opt=no-new-privileges",
+            "--volume=/usr:/usr:ro",
+            "--volume=/run/private/suid:/suid:ro",
+        ),
+        ("/suid/id",),
+    ),
+    "no-new-privileges": (("--security-opt=no-new-privileges",), STATUS),
+    "no seccomp": (("--security-opt=seccomp=unconfined",), STATUS),
+    "no capabilities": (("--cap-drop=ALL",), STATUS),
+    "more capabilities": (("--cap-add=NET_ADMIN", "--cap-add=SYS_PTRACE"), STATUS),
+    "init": (("--init",), ("sh", "-c", "cat /proc/1/comm; exit 3")),
+    "signal": (("--init",), ("sh", "-c", "kill -USR1 $$")),
+    "terminal": (("--tty",), ("sh", "-c", "tty; exit 4")),
+    "read-only": (("--read-only",), ("sh", "-c", "echo x > /x")),
+    "host pids": (("--pid=host",), ("sh", "-c", "[ $$ -gt 1 ] && echo others")),
+    "script": (("--volume=/run/private/script:/script:ro",), ("/script", "a", "b")),
+    "arguments": (
+        ("--env=A=B", "--workdir=/tmp", "--hostname=h"),
+        ("sh", "-c", "pwd; echo $A $0 $1; hostname", "x", "y"),
+    ),
+    "no such program": ((), ("/no/such/program",)),
+}
+
+
+@pytest.fixture(scope="module")
+def programs(host: Host) -> None:
+    """What the cases run: a set-user-id program, and a script."""
+    host.write("/run/private/script", '#!/bin/sh\necho "$0 $@"\n')
+    host.path("/run/private/script").chmod(0o755)
+    host.path("/run/private/suid").mkdir()
+    shutil.copy("/usr/bin/id", host.path("/run/private/suid/id"))
+    host.path("/run/private/suid/id").chmod(0o4755)
+
+
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize("case", CASES)
+def test_same_as_without(host: Host, daemon: Callable[..., Daemon], case: str) -> None:
+    """Exit code, output and errors are those of the same container without dockercni."""
+    flags, command = CASES[case]
+    argv = ("docker", "run", "--rm", "--network=none", *flags, IMAGE, *command)
+    without = host.run(*argv, check=False)
+    configure(host, ADD={"sleep": 1})
+    one = daemon(BIN_DIR)
+    held = host.run(*argv, check=False)
+    assert (held.returncode, held.stdout, held.stderr) == (without.returncode, without.stdout, without.stderr)
+    if case != "no such program":
+        assert one.wait_event("let go")["ms"] > 10
+
+
+@pytest.fixture
+def held(host: Host, daemon: Callable[..., Daemon]) -> Callable[..., Daemon]:
+    """Start a daemon and a container "one" whose entrypoint is held until /run/private/go exists."""
+    host.path("/run/private/go").unlink(missing_ok=True)
+
+    def start(*flags: str) -> Daemon:
+        configure(host, ADD={"wait_for": "/run/private/go"})
+        one = daemon(BIN_DIR, *flags)
+        host.docker(
+            "run", "--detach", "--name=one", "--network=none", IMAGE, "sh", "-c", "echo executed; exec sleep 86400"
+        )
+        wait_until(lambda: _state(host) == "t", 10, "the hold", lambda: _state(host))
+        return one
+
+    return start
+
+
+def test_docker_run_returns(host: Host, held: Callable[..., Daemon]) -> None:
+    """`docker run -d` returns while the entrypoint is held, which runs when the network is there."""
+    held()
+    assert host.docker("logs", "one") == ""
+    host.write("/run/private/go", "")
+    _wait_executed(host)
+    assert "inet " in host.docker("exec", "one", *PROBE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("kill", "one"),
+        ("rm", "--force", "one"),
+        ("stop", "--time=1", "one"),
+        ("exec", "one", "true"),
+        ("restart", "--time=1", "one"),
+    ],
+)
+def test_docker_commands_return(host: Host, held: Callable[..., Daemon], command: tuple[str, ...]) -> None:
+    """What is asked of a container that is held is done as fast as ever."""
+    held()
+    began = time.monotonic()
+    host.docker(*command)
+    assert time.monotonic() - began < 4
+    host.write("/run/private/go", "")
+
+
+def test_limit(host: Host, held: Callable[..., Daemon]) -> None:
+    """At the limit it runs without its network, which comes later."""
+    one = held("--hold=2s")
+    _wait_executed(host)
+    event = one.wait_event("let go", level="warning")
+    assert event["reason"] == "limit"
+    host.write("/run/private/go", "")
+    one.wait_event("ADD", container="one")
+
+
+def test_daemon_killed(host: Host, held: Callable[..., Daemon]) -> None:
+    """When the daemon is killed, the container runs at once, and the helper is gone."""
+    one = held()
+    helper = _tracer(host)
+    one.kill()
+    _wait_executed(host)
+    wait_until(lambda: not Path(f"/proc/{helper}").exists() or _stat(helper) == "Z", 5, "the helper's end")
+
+
+def test_daemon_stopped(host: Host, held: Callable[..., Daemon]) -> None:
+    """When the daemon hangs, the container runs at the limit, and `docker kill` returns at once."""
+    one = held("--hold=3s")
+    os.kill(one.program.pid, signal.SIGSTOP)
+    _wait_executed(host)
+    began = time.monotonic()
+    host.docker("kill", "one")
+    assert time.monotonic() - began < 4
+    os.kill(one.program.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_helper_killed_or_stopped(host: Host, held: Callable[..., Daemon], number: signal.Signals) -> None:
+    """When the helper is killed or hangs, the container runs, `docker kill` returns, and the next one is held again."""
+    one = held()
+    helper = _tracer(host)
+    os.kill(helper, number)
+    began = time.monotonic()
+    host.docker("kill", "one")
+    assert time.monotonic() - began < 4
+    wait_until(lambda: not Path(f"/proc/{helper}").exists(), 5, "the helper's end, reaped")
+    host.docker("rm", "one")
+    host.write("/run/private/go", "")
+    configure(host, ADD={"sleep": 1})
+    assert sees_address(host)
+    assert one.program.running
+
+
+def test_no_zombies(host: Host, daemon: Callable[..., Daemon]) -> None:
+    """Daemon and helper leave no zombies, and keep no descriptors, however many containers they held."""
+    one = daemon()
+    assert sees_address(host)
+    before = len(os.listdir(f"/proc/{one.program.pid}/fd"))
+    for _ in range(10):
+        assert sees_address(host)
+    family = [one.program.pid, *_children(one.program.pid)]
+    wait_until(
+        lambda: not [child for pid in family for child in _children(pid) if _stat(child) == "Z"], 5, "no zombies"
+    )
+    wait_until(
+        lambda: len(os.listdir(f"/proc/{one.program.pid}/fd")) <= before + 2, 10, "as many descriptors as before"
+    )
+
+
+def _pid(host: Host) -> int:
+    return int(host.docker("inspect", "--format={{.State.Pid}}", "one") or 0)
+
+
+def _stat(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def _state(host: Host) -> str:
+    return _stat(_pid(host))
+
+
+def _tracer(host: Host) -> int:
+    text = Path(f"/proc/{_pid(host)}/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("TracerPid")))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _wait_executed(host: Host) -> None:
+    wait_until(lambda: host.docker("logs", "one") == "executed", 10, "its first words", lambda: _state(host))

@@ -1,0 +1,1 @@
+"""The native plugins in throw-away private hosts, without an engine."""

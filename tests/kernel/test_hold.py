@@ -1,0 +1,310 @@
+"""The hold: what it stops, what it lets go, and that it never stops anything else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from dockercni.kernel import cgroups, hold_helper, runtimes
+from dockercni.kernel.hold import Hold, Holder, Limit
+from tests.hosts import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VICTIM = Path(__file__).with_name("victim.py")
+
+
+class Victim:
+    """A process that will execute a program, in a cgroup and a network namespace of its own."""
+
+    def __init__(self, root: Path, cgroup: Path, who: str) -> None:
+        self.procs = cgroup / "cgroup.procs"
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(VICTIM), str(root), who],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.pid = self.process.pid
+        self.procs.write_text(str(self.pid))
+        assert self.line() == "ready"
+        self.namespace = runtimes.namespace(self.pid)
+
+    def line(self) -> str:
+        """The next line that it says."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def execute(self) -> None:
+        """Tell it to execute its program."""
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    @property
+    def tracer(self) -> int:
+        """Who traces it."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(next(line.split()[1] for line in text.splitlines() if line.startswith("TracerPid")))
+
+    @property
+    def state(self) -> str:
+        """As ps shows it: t is stopped by a tracer, T by a signal."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.fixture
+def holder() -> Iterator[Holder]:
+    """With its helper running."""
+    started = Holder()
+    started.start()
+    yield started
+    pid = started.pid
+    started.close()
+    wait_until(lambda: not pid or not Path(f"/proc/{pid}").exists(), 10, "the helper's end, reaped")
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Callable[..., Victim]]:
+    """Make victims, ended with the test."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    shutil.copy("/bin/busybox", tmp_path / "busybox")
+    cgroup = cgroups.hierarchy() / f"dockercni-test-{uuid4().hex[:12]}"
+    cgroup.mkdir()
+    made: list[Victim] = []
+
+    def make(who: str = "leader") -> Victim:
+        made.append(Victim(tmp_path, cgroup, who))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.process.kill()
+        one.process.communicate(timeout=10)
+    wait_until(lambda: not runtimes.members(str(cgroup / "cgroup.procs")), 10, "an empty cgroup")
+    cgroup.rmdir()
+
+
+def _hold(holder: Holder, victim: Victim, seconds: float = 30, *, kill: bool = False) -> Hold:
+    hold = holder.hold(Limit(seconds, kill=kill), lambda: None)
+    hold.seize(victim.pid, victim.namespace, victim.procs)
+    wait_until(lambda: victim.tracer == holder.pid or hold.over, 10, "the helper as its tracer")
+    return hold
+
+
+def _stopped(hold: Hold) -> None:
+    wait_until(lambda: hold.stopped, 10, "the stop at the execve", lambda: hold.over)
+
+
+@pytest.mark.parametrize("who", ["leader", "thread", "twice"])
+def test_stands_still_until_let_go(holder: Holder, victim: Callable[..., Victim], who: str) -> None:
+    """It stops before its program's first instruction, whichever thread executes it, and runs when it is let go."""
+    one = victim(who)
+    hold = _hold(holder, one)
+    one.execute()
+    if who == "twice":  # the runtime executed itself: that is not what is waited for
+        assert one.line() == "ready"
+        assert not hold.stopped
+        one.execute()
+    _stopped(hold)
+    assert runtimes.executed(one.pid)
+    assert one.state == "t"
+    hold.go()
+    assert one.line() == "executed"
+    wait_until(lambda: hold.over == "go", 10, "the helper's word", lambda: hold.over)
+    assert one.tracer == 0
+    assert hold.held > 0
+
+
+def test_let_go_before_it_executes(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """What is let go before it executes is not traced any more, and not stopped later."""
+    one = victim()
+    hold = _hold(holder, one)
+    hold.go()
+    wait_until(lambda: hold.over == "go", 10, "its end", lambda: hold.over)
+    assert one.tracer == 0
+    one.execute()
+    assert one.line() == "executed"
+    assert not hold.stopped
+
+
+def test_limit(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """At the limit, which counts from its stop, it runs on."""
+    one = victim()
+    hold = _hold(holder, one, 0.5)
+    one.execute()
+    _stopped(hold)
+    assert one.line() == "executed"
+    wait_until(lambda: hold.over == "limit", 10, "its end", lambda: hold.over)
+    assert hold.held < 2
+
+
+def test_limit_that_kills(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """At the limit it is killed, where that was asked for, without having executed one instruction."""
+    one = victim()
+    hold = _hold(holder, one, 0.5, kill=True)
+    one.execute()
+    assert one.line() == ""
+    assert one.process.wait(10) == -signal.SIGKILL
+    wait_until(lambda: bool(hold.over), 10, "its end")
+
+
+def test_killed_while_it_stands(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """SIGKILL ends it while it stands still, at once, and its parent reaps it."""
+    one = victim()
+    hold = _hold(holder, one)
+    one.execute()
+    _stopped(hold)
+    os.kill(one.pid, signal.SIGKILL)
+    assert one.process.wait(5) == -signal.SIGKILL
+    wait_until(lambda: bool(hold.over), 10, "its end")
+
+
+def test_signals_pass(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """Signals reach what is traced as without us: a stop signal stops it, SIGCONT lets it go on, SIGTERM ends it."""
+    one = victim()
+    hold = _hold(holder, one)
+    os.kill(one.pid, signal.SIGSTOP)
+    # traced and stopped by a signal shows as t, too: it does not answer, but SIGCONT is enough
+    wait_until(lambda: one.state in "tT", 10, "the stop")
+    os.kill(one.pid, signal.SIGCONT)
+    wait_until(lambda: one.state == "S", 10, "its going on")
+    assert not hold.stopped
+    os.kill(one.pid, signal.SIGTERM)
+    assert one.process.wait(10) == -signal.SIGTERM
+
+
+def test_helper_killed(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """When the helper is killed, what it held runs on, the hold is over, and the next hold has a new helper."""
+    one = victim()
+    hold = _hold(holder, one)
+    one.execute()
+    _stopped(hold)
+    os.kill(holder.pid, signal.SIGKILL)
+    assert one.line() == "executed"
+    wait_until(lambda: hold.over == "the helper ended", 10, "its end", lambda: hold.over)
+    two = victim()
+    again = _hold(holder, two)
+    two.execute()
+    _stopped(again)
+    again.go()
+    assert two.line() == "executed"
+
+
+def test_helper_hangs(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """A helper that hangs is killed by the kernel, even if it is stopped, and what it held runs on."""
+    one = victim()
+    hold = _hold(holder, one)
+    one.execute()
+    _stopped(hold)
+    began = time.monotonic()
+    os.kill(holder.pid, signal.SIGSTOP)
+    assert one.line() == "executed"
+    assert time.monotonic() - began < hold_helper.HANGING + 1
+    wait_until(lambda: bool(hold.over), 10, "its end")
+
+
+def test_helper_waits_for_long(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """A helper that works is not killed, however long it holds."""
+    one = victim()
+    hold = _hold(holder, one)
+    one.execute()
+    _stopped(hold)
+    ended = threading.Event()
+    assert not ended.wait(hold_helper.HANGING + 1)
+    assert not hold.over
+    assert one.state == "t"
+
+
+def test_daemon_ends(victim: Callable[..., Victim]) -> None:
+    """When the daemon's end of the link is gone, all runs on, and the helper is gone, too."""
+    holder = Holder()
+    one = victim()
+    hold = _hold(holder, one)
+    helper = holder.pid
+    one.execute()
+    _stopped(hold)
+    holder.close()
+    assert one.line() == "executed"
+    wait_until(lambda: not Path(f"/proc/{helper}").exists(), 10, "the helper's end, reaped")
+
+
+def test_foreign_tracer(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """What somebody else traces is left to them."""
+    one = victim()
+    other = Holder()
+    first = _hold(other, one)
+    hold = _hold(holder, one)
+    wait_until(lambda: bool(hold.over), 10, "the refusal")
+    assert hold.over == "Operation not permitted"
+    assert one.tracer == other.pid
+    one.execute()
+    _stopped(first)
+    other.close()
+    assert one.line() == "executed"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "why"),
+    [("pidfd", "ended"), ("namespace", "in another network namespace"), ("cgroup", "in another cgroup")],
+)
+def test_wrong_process(
+    holder: Holder, victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch, mistake: str, why: str
+) -> None:
+    """A process id that is another's by now is noticed after the seizing, and that process is let go at once."""
+    one = victim()
+    namespace, procs = one.namespace, one.procs
+    if mistake == "pidfd":
+        dead = subprocess.Popen(["true"])
+        pidfd = os.pidfd_open(dead.pid)
+        dead.wait()
+        monkeypatch.setattr(os, "pidfd_open", lambda _: pidfd)
+    elif mistake == "namespace":
+        namespace = runtimes.namespace(os.getpid())
+    else:
+        procs = Path("/dev/null")
+    hold = holder.hold(Limit(30), lambda: None)
+    hold.seize(one.pid, namespace, procs)
+    wait_until(lambda: not hold._pidfds, 10, "the refusal")
+    assert hold.over == ("" if mistake == "pidfd" else why)  # another process of the container may come yet
+    assert one.tracer == 0
+    one.execute()
+    assert one.line() == "executed"
+    assert not hold.stopped
+
+
+def test_running_container(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """A process that executes its program already is not stopped at the next one that it executes."""
+    one = victim()
+    one.execute()
+    assert one.line() == "executed"
+    hold = _hold(holder, one)
+    wait_until(lambda: bool(hold.over), 10, "the refusal")
+    assert hold.over == "it executes the entrypoint already"
+    assert one.tracer == 0
+
+
+def test_many(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """Twenty at a time stand still and are let go one by one."""
+    pairs = [(one, _hold(holder, one)) for one in (victim() for _ in range(20))]
+    for one, _ in pairs:
+        one.execute()
+    for _, hold in pairs:
+        _stopped(hold)
+    for one, hold in pairs:
+        hold.go()
+        assert one.line() == "executed"
+        wait_until(lambda: hold.over == "go", 10, "its end")  # noqa: B023  called at once

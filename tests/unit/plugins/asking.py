@@ -1,0 +1,59 @@
+"""Plugins of this process, asked as a runtime would."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from dockercni.cni import NetworkList, PluginCall, PluginConf, PluginNotFound
+from dockercni.cni.calls import EXEC
+from dockercni.plugins.dispatch import Dispatch
+from dockercni.plugins.registry import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Executables:
+    """Executables that do nothing but note what they are asked; those of `missing` do not exist."""
+
+    path = "/nowhere"
+
+    def __init__(self, *missing: str, answer: Mapping[str, Any] | None = None) -> None:
+        self.missing = missing
+        self.answer = answer
+        self.calls: list[PluginCall] = []
+
+    def choose(self, network: NetworkList, plugin: PluginConf) -> str:
+        """See PluginRunner."""
+        if plugin.type in self.missing:
+            raise PluginNotFound(plugin.type, [self.path])
+        return EXEC
+
+    def run(self, call: PluginCall) -> bytes:
+        """See PluginRunner."""
+        self.calls.append(call)
+        return b"" if self.answer is None else json.dumps(self.answer).encode()
+
+
+def call(verb: str, conf: Any, container: str = "c1", ifname: str = "eth0", **environment: str) -> PluginCall:
+    """A call of the plugin that `conf` names; `environment` overrides variables without their CNI_."""
+    variables = {
+        "COMMAND": verb,
+        "CONTAINERID": container,
+        "NETNS": "/nowhere/ns",
+        "IFNAME": ifname,
+        "ARGS": "",
+        "PATH": "/nowhere",
+        **environment,
+    }
+    given = {f"CNI_{key}": value for key, value in variables.items()}
+    data = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
+    plugin = conf["type"] if isinstance(conf, dict) else "host-local"
+    return PluginCall(plugin, verb, data, given, ENGINE)
+
+
+def ask(verb: str, conf: Any, *arguments: str, runner: Dispatch | None = None, **environment: str) -> Any:
+    """The parsed result of a call."""
+    printed = (runner or Dispatch(Executables())).run(call(verb, conf, *arguments, **environment))
+    return json.loads(printed) if printed else None
