@@ -22,6 +22,7 @@ from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
 from dockercni.observe.heartbeat import Heartbeat
+from dockercni.plugins import registry
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile import records, state
 from dockercni.reconcile.attach import Attacher
@@ -293,5 +294,6 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     with parts.attacher.locks.daemon():
         parts.attacher.cache.sweep()
         parts.networks.catalogue()  # says at once what is broken, or that the built-in network serves
+        registry.preload()  # the first container is not to wait for imports
         log.info("started", pid=os.getpid())
         return Daemon(parts, reload).run()

@@ -122,6 +122,12 @@ TABLE = (
     Setting("run-dir", DIRECTORY, "/run/dockercni", "locks", fixed=True),
     Setting("netns-dir", DIRECTORY, "/run/netns", "pins of the containers' namespaces", fixed=True),
     Setting(
+        "engine",
+        _choice("auto", "native", "exec"),
+        "auto",
+        "what serves plugins: this process, executables, or this process where it supports all that is configured",
+    ),
+    Setting(
         "hold",
         DURATION_OR_OFF,
         "10s",

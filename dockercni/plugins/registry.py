@@ -26,6 +26,12 @@ def load(kind: str) -> Plugin:
     return cast("Plugin", import_module(NATIVE[kind][0]))
 
 
+def preload() -> None:
+    """Import every plugin of this process now."""
+    for kind in NATIVE:
+        load(kind)
+
+
 def refusal(kind: str, conf: Mapping[str, Any]) -> str:
     """Why a configuration cannot be served by a plugin of this process; "" if it can."""
     if kind not in NATIVE:

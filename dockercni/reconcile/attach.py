@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from dockercni.cni import (
     ChainError,
     CNIError,
     NetworkList,
+    PluginNotFound,
     PluginTimeout,
     Result,
     Route,
@@ -31,6 +32,8 @@ from dockercni.kernel import links
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import IPAddress, NetworkRequest
+from dockercni.plugins.registry import ENGINE as NATIVE
+from dockercni.plugins.table import NATIVE as KINDS
 from dockercni.reconcile import ports, records
 from dockercni.reconcile.footprint import footprint
 from dockercni.reconcile.forwarding import Forwarding
@@ -136,11 +139,13 @@ class Attacher:
             self.runtime.delete_recorded(entry, inherit=(lock,))
         except ChainError as error:
             # The reference bridge and portmap fail on rules that somebody flushed, or that another interface of the
-            # container shares. Once what is left is gone they are content.
+            # container shares. Once what is left is gone they are content. In place of an executable that was removed
+            # ours can serve: links and leases are the same for both.
+            missing = {failure.plugin for failure in error.failures if isinstance(failure, PluginNotFound)}
             if footprint(entry) is None or any(isinstance(failure, PluginTimeout) for failure in error.failures):
                 raise
             self.rules.sweep(entry, shared=self._shared(entry))
-            self.runtime.delete_recorded(entry, inherit=(lock,))
+            self.runtime.delete_recorded(_without(entry, missing), inherit=(lock,))
 
     def repair(self, record: Record, repair: Repair, namespace: Namespace, lock: int) -> None:
         """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed."""
@@ -273,6 +278,18 @@ def _verify(request: NetworkRequest, result: Result) -> None:
 def _bridges(result: Result) -> list[str]:
     """The bridges among the links that a result lists outside the container."""
     return [link.name for link in result.interfaces if not link.sandbox and link.name and links.is_bridge(link.name)]
+
+
+def _without(entry: CacheEntry, missing: Collection[str]) -> CacheEntry:
+    """The entry with what is served by executables of these types served in this process, as far as it can be."""
+    types = [plugin.type for plugin in parse_list(entry.config).plugins]
+    if not missing or len(types) != len(entry.served):
+        return entry
+    served = (
+        NATIVE if kind in missing and kind in KINDS else engine
+        for kind, engine in zip(types, entry.served, strict=True)
+    )
+    return replace(entry, served=tuple(served))
 
 
 def _entered(entry: CacheEntry) -> bool:

@@ -113,7 +113,8 @@ def test_loopback_of_the_host_is_closed(attached: Attached) -> None:
     assert host.run("cat", "/proc/sys/net/ipv4/conf/cni0/route_localnet").stdout.strip() == "1"
     host.serve_tcp(9000)
     assert answers(host, "tcp", "127.0.0.1", 9000)
-    script = "ip address delete 127.0.0.1/8 dev lo; ip route add 127.0.0.1 via 10.1.0.1 dev eth0; sysctl -qw net.ipv4.conf.eth0.route_localnet=1"
+    steps = ("ip address delete 127.0.0.1/8 dev lo", "ip route add 127.0.0.1 via 10.1.0.1 dev eth0")
+    script = "; ".join([*steps, "sysctl -qw net.ipv4.conf.eth0.route_localnet=1"])
     inside.run("sh", "-c", script)
     assert not answers(inside, "tcp", "127.0.0.1", 9000, timeout=0.5)
     host.run("nft", "flush", "chain", "inet", "dockercni", "input")
