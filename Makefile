@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test venv test-tools lint clean
+.PHONY: run test chaos soak venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -13,6 +13,13 @@ run:
 
 test: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) tests
+
+# One long chaos run and one long soak; a short one of each is part of `make test`.
+chaos: venv test-tools
+	.venv/bin/python -m tests.chaos --seed $(or $(SEED),1) --faults $(or $(FAULTS),1000)
+
+soak: venv test-tools
+	.venv/bin/python -m tests.chaos.soak --cycles $(or $(CYCLES),5000)
 
 venv:
 	@scripts/venv.sh dev
