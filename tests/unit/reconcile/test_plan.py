@@ -166,7 +166,7 @@ def test_properties(
         assert (
             not attachment.complete
             or attachment.life != observed.life
-            or attachment.ifname not in observed.interfaces
+            or attachment.ifname not in observed.links
             or observed.container is None
             or attachment.path
         )
