@@ -125,6 +125,7 @@ def test_mac_precedence() -> None:
     """The capability is above args.cni, which is above CNI_ARGS."""
     with Twin() as twin:
         twin.container()
+        more: dict[str, Any]
         for index, more in enumerate(
             (
                 {},
