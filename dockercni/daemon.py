@@ -32,6 +32,7 @@ from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.look import Looker, Outcome, Policy, Seen
 from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.networks import Networks
+from dockercni.reconcile.reservations import Reservations
 from dockercni.reconcile.rules import Rules
 from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.reload import reloaded
@@ -97,6 +98,7 @@ class Daemon:
         self._lanes = Lanes(self._look, parts.settings.workers)
         self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
         self._early = Early(parts.settings, parts.client, ask=lambda key, hint: self._lanes.ask(key, hint, urgent=True))
+        self._reservations = Reservations()
         self._stop = threading.Event()
         self._wake = -1
 
@@ -221,8 +223,13 @@ class Daemon:
         if seen is None:
             return True
         report(seen)
+        self._reserve(key)
         self._heart.looked(key, seen.name, "; ".join(outcome.error for outcome in seen.outcomes if outcome.error))
         return not seen.retry
+
+    def _reserve(self, key: str) -> None:
+        entries = self._parts.attacher.cache.entries(key)
+        self._reservations.update(key, [entry for entry in entries if not isinstance(entry, CacheError)])
 
     def _look_at_all(self, hint: str) -> None:
         engine = self._parts.client.engine()
