@@ -26,4 +26,5 @@ RUN command -v iptables >/dev/null || { apt-get update && apt-get install -y --n
     iptables nftables containernetworking-plugins && rm -rf /var/lib/apt/lists/*; }
 COPY --from=build /opt/dockercni /opt/dockercni
 ENTRYPOINT ["/opt/dockercni/bin/dockercni"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["/opt/dockercni/bin/dockercni", "status", "--probe"]
 CMD ["daemon"]

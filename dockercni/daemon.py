@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Final
 
 import structlog
@@ -32,6 +32,7 @@ from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.look import Looker, Outcome, Policy, Seen
 from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.networks import Networks
+from dockercni.reconcile.reservations import Reservations
 from dockercni.reconcile.rules import Rules
 from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.reload import reloaded
@@ -97,14 +98,17 @@ class Daemon:
         self._lanes = Lanes(self._look, parts.settings.workers)
         self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
         self._early = Early(parts.settings, parts.client, ask=lambda key, hint: self._lanes.ask(key, hint, urgent=True))
+        self._reservations = Reservations()
         self._stop = threading.Event()
-        # not an Event: a handler runs in the main thread between any two instructions, where that holds its lock
-        self._signals: SimpleQueue[int] = SimpleQueue()
+        self._wake = -1
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
+        # A signal may reach any thread, and does not wake one that waits for a lock: what is written to a pipe does.
+        self._wake, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakeup)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda number, _: self._signals.put(number))
+            signal.signal(number, lambda *_: None)
         self._watch_rules()
         watch = Watch(
             self._parts.client,
@@ -119,7 +123,7 @@ class Daemon:
         self._heart.start()
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         notify.send("READY=1")
-        while (received := self._next_signal()) in {None, int(signal.SIGHUP)}:
+        while (received := self._next_signals()) <= {int(signal.SIGHUP)}:
             if received:
                 self._take_over_settings()
             else:
@@ -159,12 +163,10 @@ class Daemon:
             self._ask(key, hint)
         attacher.forwarding.reopen()
 
-    def _next_signal(self) -> int | None:
-        """Wait for a signal; None when it is time to look at everything."""
-        try:
-            return self._signals.get(timeout=self._parts.settings.resync_interval)
-        except Empty:
-            return None
+    def _next_signals(self) -> set[int]:
+        """Wait for signals; none when it is time to look at everything."""
+        ready, _, _ = select.select([self._wake], [], [], self._parts.settings.resync_interval)
+        return set(os.read(self._wake, 4096)) if ready else set()
 
     def _connected(self) -> None:
         self._heart.connected()
@@ -221,8 +223,13 @@ class Daemon:
         if seen is None:
             return True
         report(seen)
+        self._reserve(key)
         self._heart.looked(key, seen.name, "; ".join(outcome.error for outcome in seen.outcomes if outcome.error))
         return not seen.retry
+
+    def _reserve(self, key: str) -> None:
+        entries = self._parts.attacher.cache.entries(key)
+        self._reservations.update(key, [entry for entry in entries if not isinstance(entry, CacheError)])
 
     def _look_at_all(self, hint: str) -> None:
         engine = self._parts.client.engine()

@@ -87,7 +87,10 @@ def lookup(values: Mapping[str, Any], key: str) -> Any:
     if key in values:
         return values[key]
     folded = key.lower()
-    return next((value for name, value in values.items() if name.lower() == folded), None)
+    for name in values:
+        if name.lower() == folded:
+            return values[name]
+    return None
 
 
 def shown(value: Any) -> str:

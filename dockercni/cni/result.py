@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING, Any
 
@@ -229,17 +230,24 @@ def _read_prefix(fields: Fields, key: str) -> IPv4Interface | IPv6Interface:
     text = fields.string(key)
     if not text:
         fields.fail(key, "missing")
-    problem = f"{shown(text)} is not an address with a prefix length"
+    prefix = _prefix(text)
+    if prefix is None:
+        fields.fail(key, f"{shown(text)} is not an address with a prefix length")
+    return prefix
+
+
+@lru_cache(maxsize=256)  # the same few addresses are read by each plugin of a list, and by whoever hands them on
+def _prefix(text: str) -> IPv4Interface | IPv6Interface | None:
     # the pattern leaves out what ipaddress takes and CNI does not: zones, netmasks, an address without a prefix
     match = _PREFIX.fullmatch(text)
     if match is None:
-        fields.fail(key, problem)
+        return None
     try:
         prefix = ipaddress.ip_interface(text)
         mapped = prefix.ip.ipv4_mapped if isinstance(prefix, IPv6Interface) else None
         return prefix if mapped is None else IPv4Interface((mapped, int(match[2]) - _MAPPED_BITS))
     except ValueError:
-        fields.fail(key, problem)
+        return None
 
 
 def _read_address(fields: Fields, key: str) -> IPv4Address | IPv6Address | None:

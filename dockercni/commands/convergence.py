@@ -10,7 +10,7 @@ from typing import Final
 from dockercni.commands.containers import look_at, not_ours
 from dockercni.daemon import Parts, policy, wire
 from dockercni.errors import EngineUnavailable
-from dockercni.observe.heartbeat import Failing
+from dockercni.observe.pulse import Failing
 from dockercni.reconcile.look import NOTE, Outcome, Seen
 from dockercni.settings import Settings
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from dockercni import render
 from dockercni.errors import NotRoot
-from dockercni.observe import heartbeat, logs
+from dockercni.observe import pulse as pulses
 from dockercni.reconcile.locks import Locks
 
 if TYPE_CHECKING:
     from dockercni.commands.convergence import State
     from dockercni.commands.table import Request
-    from dockercni.observe.heartbeat import Pulse
+    from dockercni.observe.pulse import Pulse
     from dockercni.settings import Settings
 
 FAILED: Final = 1
@@ -34,7 +34,9 @@ def run(request: Request) -> int:
     if request.args.probe:
         render.line(told)
         return 0 if alive else FAILED
-    from dockercni.commands import convergence  # noqa: PLC0415  the engine's client is slow to import for a probe
+    # Slow to import, for a probe that runs every few seconds.
+    from dockercni.commands import convergence  # noqa: PLC0415
+    from dockercni.observe import logs  # noqa: PLC0415
 
     logs.configure("error", "auto")
     found = convergence.state(request.settings, pulse.failing if pulse and alive else {}, request.args.wait)
@@ -57,9 +59,9 @@ def _daemon(settings: Settings) -> tuple[bool, str, Pulse | None]:
     """Whether a daemon lives, in words too, and its last heartbeat."""
     if not Locks(settings.run_dir, settings.plugin_timeout).daemon_lives():
         return False, f"no daemon runs (nobody holds {settings.run_dir / 'daemon.lock'})", None
-    pulse = heartbeat.read(settings.run_dir)
+    pulse = pulses.read(settings.run_dir)
     if pulse is None:
-        return False, f"a daemon runs, but has no heartbeat in {settings.run_dir / heartbeat.FILE} yet", None
+        return False, f"a daemon runs, but has no heartbeat in {settings.run_dir / pulses.FILE} yet", None
     words = f"process {pulse.pid} since {pulse.started}, heartbeat {pulse.age:.0f} s ago"
     if not pulse.fresh:
         return False, f"the daemon hangs: {words}", pulse

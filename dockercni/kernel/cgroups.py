@@ -34,7 +34,8 @@ class NoHierarchy(OSError):
 
 
 def hierarchy(mountinfo: str | None = None) -> Path:
-    """Where the hierarchy to watch is mounted. Raises NoHierarchy."""
+    """Where the hierarchy to watch is mounted, by our own mountinfo or the one given. Raises NoHierarchy."""
+    shown = mountinfo is not None
     if mountinfo is None:
         mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     found: dict[str, tuple[str, str]] = {}
@@ -42,7 +43,9 @@ def hierarchy(mountinfo: str | None = None) -> Path:
         mount, _, file_system = line.partition(" - ")
         kind, _, options = file_system.split(" ", 2)
         if kind in {"cgroup", "cgroup2"}:
-            root, place = mount.split(" ")[3:5]
+            device, root, place = mount.split(" ")[2:5]
+            if not shown and not _is_on(place, device):
+                continue
             for name in ["cgroup2"] if kind == "cgroup2" else options.split(","):
                 if name not in found or found[name][0] != "/":
                     found[name] = root, place
@@ -61,6 +64,15 @@ class Change:
 
     path: str
     came: bool
+
+
+def _is_on(place: str, device: str) -> bool:
+    """Whether what is seen at `place` is that mount, and not another one over it."""
+    try:
+        number = os.stat(place).st_dev
+    except OSError:
+        return False
+    return f"{os.major(number)}:{os.minor(number)}" == device
 
 
 class Tree:
@@ -129,7 +141,7 @@ class Tree:
         watch = _libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK)
         if watch < 0:
             error = _error(path)
-            if error.errno == errno.ENOENT:  # gone again
+            if error.errno == errno.ENOENT and path != self._root:  # gone again
                 return
             raise error
         self._watched[watch] = path

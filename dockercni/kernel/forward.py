@@ -38,6 +38,11 @@ def accepts(link: str) -> list[str]:
     ]
 
 
+def restricted(versions: Iterable[int]) -> bool:
+    """Whether FORWARD keeps anything of one of the IP versions back. Raises NetlinkError, IptablesError."""
+    return any(not _passes(version) for version in versions)
+
+
 def missing(link: str, versions: Iterable[int]) -> list[int]:
     """For which of the IP versions the rules of `link` are needed and not there. Raises NetlinkError, IptablesError.
 
@@ -74,19 +79,22 @@ def close_unused(used: Callable[[str], bool]) -> None:
 
 
 def _open(link: str, version: int) -> bool:
-    wanted = len(accepts(link))
+    wanted = accepts(link)
     for name in (DOCKER, OURS):
         if rules.policy(version, name) is not None:
-            return _marked(version, name, link) == wanted
+            return _marked(version, name, link) == len(wanted)
+    if _legacy(version):
+        for chain in (*_existing(DOCKER, _COMMAND[version]), *_existing(OURS, _COMMAND[version])):
+            return all(rule in chain.rules() for rule in wanted)
+    return _passes(version)
+
+
+def _passes(version: int) -> bool:
     policy = rules.policy(version, "FORWARD")
     if policy is False or (policy and rules.rules(version, "FORWARD")):
         return False
-    if not _legacy(version):
-        return True
-    command = _COMMAND[version]
-    for chain in (*_existing(DOCKER, command), *_existing(OURS, command)):
-        return all(rule in chain.rules() for rule in accepts(link))
-    return all(chain.policy() == "ACCEPT" and not chain.rules() for chain in _existing("FORWARD", command))
+    chains = _existing("FORWARD", _COMMAND[version]) if _legacy(version) else []
+    return all(chain.policy() == "ACCEPT" and not chain.rules() for chain in chains)
 
 
 def _legacy(version: int) -> bool:

@@ -35,7 +35,7 @@ _TYPE_MASK: Final = 0x3FFF
 _SOL_NETLINK: Final = 270
 _OPTIONS: Final = (10, 11, 12)  # short acknowledgements, the kernel's words with them, dumps that honour filters
 _ERROR_WORDS: Final = 1
-_BUFFER: Final = 1 << 17
+_BUFFER: Final = 1 << 15  # the kernel's own limit for one datagram of answers
 _RETRIES: Final = 10
 
 _HEADER: Final = struct.Struct("=IHHII")
@@ -106,7 +106,15 @@ def items(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
 
 def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
     """The attributes in `data` from `start` on, by type."""
-    return dict(items(data, start))
+    found: dict[int, bytes] = {}  # as `items`; a link has fifty of them, and an ADD asks for seven links
+    unpack, end = _ATTRIBUTE.unpack_from, len(data) - 3
+    while start < end:
+        size, kind = unpack(data, start)
+        if size < 4:
+            break
+        found[kind & _TYPE_MASK] = data[start + 4 : start + size]
+        start += size + 3 & -4
+    return found
 
 
 def number(value: bytes) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
-ROOT: Final = Path("/proc/sys")
+ROOT: Final = "/proc/sys"
 _LIMIT: Final = 4096
 
 
@@ -21,7 +20,7 @@ class Settings:
     """
 
     def __init__(self) -> None:
-        self._directories = {family: _directory(ROOT / "net" / family / "conf") for family in ("ipv4", "ipv6")}
+        self._directories = {family: _directory(f"{ROOT}/net/{family}/conf") for family in ("ipv4", "ipv6")}
 
     def close(self) -> None:
         """Let the directories go."""
@@ -39,31 +38,37 @@ class Settings:
         with self._open(name, os.O_WRONLY) as fd:
             os.write(fd, value.encode())
 
-    @contextmanager
-    def _open(self, name: str, mode: int) -> Iterator[int]:
+    def _open(self, name: str, mode: int) -> AbstractContextManager[int]:
         family, _, rest = name.partition("/conf/")
         directory = self._directories[family]
         if directory is None:
             raise FileNotFoundError(f"no net/{name}")
-        fd = os.open(rest, mode | os.O_CLOEXEC, dir_fd=directory)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+        return _opened(rest, mode, directory)
 
 
 def read(name: str) -> str:
     """The value of a setting such as "net/ipv4/ip_forward" in the namespace of this thread. Raises OSError."""
-    return (ROOT / name).read_text(encoding="ascii").strip()
+    with _opened(f"{ROOT}/{name}", os.O_RDONLY) as fd:
+        return os.read(fd, _LIMIT).decode().strip()
 
 
 def write(name: str, value: str) -> None:
     """See to it that the setting has `value`; it is written only if it has not. Raises OSError."""
     if read(name) != value:
-        (ROOT / name).write_text(value, encoding="ascii")
+        with _opened(f"{ROOT}/{name}", os.O_WRONLY) as fd:
+            os.write(fd, value.encode())
 
 
-def _directory(path: Path) -> int | None:
+@contextmanager
+def _opened(path: str, mode: int, directory: int | None = None) -> Iterator[int]:
+    fd = os.open(path, mode | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _directory(path: str) -> int | None:
     try:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """The daemon's heartbeat: a small file that says that it lives, what it did last, and what fails.
 
 It is written after every progress and at least every BEAT seconds, by a thread that asks the lanes first: a daemon
-that is stuck stops beating. Its age is told by the monotonic clock, which no change of the time of day moves.
+that is stuck stops beating.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,53 +17,12 @@ from typing import Final
 import msgspec
 import structlog
 
-from dockercni.cni.files import read_regular, replace_file
+from dockercni.cni.files import replace_file
+from dockercni.observe.pulse import BEAT, FILE, Failing, Pulse
 
-FILE: Final = "status.json"
-BEAT: Final = 10.0  # seconds
-FRESH: Final = 3 * BEAT  # seconds: older than that, it is not the daemon's fault of a moment
 _PAUSE: Final = 0.1  # seconds at least between two writes: a burst of looks is one progress
 
 log = structlog.get_logger()
-
-
-class Failing(msgspec.Struct, frozen=True):
-    """A container that does not get what it should have."""
-
-    container: str
-    reason: str
-
-
-class Pulse(msgspec.Struct, frozen=True):
-    """What stands in the file. Moments are for people, `beat` is monotonic; `connected` is empty without an engine."""
-
-    pid: int
-    started: str
-    beat: float
-    connected: str = ""
-    lost: str = ""  # why there is no engine
-    looked_at_all: str = ""
-    busy: tuple[str, ...] = ()
-    failing: Mapping[str, Failing] = {}
-    schema: int = 1
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was written."""
-        return time.monotonic() - self.beat
-
-    @property
-    def fresh(self) -> bool:
-        """Whether the daemon has written it lately."""
-        return 0 <= self.age < FRESH
-
-
-def read(run_dir: Path) -> Pulse | None:
-    """The last beat; None if there is none that can be read."""
-    try:
-        return msgspec.json.decode(read_regular(run_dir / FILE), type=Pulse)
-    except (OSError, msgspec.DecodeError):
-        return None
 
 
 class Heartbeat:

@@ -14,7 +14,7 @@ from structlog.typing import EventDict, ExcInfo, Processor
 
 from dockercni.render import escape
 
-Level = Literal["debug", "info", "warning", "error"]
+Level = Literal["debug", "info", "warning", "error", "critical"]
 Style = Literal["auto", "console", "json"]
 
 _SCHEMA = 1

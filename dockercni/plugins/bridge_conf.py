@@ -86,7 +86,7 @@ def read(request: Request) -> BridgeConf:
         isolated=fields.boolean("portIsolation"),
         mac=_mac(request),
         ipam=ipam.kind(request),
-        dns=result.parse({"dns": fields.get("dns")}, versions.CURRENT).dns,
+        dns=DNS() if fields.get("dns") is None else result.parse({"dns": fields.get("dns")}, versions.CURRENT).dns,
     )
 
 

@@ -32,18 +32,7 @@ def ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
 
 
 def _ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
-    if not conf.bridge:  # the kernel would think of a name
-        raise PluginFailure('could not add "": LinkAttrs.Name cannot be empty')
-    found = interfaces.find(host, conf.bridge)
-    if found is None:
-        try:
-            host.do(interfaces.new_bridge(conf.bridge, mtu=conf.mtu, vlan_filtering=conf.vlan_filtering))
-        except NetlinkError as error:
-            if error.errno != errno.EEXIST:  # somebody else was faster
-                raise PluginFailure(f'could not add "{conf.bridge}": {error}') from error
-        found = interfaces.find(host, conf.bridge)
-        if found is None:
-            raise PluginFailure(f'could not lookup "{conf.bridge}": Link not found')
+    found = interfaces.find(host, conf.bridge) or _new_bridge(host, conf)
     if found.kind != "bridge":
         raise PluginFailure(f'"{conf.bridge}" already exists but is not a bridge')
     changes = []
@@ -60,6 +49,20 @@ def _ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
         return found
     host.do(*changes)
     return interfaces.at(host, found.index) or found
+
+
+def _new_bridge(host: Netlink, conf: BridgeConf) -> Link:
+    if not conf.bridge:  # the kernel would think of a name
+        raise PluginFailure('could not add "": LinkAttrs.Name cannot be empty')
+    try:
+        host.do(interfaces.new_bridge(conf.bridge, mtu=conf.mtu, vlan_filtering=conf.vlan_filtering))
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:  # somebody else was faster
+            raise PluginFailure(f'could not add "{conf.bridge}": {error}') from error
+    found = interfaces.find(host, conf.bridge)
+    if found is None:
+        raise PluginFailure(f'could not lookup "{conf.bridge}": Link not found')
+    return found
 
 
 def add_port(host: Netlink, bridge: Link, inner: End, conf: BridgeConf, trunk: tuple[int, ...] = ()) -> str:

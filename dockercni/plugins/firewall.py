@@ -109,7 +109,7 @@ def elements(_owner: Owner, fields: Fields, attached: Result) -> list[Element]:
 
 def open_forward(attached: Result) -> None:
     """See to it that the traffic of an attachment with that result is let through. Raises IptablesError, OSError."""
-    if versions := _versions(attached):
+    if forward.restricted(versions := _versions(attached)):
         for link in _links(attached):
             forward.open_for(link, versions)
 

@@ -13,10 +13,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from dockercni.cni.errors import ErrorCode
 from dockercni.plugins import addresses, owners
+from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from dockercni.plugins.owners import Owners
 
 DIRECTORY: Final = "/var/lib/cni/networks"
+PATIENCE: Final = 30.0  # seconds
+_PAUSE: Final = 0.001  # seconds
 _LINE: Final = "\r\n"
 _NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 _SAFE: Final = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -137,7 +142,7 @@ class Leases:
 
 @contextmanager
 def locked(data_directory: str, network: str) -> Iterator[Leases]:
-    """Lock the leases of `network`, whose directory is made if need be. Raises OSError.
+    """Lock the leases of `network`, whose directory is made if need be. Raises OSError, PluginFailure as _wait_for.
 
     `network` must have passed `names.validate_network_name`, because it names the directory.
     """
@@ -147,7 +152,7 @@ def locked(data_directory: str, network: str) -> Iterator[Leases]:
     try:
         lock = os.open(owners.LOCK, os.O_RDONLY | os.O_CREAT | _SAFE, 0o750, dir_fd=directory)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait_for(lock, path)
             found = owners.read(directory)
             yield Leases(directory, found)
             owners.remember(directory, found)
@@ -155,3 +160,16 @@ def locked(data_directory: str, network: str) -> Iterator[Leases]:
             os.close(lock)
     finally:
         os.close(directory)
+
+
+def _wait_for(lock: int, path: str) -> None:
+    """Take the lock. Raises PluginFailure, code 11, if somebody keeps it longer than any honest use takes."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                problem = f"another process has kept {path}/{owners.LOCK} locked for {PATIENCE:g} s"
+                raise PluginFailure(problem, ErrorCode.TRY_AGAIN_LATER) from None
+        time.sleep(_PAUSE)

@@ -1,6 +1,6 @@
 """loopback: brings up `lo` in the container, whatever CNI_IFNAME says.
 
-Reference: plugins/main/loopback, deviations none. A DEL takes `lo` down, which nobody else does.
+Reference: plugins/main/loopback. Deviation: the result has the shape of its version, also below 1.0.0.
 """
 
 from __future__ import annotations

@@ -9,12 +9,13 @@ belongs to no valid attachment.
 from __future__ import annotations
 
 import contextlib
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from dockercni.cni.document import lookup
 from dockercni.cni.errors import CNIError
-from dockercni.kernel import addressing, conntrack, interfaces, nftables, sysctl
+from dockercni.kernel import addressing, conntrack, nftables, sysctl
 from dockercni.kernel.netlink import Netlink, NetlinkError
 from dockercni.kernel.nftables import NftablesError
 from dockercni.plugins import addresses, keys, ruleset
@@ -140,9 +141,9 @@ def _mappings(fields: Fields) -> list[PublishedPort]:
     for entry in fields.object("runtimeConfig").objects("portMappings"):
         port, to = (entry.integer(key) or 0 for key in ("hostPort", "containerPort"))
         if not 0 < to < 1 << 16:
-            raise PluginFailure(f"Invalid container port number: {to}")
+            raise PluginFailure(f"failed to parse config: Invalid container port number: {to}")
         if not 0 < port < 1 << 16:
-            raise PluginFailure(f"Invalid host port number: {port}")
+            raise PluginFailure(f"failed to parse config: Invalid host port number: {port}")
         protocol = entry.string("protocol").lower()
         if protocol not in ruleset.PROTOCOLS:
             raise PluginFailure(f'unknown protocol "{protocol}" of port {port}')
@@ -181,9 +182,8 @@ def _route_localnet(target: addressing.Interface) -> None:
     """Let connections from 127.0.0.1 be routed to the container."""
     with Netlink() as host:
         index = addressing.way_to(host, target.ip)
-        link = interfaces.at(host, index) if index else None
-    if link:
+    if index:
         try:
-            sysctl.write(f"net/ipv4/conf/{link.name}/route_localnet", "1")
+            sysctl.write(f"net/ipv4/conf/{socket.if_indextoname(index)}/route_localnet", "1")
         except OSError as error:
             raise PluginFailure(f"unable to enable route_localnet: {error}") from error

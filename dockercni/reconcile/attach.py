@@ -34,7 +34,7 @@ from dockercni.kernel.namespaces import Namespace
 from dockercni.model import IPAddress, NetworkRequest
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
-from dockercni.reconcile import ports, records
+from dockercni.reconcile import addresses, ports, records
 from dockercni.reconcile.footprint import footprint
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
@@ -81,21 +81,22 @@ class Attacher:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
 
         `wish` are addresses to have if they are free; unlike the requested ones they are no condition. Raises
-        AttachFailed, UnknownNetwork, NetworkUnavailable, PortTaken, NoFreePort, LockHeld.
+        AttachFailed, UnknownNetwork, NetworkUnavailable, AddressTaken, PortTaken, NoFreePort, LockHeld.
         """
         network = self.networks.catalogue().get(request.network)
         if wish and not request.ips and _takes(network, wish):
             try:
                 return self._attach(network, target, replace(request, ips=tuple(wish)))
-            except AttachFailed as error:
+            except (AttachFailed, addresses.AddressTaken) as error:
                 log.info("address not to be had again", id=target.id, network=network.name, reason=str(error))
         return self._attach(network, target, request)
 
     def _attach(self, network: NetworkList, target: Target, request: NetworkRequest) -> Result:
         fixed = [(port.protocol, port.host_ports[0]) for port in ports.fixed(request.ports)]
         with self.locks.host(), self.locks.ports(fixed):
-            others = self._others(target.id) if request.ports else []
-            ports.refuse_taken(request.ports, map(_publisher, others))
+            others = self._others(target.id) if request.ports or request.ips else []
+            addresses.refuse_taken(request.ips, network.name, others)
+            ports.refuse_taken(request.ports, map(_publisher, others), self.locks.daemon_pid())
             conf = RuntimeConf(
                 container_id=target.id,
                 netns=target.netns,

@@ -102,6 +102,14 @@ class Locks:
             os.close(fd)
         return False
 
+    def daemon_pid(self) -> int | None:
+        """The process that holds the daemon's lock, as its file says; None if it has ended."""
+        try:
+            pid, began, *_ = self._file("daemon.lock").read_text(encoding="utf-8", errors="replace").split(" ")
+            return int(pid) if processes.start_time(int(pid)) == int(began) else None
+        except (OSError, ValueError):
+            return None
+
     def _file(self, *parts: str) -> Path:
         path = self.run_dir.joinpath(*parts)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

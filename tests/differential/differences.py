@@ -80,6 +80,30 @@ ALLOWED = {
         r"600 'c1\\r\\neth0'",
         "A failed ADD of the reference also gives back what an earlier ADD of the same attachment took.",
     ),
+    "versions-spoken": Difference(
+        r"ADD \d+\.(code|msg|details)",
+        r'.*1\.0\.0"\]|6|.*version.*|',
+        r'.*1\.0\.0" "1\.1\.0"\]|1|incompatible CNI versions',
+        "We speak 1.1.0 too. A malformed version is one that is not spoken.",
+    ),
+    "names-words": Difference(
+        r"ADD \d+\.(msg|details)",
+        r".*",
+        r"(invalid characters in (container id|network name)|interface name .*)|'.*'",
+        "The same names are refused; every refusal shows the name.",
+    ),
+    "decoding-words": Difference(
+        r"ADD \d+\.msg",
+        r".*json: cannot unmarshal number.*",
+        r"error unmarshall network config: (name|cniVersion): must be a string, not 7",
+        "The words of the JSON library are Go's; ours name the key.",
+    ),
+    "own-namespace": Difference(
+        r"(ADD \d+|leases)\..*",
+        r".*",
+        r"8|plugin's netns and netns from CNI_NETNS should not be the same||<missing>",
+        "The installed 1.1.1 does not look, and later versions look after the work is done.",
+    ),
     "allmulti-pointer": Difference(
         r"CHECK \d+\.msg",
         r".* all-multicast mode of eth0 is 0x[0-9a-f]+, current value is false",
@@ -143,17 +167,47 @@ ALLOWED |= {
         rf"None|{MISSING}",
         "The reference delegates the CHECK of a network without IPAM to a plugin without a name, and always fails.",
     ),
-    "bridge-words": Difference(
-        r"(ADD|DEL|CHECK) \d+\.(code|msg|details)",
-        r".*",
-        r".*",
-        "Wrong types and what libraries say are told in our words.",
+    "route-check": Difference(
+        r"CHECK \d+\.(code|msg|details|result)",
+        rf"999|Expected Route .*|{MISSING}|",
+        rf"None|Expected Route .*|{MISSING}",
+        "The CHECK of the installed 1.1.1 does not find a route that goes to the default gateway; later versions do.",
     ),
-    "not-left-behind": Difference(
-        r"(host|c1)\..*",
-        r".*",
-        r".*",
-        "placeholder",
+    "bridge-types": Difference(
+        r"(ADD|DEL) \d+\.(code|msg)",
+        r"999|failed to load netconf: json: cannot unmarshal .*",
+        r"7|\w+: must be .*",
+        "A wrong type is bad configuration, and we say what is wrong where in words that are not Go's.",
+    ),
+    "unknown-ipam": Difference(
+        r"(ADD|DEL) \d+\.(code|msg|details)",
+        r'999|failed to find plugin "\w+" in path .*|',
+        r'50|plugin "\w+" not found|searched .*',
+        "A plugin that is not installed is told from one that fails.",
+    ),
+    "bridge-refused": Difference(
+        r"ADD \d+\.msg",
+        r'failed to create bridge "\S+": could not add "\S+": [a-z ]+',
+        r'failed to create bridge "\S+": (could not add "\S+": )?[a-z ]+ \(.*\)',
+        "We add what the kernel says of its refusal, which comes when we look for the bridge already.",
+    ),
+    "later-words": Difference(
+        r"ADD \d+\.msg",
+        r"cannot set hairpin mode .*\.|failed to make veth pair: .*|container veth name provided .* already exists",
+        r"cannot set hairpin mode .*|failed to make veth pair: .*|container veth name .* already exists",
+        "The reference's later versions say it in other words than the installed 1.1.1, and so do we.",
+    ),
+    "newer-versions": Difference(
+        r"(ADD|DEL) \d+\.details",
+        r'.* supports \["0\.4\.0" "1\.0\.0"\]',
+        r'.* supports \["0\.4\.0" "1\.0\.0" "1\.1\.0"\]',
+        "The installed 1.1.1 stops at 1.0.0 of the specification.",
+    ),
+    "netns-words": Difference(
+        r"ADD \d+\.msg",
+        r'failed to open netns "/\S+": failed to Statfs "/\S+": no such file or directory',
+        r'failed to open netns "/\S+": no such network namespace',
+        "The reference tells the system call; we say what is wrong with the path.",
     ),
 }
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from dockercni.cni import Cache, CNIError, ExecRunner, Runtime, RuntimeConf, parse_list
 from dockercni.cni.calls import EXEC, PluginCall
 from dockercni.plugins.dispatch import Dispatch
-from dockercni.plugins.registry import ENGINE
 from tests.hosts import Host
 
 if TYPE_CHECKING:
@@ -82,9 +81,7 @@ class Side:
         self.host = Host()
         assert self.host.holder
         self._connection, theirs = _processes.Pipe()
-        self._process = _processes.Process(
-            target=_serve, args=(theirs, self.host.holder.pid, engine), daemon=True
-        )  # fmt: skip
+        self._process = _processes.Process(target=_serve, args=(theirs, self.host.holder.pid, engine), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -162,6 +159,3 @@ def _run_list(runner: ExecRunner | Dispatch, step: Step, engine: Engine) -> Any:
         case _:
             raise AssertionError(step.verb)
     return None
-
-
-__all__ = ["CACHE", "ENGINE", "EXECUTABLES", "Outcome", "Side", "Step"]

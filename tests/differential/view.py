@@ -19,6 +19,7 @@ _IGNORED = frozenset({
     "ifindex", "link_index", "link_netnsid", "group_address", "stats", "stats64", "root_id", "bridge_id",
     "root_path_cost", "gc_timer", "hello_timer", "tcn_timer", "topology_change_timer", "message_age_timer",
     "forward_delay_timer", "hold_timer", "port_id", "designated_bridge", "designated_root", "age", "used", "expires",
+    "tentative",
 })  # fmt: skip
 _SYSCTLS = (
     "net/ipv4/ip_forward",

@@ -55,9 +55,16 @@ def settings(host: Host, **values: str) -> None:
 
 
 def network(
-    host: Host, name: str, subnet: str, *, file: str = "", more: Sequence[Mapping[str, Any]] = (), **bridge: Any
+    host: Host,
+    name: str,
+    subnet: str,
+    *,
+    file: str = "",
+    before: Sequence[Mapping[str, Any]] = (),
+    more: Sequence[Mapping[str, Any]] = (),
+    **bridge: Any,
 ) -> None:
-    """Configure a network: bridge `cni-NAME` with host-local, portmap and firewall behind it, then `more` plugins."""
+    """Configure a network: `before`, bridge `cni-NAME` with host-local, portmap and firewall, then `more` plugins."""
     first = {
         "type": "bridge",
         "bridge": f"cni-{name}",
@@ -68,7 +75,7 @@ def network(
         **bridge,
     }
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    plugins = [first, portmap, {"type": "firewall"}, *more]
+    plugins = [*before, first, portmap, {"type": "firewall"}, *more]
     conflist(host, name, plugins, file=file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -183,7 +184,7 @@ def test_parent_of_its_own(host: Host, daemon: Callable[..., Daemon]) -> None:
 def _wait_lives(host: Host, names: list[str], lives: int) -> None:
     """Wait until each of them has told of its interface so many times."""
     wait_until(
-        lambda: all(_logs(host, name).count("eth0") == lives for name in names),
+        lambda: all(len(re.findall(f"inet |{LATE}", _logs(host, name))) == lives for name in names),
         60,
         f"{lives} lives",
         lambda: [_logs(host, name) for name in names],

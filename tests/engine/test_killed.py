@@ -91,10 +91,11 @@ def test_many_signals(daemon: Start) -> None:
     assert running.program.process.wait(20) == 0
 
 
-def test_killed_in_the_middle_of_an_add(host: Host, daemon: Start, cli: Cli) -> None:
+@pytest.mark.parametrize("place", ["before", "more"], ids=["first plugin", "last plugin"])
+def test_killed_in_the_middle_of_an_add(host: Host, daemon: Start, cli: Cli, place: str) -> None:
     """After kill -9 in the middle of an ADD `sync` takes back what was begun, and attaches the container."""
     settings(host, cni_bin_dir=BIN_DIRS, plugin_timeout="3s")
-    network(host, "lan", "10.77.1.0/24", more=[noop(ADD={"wait_for": GATE})])
+    network(host, "lan", "10.77.1.0/24", **{place: [noop(ADD={"wait_for": GATE})]})
     running = daemon()
     run(host, "web", "--publish=8080:80")
     wait_calls(host, "ADD")

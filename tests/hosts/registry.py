@@ -46,8 +46,9 @@ class Entry:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def remove(self) -> None:
-        """Take it off the list."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Take it off the list, not while another process looks at that."""
+        with exclusive():
+            shutil.rmtree(self.directory, ignore_errors=True)
         os.close(self._lock)
 
 

@@ -340,10 +340,25 @@ def test_a_reader_that_went_away_is_quiet() -> None:
 HEAVY = ("docker", "msgspec", "pyroute2", "requests", "structlog", "tomllib", "json", "logging", "subprocess")
 
 
-def test_help_imports_nothing_heavy() -> None:
-    """--help starts quickly because neither our dependencies nor the big parts of the library are loaded for it."""
-    code = (
-        f"import sys; from dockercni.cli import main; main(['--help']); print([m for m in {HEAVY} if m in sys.modules])"
-    )
+def _imported(line: str, *modules: str) -> str:
+    found = f"[m for m in {modules} if m in sys.modules]"
+    code = f"import sys; from dockercni.cli import main; main({line.split()}); print(); print({found})"
     ended = _python("-c", code)
-    assert ended.stdout.splitlines()[-1] == "[]", ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return ended.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("line", ["--help", "sync --help", "version", "settings", "completion bash", "man sync"])
+def test_help_imports_nothing_heavy(line: str) -> None:
+    """--help and the like start quickly: neither our dependencies nor big parts of the library are loaded for them."""
+    assert _imported(line, *HEAVY) == "[]"
+
+
+def test_a_probe_does_not_load_the_engines_client(tmp_path: Path) -> None:
+    """A health check runs every few seconds: it loads neither the docker SDK nor netlink."""
+    assert (
+        _imported(
+            f"status --probe --run-dir={tmp_path}", "docker", "requests", "pyroute2", "structlog", "dockercni.cni"
+        )
+        == "[]"
+    )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import re
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dockercni.observe.logs import Level, Style, configure
+from dockercni.observe.logs import Level, Style, _Foreign, configure
 
 
 class _Stream(io.StringIO):
@@ -206,3 +207,36 @@ def test_a_log_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     structlog.get_logger().info("heard")
     assert json.loads(stream.getvalue())["event"] == "heard"
+
+
+def test_what_libraries_log_are_events_like_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings of urllib3 or docker come in our shape, with the library's name; their chatter does not come at all."""
+    stream = _configured(monkeypatch, "json")
+    library = logging.getLogger("urllib3.connectionpool")
+    library.warning("Retrying %s", "GET")
+    library.info("chatter")
+    event = json.loads(stream.getvalue())
+    assert (event["level"], event["event"], event["logger"]) == ("warning", "library", "urllib3.connectionpool")
+    assert event["reason"] == "Retrying GET"
+
+
+def test_a_librarys_malformed_record_is_an_event_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message whose arguments do not fit is told as it is, and with its exception."""
+    stream = _configured(monkeypatch, "json")
+    try:
+        _fail("inner")
+    except ValueError:
+        record = logging.LogRecord("docker", logging.ERROR, "x.py", 1, "%d things", ("no",), sys.exc_info())
+    _Foreign().handle(record)  # not through the root logger: pytest's own handler there is not so forgiving
+    event = json.loads(stream.getvalue())
+    assert (event["reason"], event["level"]) == ("%d things", "error")
+    assert "ValueError: inner" in event["exception"]
+
+
+def test_configured_twice_says_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new level does not make libraries speak twice."""
+    _configured(monkeypatch, "json")
+    stream = _configured(monkeypatch, "json", level="error")
+    logging.getLogger("docker").error("once")
+    logging.getLogger("docker").warning("not at this level")
+    assert [json.loads(line)["reason"] for line in stream.getvalue().splitlines()] == ["once"]

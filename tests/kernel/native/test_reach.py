@@ -113,8 +113,12 @@ def test_loopback_of_the_host_is_closed(attached: Attached) -> None:
     assert host.run("cat", "/proc/sys/net/ipv4/conf/cni0/route_localnet").stdout.strip() == "1"
     host.serve_tcp(9000)
     assert answers(host, "tcp", "127.0.0.1", 9000)
-    steps = ("ip address delete 127.0.0.1/8 dev lo", "ip route add 127.0.0.1 via 10.1.0.1 dev eth0")
-    script = "; ".join([*steps, "sysctl -qw net.ipv4.conf.eth0.route_localnet=1"])
+    lines = (
+        "ip address delete 127.0.0.1/8 dev lo",
+        "ip route add 127.0.0.1 via 10.1.0.1 dev eth0",
+        "sysctl -qw net.ipv4.conf.eth0.route_localnet=1",
+    )
+    script = "; ".join(lines)
     inside.run("sh", "-c", script)
     assert not answers(inside, "tcp", "127.0.0.1", 9000, timeout=0.5)
     host.run("nft", "flush", "chain", "inet", "dockercni", "input")
@@ -124,6 +128,8 @@ def test_loopback_of_the_host_is_closed(attached: Attached) -> None:
 def test_stale_udp(attached: Attached, outside: Outside) -> None:
     """A client that asked before the port was published gets through afterwards from the same port of its own."""
     inside = attached.container("c1")
+    attached.container("c2")
+    attached.add(chain(PORTMAP), "c2", ports=[{"hostPort": 1, "containerPort": 1, "protocol": "tcp"}])
     client = (
         "import socket,sys,time\n"
         "s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(('',4444));s.settimeout(0.2)\n"

@@ -83,7 +83,7 @@ def test_stdin_that_nobody_reads(tmp_path: Path) -> None:
             0,
         ),
         ({"print": "[]", "exit": 1}, "failed (exit status 1), and what it printed is not a CNI error: '[]'", 0),
-        ({"print": '{"code": 3}', "exit": 1}, "not a CNI error", 0),
+        ({"print": '{"code": 3}', "exit": 1}, "failed with no error message (exit status 1)", 3),
         ({"print": '{"msg": "x", "code": "3"}', "exit": 1}, "x", 0),
         ({"signal": "SEGV"}, "killed by signal 11", 0),
         ({"signal": "KILL"}, "killed by signal 9", 0),

@@ -55,7 +55,7 @@ LINES = [
     (["sta"], ["status"]),
     (["networks", ""], ["validate", "init"]),
     (["networks", "i"], ["init"]),
-    (["sync", "--d"], ["--dry-run", "--docker-host", "--default-network"]),
+    (["sync", "--d"], ["--dry-run", "--docker-host", "--docker-root", "--default-network"]),
     (["networks", "init", "--f"], ["--force"]),
     (["networks", "--f"], []),
     (["-o", ""], ["table", "wide", "name", "json"]),

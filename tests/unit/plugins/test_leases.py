@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockercni.plugins import owners
+from dockercni.cni import ErrorCode
+from dockercni.plugins import leases, owners
+from dockercni.plugins.contract import PluginFailure
 from dockercni.plugins.leases import Leases, locked
 
 if TYPE_CHECKING:
@@ -170,6 +172,15 @@ def test_lock(tmp_path: Path) -> None:
         assert isinstance(store, Leases)
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_lock_that_is_never_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who keeps the lock does not stop us for ever: the error says to try again later."""
+    monkeypatch.setattr(leases, "PATIENCE", 0.05)
+    with locked(str(tmp_path), "net"):
+        with pytest.raises(PluginFailure, match=r"net/lock locked for 0.05 s") as error, locked(str(tmp_path), "net"):
+            pytest.fail("locked twice")
+        assert error.value.code == ErrorCode.TRY_AGAIN_LATER
 
 
 def _full(_fd: int, _data: bytes) -> int:

@@ -1,0 +1,56 @@
+"""What the daemon's heartbeat file says, and how old it may be. Quick to import: health checks run often.
+
+Its age is told by the monotonic clock, which no change of the time of day moves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+FILE: Final = "status.json"
+BEAT: Final = 10.0  # seconds
+FRESH: Final = 3 * BEAT  # seconds: older than that, it is not the daemon's fault of a moment
+
+
+class Failing(msgspec.Struct, frozen=True):
+    """A container that does not get what it should have."""
+
+    container: str
+    reason: str
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """What stands in the file. Moments are for people, `beat` is monotonic; `connected` is empty without an engine."""
+
+    pid: int
+    started: str
+    beat: float
+    connected: str = ""
+    lost: str = ""  # why there is no engine
+    looked_at_all: str = ""
+    busy: tuple[str, ...] = ()
+    failing: Mapping[str, Failing] = {}
+    schema: int = 1
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was written."""
+        return time.monotonic() - self.beat
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the daemon has written it lately."""
+        return 0 <= self.age < FRESH
+
+
+def read(run_dir: Path) -> Pulse | None:
+    """The last beat; None if there is none that can be read."""
+    try:
+        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=Pulse)
+    except (OSError, msgspec.DecodeError):
+        return None

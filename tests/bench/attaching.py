@@ -1,0 +1,152 @@
+"""ADD and DEL, inside a private host: native, by executables, by netavark."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dockercni.cni import Cache, ExecRunner, NetworkList, Runtime, RuntimeConf, parse_list
+from dockercni.cni.calls import PluginCall
+from dockercni.plugins.dispatch import Dispatch, Engine
+from tests.bench.samples import Report
+
+EXECUTABLES = Path("/usr/lib/cni")
+NETAVARK = Path("/usr/lib/podman/netavark")
+PAUSE = 0.06  # seconds; the kernel frees links and rules behind the back of whoever removed them
+CROWD_ON_A_BRIDGE = 500  # a bridge has room for 1,023 ports
+CROWD_IN_A_NAMESPACE = 100
+
+
+def network(name: str, bridge: str, subnet: str, *more: dict[str, Any]) -> NetworkList:
+    """Bridge with masquerade and host-local, portmap, firewall; or `more` behind the bridge."""
+    ipam = {"type": "host-local", "ranges": [[{"subnet": subnet}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    main = {"type": "bridge", "bridge": bridge, "isGateway": True, "ipMasq": True, "ipam": ipam}
+    behind = more or ({"type": "portmap", "capabilities": {"portMappings": True}}, {"type": "firewall"})
+    return parse_list(json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": [main, *behind]}).encode())
+
+
+def attachment(name: str, netns: str, port: int, ifname: str = "eth0") -> RuntimeConf:
+    """A container with one published port."""
+    mapping = {"hostPort": port, "containerPort": 80, "protocol": "tcp"}
+    return RuntimeConf(name, f"/run/netns/{netns}", ifname, capability_args={"portMappings": [mapping]}, owner={})
+
+
+def runtime(engine: Engine) -> Runtime:
+    """A runtime whose plugins are served by one engine."""
+    return Runtime(Dispatch(ExecRunner([EXECUTABLES]), engine), Cache(Path("/var/lib/cni")))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """How many milliseconds `work` takes, after a pause."""
+    time.sleep(PAUSE)
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1e3
+
+
+def run(*argv: str, stdin: str = "") -> None:
+    """A program, to its successful end."""
+    subprocess.run(argv, input=stdin, text=True, check=True, stdout=subprocess.DEVNULL)
+
+
+def chain(report: Report, runs: int) -> None:
+    """ADD and DEL of bridge with masquerade, one published port, firewall."""
+    sides = {"native": ("cnin", "10.11.0.0/16", 8081), "executables": ("cnie", "10.12.0.0/16", 8082)}
+    engines: dict[str, Engine] = {"native": "native", "executables": "exec"}
+    for who in (*sides, "netavark"):
+        run("ip", "netns", "add", who)
+    for turn in range(runs + 1):
+        for who, (bridge, subnet, port) in sides.items():
+            net, conf = network(who, bridge, subnet), attachment(f"{who}{turn}", who, port)
+            serving = runtime(engines[who])
+            _turn(report, turn, who, lambda: serving.add(net, conf), lambda: serving.delete(net, conf))  # noqa: B023
+        if NETAVARK.exists():
+            _turn(report, turn, "netavark", lambda: _netavark("setup"), lambda: _netavark("teardown"))
+    report.compare("ADD", "native", "executables", 15)
+    report.compare("DEL", "native", "executables", 8)
+    if NETAVARK.exists():
+        report.compare("ADD", "native", "netavark", 5)
+
+
+def _turn(report: Report, turn: int, who: str, add: Callable[[], object], delete: Callable[[], object]) -> None:
+    up, down = timed(add), timed(delete)
+    if turn:  # the first one imports modules, makes bridges and tables
+        report.add("ADD", who, up)
+        report.add("DEL", who, down)
+
+
+def _netavark(verb: str) -> None:
+    info = {
+        "name": "bench", "id": "53ce4390f2adb1681eb1a90ec8b48c49c015e0a8d336c197637e7f65e365fa9e", "driver": "bridge",
+        "network_interface": "nv0", "created": "2024-01-01T00:00:00Z", "internal": False, "ipv6_enabled": False,
+        "dns_enabled": False, "subnets": [{"subnet": "10.13.0.0/16", "gateway": "10.13.0.1"}],
+        "ipam_options": {"driver": "host-local"},
+    }  # fmt: skip
+    mapping = {"container_port": 80, "host_ip": "", "host_port": 8083, "protocol": "tcp", "range": 1}
+    options = {
+        "container_id": "5b" * 32, "container_name": "bench", "port_mappings": [mapping],
+        "network_info": {"bench": info},
+        "networks": {"bench": {"static_ips": ["10.13.0.2"], "interface_name": "eth0"}},
+    }  # fmt: skip
+    run(str(NETAVARK), "--config", "/run/netavark", verb, "/run/netns/netavark", stdin=json.dumps(options))
+
+
+def host_local(report: Report, runs: int) -> None:
+    """ADD and DEL of host-local alone."""
+    conf = {"cniVersion": "1.0.0", "type": "host-local"}
+    ipam = {"type": "host-local", "ranges": [[{"subnet": "10.14.0.0/16"}]]}
+    engines: dict[str, Engine] = {"native": "native", "executables": "exec"}
+    for turn in range(runs + 1):
+        for who, engine in engines.items():
+            runner = Dispatch(ExecRunner([EXECUTABLES]), engine)
+            data = json.dumps({**conf, "name": who, "ipam": ipam}).encode()
+            for verb in ("ADD", "DEL"):
+                environment = {
+                    "CNI_COMMAND": verb, "CNI_CONTAINERID": f"c{turn}", "CNI_NETNS": "/run/netns/none",
+                    "CNI_IFNAME": "eth0", "CNI_PATH": str(EXECUTABLES),
+                }  # fmt: skip
+                call = PluginCall("host-local", verb, data, environment, engine)
+                took = timed(lambda: runner.run(call))  # noqa: B023
+                if turn:
+                    report.add(f"host-local {verb}", who, took)
+    for verb in ("ADD", "DEL"):
+        report.compare(f"host-local {verb}", "native", "executables", 5)
+
+
+def crowd(report: Report, runs: int) -> None:
+    """ADD and DEL beside 0, 1,000 and 2,000 that are attached already, each with a port."""
+    serving = runtime("native")
+    run("ip", "netns", "add", "one")
+    lonely = network("lonely", "cni0", "10.99.0.0/16")
+    attached = 0
+    for size in (0, 1000, 2000):
+        while attached < size:
+            _join_crowd(serving, attached)
+            attached += 1
+        for turn in range(runs + 1):
+            conf = attachment(f"lonely{turn}", "one", 7000)
+            up = timed(lambda: serving.add(lonely, conf))  # noqa: B023
+            down = timed(lambda: serving.delete(lonely, conf))  # noqa: B023
+            if turn:
+                report.add(f"ADD beside {size}", "native", up)
+                report.add(f"DEL beside {size}", "native", down)
+        if size:
+            report.grow(f"ADD beside {size}", "native", "ADD beside 0", 1.2)
+            report.grow(f"DEL beside {size}", "native", "DEL beside 0", 1.2)
+
+
+def _join_crowd(serving: Runtime, number: int) -> None:
+    which = number // CROWD_ON_A_BRIDGE
+    netns = f"crowd{number // CROWD_IN_A_NAMESPACE}"
+    if number % CROWD_IN_A_NAMESPACE == 0:
+        run("ip", "netns", "add", netns)
+    # without a default route, of which a namespace has one
+    main = network(f"crowd{which}", f"cnic{which}", f"10.{20 + which}.0.0/16")
+    plugins = json.loads(main.raw)
+    plugins["plugins"][0]["ipam"]["routes"] = []
+    ifname = f"eth{number % CROWD_IN_A_NAMESPACE}"
+    serving.add(parse_list(json.dumps(plugins).encode()), attachment(f"crowd{number}", netns, 10000 + number, ifname))

@@ -1,0 +1,145 @@
+"""dockercni doctor: each finding by itself, on hosts that are made up."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from dockercni import settings
+from dockercni.cli import main
+from dockercni.cni import NetworkList, parse_list
+from dockercni.commands.diagnosis import firewall, host, networks
+from dockercni.commands.diagnosis.finding import Finding
+from dockercni.engine.client import Client
+from dockercni.kernel import iptables, links, rights
+from tests.unit.engine.fake import INFO, VERSION, fake_engine
+
+
+def network(name: str, *ipam: object, bridge: str = "") -> NetworkList:
+    chain = [{"type": "bridge", "bridge": bridge or f"{name}0", "ipam": one} for one in ipam]
+    return parse_list(json.dumps({"name": name, "cniVersion": "1.0.0", "plugins": chain}).encode())
+
+
+SUBNETS = [
+    ({"type": "host-local", "subnet": "10.1.0.0/16"}, ["10.1.0.0/16"]),
+    ({"ranges": [[{"subnet": "10.1.0.0/24"}, {"subnet": "10.2.0.0/24"}], [{"subnet": "fd00::/64"}]]}, 3),
+    ({"subnet": "10.1.0.5/16"}, ["10.1.0.0/16"]),
+    ({"subnet": 7, "ranges": [7, [7, {"subnet": "x"}, {}]]}, []),
+    ({}, []),
+]
+
+
+@pytest.mark.parametrize(("ipam", "found"), SUBNETS, ids=str)
+def test_subnets_are_found_wherever_host_local_looks(ipam: object, found: list[str] | int) -> None:
+    """All ranges count, and what cannot be a subnet is left to the plugin to complain about."""
+    subnets = [str(one) for one in networks.subnets(network("lan", ipam))]
+    assert subnets == found if isinstance(found, list) else len(subnets) == found
+
+
+RIGHTS = [
+    ("CapEff:\t000001ffffffffff\n", []),
+    ("CapEff:\t0000000000000000\n", list(rights.NUMBERS)),
+    ("CapEff:\t00000000a80425fb\n", ["CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_ADMIN"]),
+    ("", list(rights.NUMBERS)),
+]
+
+
+@pytest.mark.parametrize(("status", "missing"), RIGHTS)
+def test_missing_capabilities_are_named(status: str, missing: list[str]) -> None:
+    """The effective set counts; the third row is what Docker gives a container by default."""
+    assert rights.missing(status) == missing
+
+
+def test_cgroup_layouts(tmp_path: Path) -> None:
+    """Version 2 has its file at the top, a hybrid one level below; an empty directory is no cgroups at all."""
+    assert rights.cgroup_layout(tmp_path) == ""
+    (tmp_path / "memory").mkdir()
+    assert rights.cgroup_layout(tmp_path) == "v1"
+    (tmp_path / "unified").mkdir()
+    (tmp_path / "unified" / "cgroup.controllers").touch()
+    assert rights.cgroup_layout(tmp_path) == "hybrid"
+    (tmp_path / "cgroup.controllers").touch()
+    assert rights.cgroup_layout(tmp_path) == "v2"
+
+
+def test_directories(tmp_path: Path) -> None:
+    """One that can be written or made is well; a file in its place is not."""
+    assert host.directory_finding("x", tmp_path).level == "ok"
+    assert host.directory_finding("x", tmp_path / "a" / "b").what == f"{tmp_path / 'a' / 'b'} can be made"
+    (tmp_path / "file").touch()
+    assert host.directory_finding("x", tmp_path / "file").what == f"{tmp_path / 'file'} is not a directory"
+
+
+def test_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever is not root gets a finding, and exit code 1; commands that act end with 77."""
+    monkeypatch.setattr(settings, "DEFAULT_FILE", tmp_path / "default.toml")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main(["doctor", f"--docker-host=unix://{tmp_path}/none.sock"]) == 1
+    out = capsys.readouterr().out
+    assert "fail  rights: not root" in out
+    assert "mend: sudo dockercni doctor" in out
+    for command in (["sync"], ["ps"], ["check"], ["status"], ["status", "--probe"], ["inspect", "x"], ["daemon"]):
+        assert main(command) == 77, command
+        assert capsys.readouterr().err.endswith("try sudo\n")
+
+
+def _firewall(
+    monkeypatch: pytest.MonkeyPatch, policy: str, flavour: str, chain: str, legacy: list[str]
+) -> list[Finding]:
+    chains = [iptables.FilterChain(chain, "DOCKER-USER")] if chain else []
+    monkeypatch.setattr(iptables, "flavour", lambda _: flavour)
+    monkeypatch.setattr(iptables, "policy", lambda *_: policy)
+    monkeypatch.setattr(iptables, "filter_chains", lambda _: chains)
+    monkeypatch.setattr(iptables, "legacy_tables", lambda: legacy)
+    monkeypatch.setattr(firewall, "which", lambda name: f"/usr/sbin/{name}")
+    return [one for one in firewall.findings() if one.level != "ok"]
+
+
+FIREWALLS = [
+    (("ACCEPT", "nft", "iptables", []), []),
+    (("ACCEPT", "nft", "", []), []),
+    (("DROP", "nft", "iptables", []), []),
+    (("DROP", "nft", "", []), ["fail FORWARD"]),
+    (("DROP", "nft", "iptables-legacy", []), ["warn iptables"]),
+    (("ACCEPT", "nft", "iptables", ["filter"]), ["warn iptables"]),
+    (("ACCEPT", "legacy", "iptables", ["filter"]), []),
+]
+
+
+@pytest.mark.parametrize(("given", "found"), FIREWALLS, ids=str)
+def test_firewalls(monkeypatch: pytest.MonkeyPatch, given: tuple[str, str, str, list[str]], found: list[str]) -> None:
+    """A policy of DROP needs the chain; two flavours in use are a warning; each finding comes with what mends it."""
+    bad = _firewall(monkeypatch, *given)
+    assert [f"{one.level} {one.subject}" for one in bad] == found
+    assert all(one.mend for one in bad)
+
+
+def test_collisions_with_dockers_networks_and_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subnet or a bridge that Docker has is a failure; one that the host routes elsewhere is a warning."""
+    conf = tmp_path / "net.d"
+    conf.mkdir()
+    for name, subnet, bridge in (("lan", "172.17.0.0/24", "x0"), ("wan", "10.1.0.0/16", "docker0")):
+        found = network(name, {"type": "host-local", "subnet": subnet}, bridge=bridge)
+        (conf / f"{name}.conflist").write_bytes(found.raw)
+    docker = [
+        {
+            "Name": "bridge",
+            "Driver": "bridge",
+            "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]},
+            "Options": {"com.docker.network.bridge.name": "docker0"},
+        },
+        {"Name": "none", "Driver": "null", "IPAM": {"Config": None}},
+        {"Name": "odd", "IPAM": {"Config": [{"Subnet": "x"}]}},
+    ]
+    monkeypatch.setattr(links, "routed", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")])
+    loaded = settings.load({"cni-conf-dir": str(conf), "cni-bin-dir": str(tmp_path)}, {}, settings.DEFAULT_FILE)
+    with fake_engine(tmp_path / "s", {"/version": VERSION, "/info": INFO, "/networks": docker}) as url:
+        findings = [one for one in networks.findings(loaded, Client(url)) if one.subject == "collision"]
+    assert [(one.level, one.what) for one in findings] == [
+        ("fail", "subnet 172.17.0.0/24 of network lan overlaps Docker's network bridge"),
+        ("fail", "the bridge docker0 of network wan is that of Docker's network bridge"),
+        ("warn", "subnet 10.1.0.0/16 of network wan overlaps the host's route to 10.1.7.0/24"),
+    ]

@@ -1,0 +1,117 @@
+"""What the engine's files say of a container."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dockercni.engine import files
+from dockercni.engine.files import Files, FilesUnclear
+from dockercni.model import Container, PublishedPort
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ID, IMAGE = "0" * 64, "1" * 64
+LABELS = {"dockercni.ip": "10.0.0.1", "dockercni.mac": "02:00:00:00:00:01", "dockercni.enable": "false"}
+OF_IMAGE = {"dockercni.mac": "02:00:00:00:00:01", "dockercni.enable": "false"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data root with one container and its image."""
+    config = {"Labels": LABELS, "ExposedPorts": {"80/tcp": {}}}
+    state = {"Running": True, "Pid": 7}  # what it was when the engine wrote the file last
+    _write(
+        tmp_path / "containers" / ID / "config.v2.json",
+        {"ID": ID, "Name": "/web", "Image": f"sha256:{IMAGE}", "Driver": "vfs", "Config": config, "State": state},
+    )
+    host = {"NetworkMode": "none", "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}}
+    _write(tmp_path / "containers" / ID / "hostconfig.json", host)
+    _write(tmp_path / "image/vfs/imagedb/content/sha256" / IMAGE, {"config": {"Labels": OF_IMAGE}})
+    return tmp_path
+
+
+def test_described(root: Path) -> None:
+    """Name, labels without the image's, network mode and ports are as inspect would say; that it runs is not said."""
+    labels = {"dockercni.ip": "10.0.0.1", "dockercni.enable": "false"}
+    port = PublishedPort(80, host_ports=range(8080, 8081))
+    expected = Container(id=ID, name="web", running=False, network_mode="none", labels=labels, ports=(port,))
+    assert Files(root, False, _no_question).container(ID) == expected
+
+
+def test_trusted_image(root: Path) -> None:
+    """With trusted images all labels count."""
+    container = Files(root, True, _no_question).container(ID)
+    assert container
+    assert container.labels == LABELS
+
+
+def test_image_elsewhere(root: Path) -> None:
+    """The labels of an image that the engine's own store does not have are asked for, once."""
+    (root / "image/vfs/imagedb/content/sha256" / IMAGE).unlink()
+    asked = []
+
+    def ask(image: str) -> dict[str, str]:
+        asked.append(image)
+        return OF_IMAGE
+
+    one = Files(root, False, ask)
+    for _ in range(2):
+        container = one.container(ID)
+        assert container
+        assert set(container.labels) == {"dockercni.ip", "dockercni.enable"}
+    assert asked == [f"sha256:{IMAGE}"]
+
+
+@pytest.mark.parametrize("name", ["2" * 64, "../../etc", "short", ID.upper() + "x"])
+def test_unknown(root: Path, name: str) -> None:
+    """What is no container of this engine is nothing."""
+    assert Files(root, False, _no_question).container(name) is None
+
+
+@pytest.mark.parametrize("content", ["", '{"ID": "', "[]", '{"ID": 7}', '{"ID": "x"}', "\0" * 10])
+def test_torn(root: Path, content: str) -> None:
+    """A file that is half written or of an unknown kind is unclear, and may be clear later."""
+    (root / "containers" / ID / "config.v2.json").write_text(content)
+    with pytest.raises(FilesUnclear) as caught:
+        Files(root, False, _no_question).container(ID)
+    assert caught.value.retry
+
+
+def test_link(root: Path) -> None:
+    """A symbolic link is not followed."""
+    path = root / "containers" / ID / "hostconfig.json"
+    path.rename(root / "elsewhere")
+    path.symlink_to(root / "elsewhere")
+    with pytest.raises(FilesUnclear, match="cannot read"):
+        Files(root, False, _no_question).container(ID)
+
+
+def test_fifo(root: Path) -> None:
+    """A fifo that nobody writes to does not stop us."""
+    path = root / "containers" / ID / "hostconfig.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FilesUnclear, match="not a regular file"):
+        Files(root, False, _no_question).container(ID)
+
+
+def test_too_large(root: Path) -> None:
+    """A file without end is not read to the end."""
+    with (root / "containers" / ID / "config.v2.json").open("ab") as file:
+        file.truncate(files.MOST + 1)
+    with pytest.raises(FilesUnclear, match="larger than"):
+        Files(root, False, _no_question).container(ID)
+
+
+def _no_question(image: str) -> dict[str, str]:
+    raise AssertionError(image)
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))

@@ -1,0 +1,106 @@
+"""dockercni.observe.heartbeat: what the daemon says of itself, and how old that may be."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dockercni.observe import heartbeat, pulse
+from dockercni.observe.heartbeat import Heartbeat
+from dockercni.observe.pulse import FILE, Failing, Pulse
+from tests.hosts.waiting import wait_until
+
+
+@pytest.fixture
+def heart(tmp_path: Path) -> Iterator[Heartbeat]:
+    """A heart that beats."""
+    made = Heartbeat(tmp_path, lambda: ("a",))
+    made.start()
+    yield made
+    made.close()
+    assert not (tmp_path / FILE).exists()
+
+
+def test_every_progress_is_written(heart: Heartbeat, tmp_path: Path) -> None:
+    """What happened stands in the file at once, in typed form again when it is read."""
+    heart.connected()
+    heart.looked_at_all()
+    heart.looked("id1", "web", "label x: bad")
+    heart.looked("id2", "db", "")
+    found = wait_until(lambda: (last := pulse.read(tmp_path)) and last.failing and last, 5, "the failure")
+    assert isinstance(found, Pulse)
+    assert found.failing == {"id1": Failing("web", "label x: bad")}
+    assert found.busy == ("a",)
+    assert found.connected
+    assert found.looked_at_all
+    assert found.fresh
+    heart.looked("id1", "web", "")
+    heart.lost("gone")
+    lost = wait_until(lambda: (last := pulse.read(tmp_path)) and last.lost and last, 5, "the loss")
+    assert isinstance(lost, Pulse)
+    assert (lost.connected, lost.lost, lost.failing) == ("", "gone", {})
+
+
+def test_it_is_for_root_only_and_has_a_schema(heart: Heartbeat, tmp_path: Path) -> None:
+    """Reasons of failures are nobody else's business."""
+    wait_until((tmp_path / FILE).exists, 5, "the file")
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    assert json.loads((tmp_path / FILE).read_text())["schema"] == 1
+    heart.connected()
+
+
+def test_a_daemon_whose_lanes_are_stuck_does_not_beat(tmp_path: Path) -> None:
+    """The lanes are asked before each beat; while they do not answer, the file grows old."""
+    stuck = threading.Event()
+
+    def busy() -> tuple[str, ...]:
+        stuck.wait()
+        return ()
+
+    heart = Heartbeat(tmp_path, busy)
+    heart.start()
+    heart.connected()
+    assert pulse.read(tmp_path) is None
+    stuck.set()
+    wait_until(lambda: pulse.read(tmp_path), 5, "the beat")
+    heart.close()
+
+
+def test_it_beats_without_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing to do is no reason to be silent."""
+    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
+    heart = Heartbeat(tmp_path, tuple)
+    heart.start()
+    first = wait_until(lambda: pulse.read(tmp_path), 5, "the first beat")
+    assert first
+    wait_until(lambda: (last := pulse.read(tmp_path)) and last.beat > first.beat, 5, "the second beat")
+    heart.close()
+
+
+@pytest.mark.parametrize(("ago", "fresh"), [(0.0, True), (29.0, True), (31.0, False), (-5.0, False)])
+def test_freshness(ago: float, fresh: bool) -> None:
+    """Three beats may be missed; one from the future was written in another boot."""
+    import time  # noqa: PLC0415
+
+    assert Pulse(1, "", time.monotonic() - ago).fresh is fresh
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', "null", '{"pid": 1, "started": "x"}'])
+def test_what_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    """A damaged file is as good as none."""
+    (tmp_path / FILE).write_text(text)
+    assert pulse.read(tmp_path) is None
+
+
+def test_a_directory_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    """The daemon goes on without a heartbeat, and complains once."""
+    (tmp_path / "file").touch()
+    heart = Heartbeat(tmp_path / "file" / "run", tuple)
+    heart.start()
+    heart.connected()
+    with pytest.raises(NotADirectoryError):
+        heart.close()

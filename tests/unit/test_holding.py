@@ -1,0 +1,67 @@
+"""The labels of the hold, and where holding is impossible."""
+
+from __future__ import annotations
+
+import pytest
+
+from dockercni.errors import LabelError
+from dockercni.kernel import hold
+from dockercni.model import Container
+from dockercni.reconcile import labels
+from dockercni.reconcile.labels import Holding
+
+DEFAULT = Holding(10.0, "leave")
+
+
+def _container(**ours: str) -> Container:
+    found = {f"dockercni.{key.replace('_', '-')}": value for key, value in ours.items()}
+    return Container("0" * 64, "web", running=False, labels=found)
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        ({}, DEFAULT),
+        ({"hold": "off"}, Holding(0.0, "leave")),
+        ({"hold": "500ms", "on_failure": "stop"}, Holding(0.5, "stop")),
+        ({"on_failure": "hold"}, Holding(10.0, "hold")),
+    ],
+)
+def test_labels_win(ours: dict[str, str], expected: Holding) -> None:
+    """What a label says wins over the settings, and they over nothing."""
+    assert labels.holding(_container(**ours), DEFAULT) == expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "problem"),
+    [
+        ({"hold": "10"}, 'must be "off" or a duration'),
+        ({"hold": "on"}, 'must be "off" or a duration'),
+        ({"on_failure": "halt"}, "must be leave, hold or stop"),
+    ],
+)
+def test_malformed(ours: dict[str, str], problem: str) -> None:
+    """A malformed label is an error of the container, which stays unattached."""
+    with pytest.raises(LabelError, match=problem):
+        labels.requests(_container(**ours))
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, ""),
+        ({"/proc/self/status": "CapEff:\t00000000a80425fb"}, "CAP_SYS_PTRACE is missing"),
+        ({"/proc/sys/kernel/yama/ptrace_scope": "3"}, "nobody may trace"),
+        ({"/proc/sys/kernel/yama/ptrace_scope": "1"}, ""),
+        ({"/proc/self/attr/apparmor/current": "docker-default (enforce)"}, "confined"),
+        ({"/proc/self/attr/apparmor/current": "unconfined"}, ""),
+        ({"/proc/self/attr/current": "system_u:system_r:container_t:s0:c1,c2"}, "confined"),
+        ({"/proc/self/attr/current": "system_u:system_r:unconfined_service_t:s0"}, ""),
+    ],
+)
+def test_obstacle(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], reason: str) -> None:
+    """Where the kernel would refuse the tracing or the execve, the reason is said, and nothing is held."""
+    seen = {"/proc/self/status": "CapEff:\t000001ffffffffff"} | files
+    monkeypatch.setattr(hold, "_read", lambda path: seen.get(path, ""))
+    assert reason in hold.obstacle()
+    assert bool(hold.obstacle()) == bool(reason)
