@@ -46,6 +46,11 @@ class Locks:
             yield fd
             path.unlink(missing_ok=True)  # waiters notice, and lock the next one
 
+    def containers(self) -> Iterator[str]:
+        """The ids whose locks are held, or were when their holder was killed."""
+        for path in self.run_dir.joinpath("lock").glob("*"):
+            yield path.name
+
     @contextlib.contextmanager
     def host(self, *, exclusive: bool = False) -> Iterator[None]:
         """Hold the host's lock. Raises LockHeld."""

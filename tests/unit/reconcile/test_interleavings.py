@@ -64,7 +64,7 @@ class Interleavings(RuleBasedStateMachine):
         name, action = self.events[position]
         if data.draw(st.booleans()):
             del self.events[position]
-        self.daemon.lanes.ask(name, action)
+        self.daemon.lanes.ask(name, action, urgent=data.draw(st.booleans()))
 
     @precondition(lambda self: self.events)
     @rule()
