@@ -37,8 +37,8 @@ from dockercni.plugins.contract import PluginFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dockercni.cni.result import IPConfig
     from dockercni.cni.document import Fields
+    from dockercni.cni.result import IPConfig
     from dockercni.kernel.elements import Element
     from dockercni.plugins.bridge_conf import BridgeConf
     from dockercni.plugins.contract import Request
