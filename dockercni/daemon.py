@@ -63,7 +63,7 @@ class Parts:
         return Looker(self.client, engine_id, self.sandboxes, self.attacher, self.memory, policy)
 
     def everything(self, engine_id: str) -> list[str]:
-        """The ids to look at: of running containers with network mode none, all records, memories, pins and locks."""
+        """The ids to look at: of running containers with network mode none, records, memories, pins and locks."""
         ids = {listed.Id: None for listed in self.client.running() if listed.HostConfig.NetworkMode == "none"}
         for record in records.records(self.attacher.cache, engine_id):
             if not isinstance(record, CacheError):
