@@ -32,6 +32,7 @@ from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.look import Looker, Outcome, Policy, Seen
 from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.networks import Networks
+from dockercni.reconcile.reservations import Reservations
 from dockercni.reconcile.rules import Rules
 from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.reload import reloaded
@@ -62,12 +63,12 @@ class Parts:
         return Looker(self.client, engine_id, self.sandboxes, self.attacher, self.memory, policy)
 
     def everything(self, engine_id: str) -> list[str]:
-        """The ids to look at: of the running containers with network mode none, of all records, memories and pins."""
+        """The ids to look at: of running containers with network mode none, records, memories, pins and locks."""
         ids = {listed.Id: None for listed in self.client.running() if listed.HostConfig.NetworkMode == "none"}
         for record in records.records(self.attacher.cache, engine_id):
             if not isinstance(record, CacheError):
                 ids[record.attachment.container_id] = None
-        ids.update(dict.fromkeys([*self.memory.known(), *self.sandboxes.pins()]))
+        ids.update(dict.fromkeys([*self.memory.known(), *self.sandboxes.pins(), *self.attacher.locks.containers()]))
         return list(ids)
 
 
@@ -97,6 +98,7 @@ class Daemon:
         self._lanes = Lanes(self._look, parts.settings.workers)
         self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
         self._early = Early(parts.settings, parts.client, ask=lambda key, hint: self._lanes.ask(key, hint, urgent=True))
+        self._reservations = Reservations()
         self._stop = threading.Event()
         self._wake = -1
 
@@ -221,8 +223,13 @@ class Daemon:
         if seen is None:
             return True
         report(seen)
+        self._reserve(key)
         self._heart.looked(key, seen.name, "; ".join(outcome.error for outcome in seen.outcomes if outcome.error))
         return not seen.retry
+
+    def _reserve(self, key: str) -> None:
+        entries = self._parts.attacher.cache.entries(key)
+        self._reservations.update(key, [entry for entry in entries if not isinstance(entry, CacheError)])
 
     def _look_at_all(self, hint: str) -> None:
         engine = self._parts.client.engine()

@@ -46,7 +46,7 @@ class Cache:
                     f"{entry.ifname} already, or another runtime did not clean up"
                 )
             # the temporary file stands outside results/, where libcni would read it
-            replace_file(path, format_.encode(entry), scratch=self.directory, prefix=_PREFIX)
+            replace_file(path, format_.encode(entry), scratch=self.directory, prefix=f"{_PREFIX}{os.getpid()}-")
         except (OSError, ValueError) as error:
             raise CacheError(f"cannot write {path}: {_reason(error)}") from error
 
@@ -109,10 +109,12 @@ class Cache:
                 yield CacheError(f"{self._results / name} is a bare result and does not say whose")
 
     def sweep(self) -> None:
-        """Remove what writers that were killed left behind. Only while nobody writes."""
+        """Remove what writers that were killed left behind; whoever lives may be writing now."""
         for leftover in self.directory.glob(f"{_PREFIX}*"):
-            with contextlib.suppress(OSError):
-                leftover.unlink()
+            writer = leftover.name.removeprefix(_PREFIX).partition("-")[0]
+            if not (writer.isdecimal() and os.path.exists(f"/proc/{writer}")):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
 
     def _path(self, key: tuple[str, str, str]) -> Path:
         """Where the entry stands: in results/, whatever the names are. Raises CacheError."""

@@ -27,6 +27,8 @@ def run(request: Request) -> int:
     named = request.args.containers
     ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.id)
     seen = look_at(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
+    if not dry_run:
+        parts.attacher.cache.sweep()
     if request.output == "json":
         _print_json(seen)
     elif request.output == "name":

@@ -96,7 +96,7 @@ class Attacher:
         with self.locks.host(), self.locks.ports(fixed):
             others = self._others(target.id) if request.ports or request.ips else []
             addresses.refuse_taken(request.ips, network.name, others)
-            ports.refuse_taken(request.ports, map(_publisher, others))
+            ports.refuse_taken(request.ports, map(_publisher, others), self.locks.daemon_pid())
             conf = RuntimeConf(
                 container_id=target.id,
                 netns=target.netns,

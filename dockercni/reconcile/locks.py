@@ -46,6 +46,11 @@ class Locks:
             yield fd
             path.unlink(missing_ok=True)  # waiters notice, and lock the next one
 
+    def containers(self) -> Iterator[str]:
+        """The ids whose locks are held, or were when their holder was killed."""
+        for path in self.run_dir.joinpath("lock").glob("*"):
+            yield path.name
+
     @contextlib.contextmanager
     def host(self, *, exclusive: bool = False) -> Iterator[None]:
         """Hold the host's lock. Raises LockHeld."""
@@ -96,6 +101,14 @@ class Locks:
         finally:
             os.close(fd)
         return False
+
+    def daemon_pid(self) -> int | None:
+        """The process that holds the daemon's lock, as its file says; None if it has ended."""
+        try:
+            pid, began, *_ = self._file("daemon.lock").read_text(encoding="utf-8", errors="replace").split(" ")
+            return int(pid) if processes.start_time(int(pid)) == int(began) else None
+        except (OSError, ValueError):
+            return None
 
     def _file(self, *parts: str) -> Path:
         path = self.run_dir.joinpath(*parts)

@@ -55,10 +55,11 @@ def fixed(ports: Sequence[PublishedPort]) -> list[PublishedPort]:
     return [port for port in ports if len(port.host_ports) == 1]
 
 
-def refuse_taken(ports: Sequence[PublishedPort], publishers: Iterable[Publisher]) -> None:
+def refuse_taken(ports: Sequence[PublishedPort], publishers: Iterable[Publisher], daemon: int | None) -> None:
     """Raise PortTaken for the first fixed port that somebody listens on, or that another container publishes.
 
-    By DNAT it could be taken away from whoever has it, without a word.
+    By DNAT it could be taken away from whoever has it, without a word. What the process `daemon` listens on, it holds
+    for containers of ours.
     """
     wanted = fixed(ports)
     if not wanted:
@@ -71,7 +72,8 @@ def refuse_taken(ports: Sequence[PublishedPort], publishers: Iterable[Publisher]
         for other in others:
             if any(_same(port, mapping) for mapping in other.capability_args.get("portMappings", ())) and other.lives():
                 raise PortTaken(f"port {number}/{port.protocol} of the host is published by container {other.name}")
-        if listener := listeners.find(port.protocol, port.host_ip, number):
+        listener = listeners.find(port.protocol, port.host_ip, number)
+        if listener and listener.pid != daemon:
             raise PortTaken(f"port {number}/{port.protocol} of the host is taken: {_words(listener)}")
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.bench.plugins [--runs 40] [--json FILE] [--only SECTION ...]
 
-Each section runs in a private host of its own; what is compared takes turns, run by run.
+Each section runs in a private host of its own; ADDs and DELs that are compared take turns, run by run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.bench import attaching, connecting
@@ -23,7 +24,8 @@ SECTIONS: dict[str, Callable[[Report, int], None]] = {
     "chain": attaching.chain,
     "host-local": attaching.host_local,
     "crowd": attaching.crowd,
-    "connections": connecting.published,
+    "connections": partial(connecting.published, who="native"),
+    "connections-executables": partial(connecting.published, who="executables"),
 }
 
 

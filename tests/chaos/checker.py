@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos import facts, rules, traffic
+from tests.chaos import elements, facts, rules, traffic
 from tests.chaos.facts import Running
 from tests.chaos.rules import Attached
 from tests.chaos.wanted import NETWORKS, SERVED, Network, Wanted
@@ -51,22 +51,26 @@ def complaints(
         *_entries(host, running, wanted, neighbours),
         *_pins(host, running, wanted, neighbours),
         *_links(host, running, wanted, networks, neighbours),
-        *_rules(host, attached(running, wanted, networks), networks, neighbours),
+        *_rules(host, attached(host, running, wanted, networks), networks, neighbours),
         *(f"process: {line} still runs" for line in facts.plugin_processes(host)),
         *traffic.complaints(host, outside, running, wanted, networks),
     ]
 
 
-def attached(running: Sequence[Running], wanted: Mapping[str, Wanted], networks: Sequence[Network]) -> list[Attached]:
+def attached(
+    host: Host, running: Sequence[Running], wanted: Mapping[str, Wanted], networks: Sequence[Network]
+) -> list[Attached]:
     """The interfaces that there should be and are, each with the ports that lead to it."""
     by_name = {network.name: network for network in networks}
+    entries = facts.cache_entries(host)
     found = []
     for one in running:
         want = wanted.get(one.name, NOTHING)
         for number, (ifname, network) in enumerate(want.interfaces.items()):
             if ifname in one.links and (addresses := one.addresses(ifname)):
                 ports = () if number else want.ports
-                found.append(Attached(by_name[network], one.id, addresses[0], ports, SERVED))
+                served = entries.get(f"{network}-{one.id}-{ifname}", {}).get("dockercni", {}).get("served", ())
+                found.append(Attached(by_name[network], one.id, ifname, addresses[0], ports, SERVED, tuple(served)))
     return found
 
 
@@ -168,8 +172,9 @@ def _rules(
     host: Host, present: Sequence[Attached], networks: Sequence[Network], neighbours: Neighbours
 ) -> Iterator[str]:
     saved = list(facts.saved_rules(host))
-    due = Counter([*rules.expected(present, docker_user=(rules.FILTER, ":DOCKER-USER") in saved), *neighbours.rules])
-    found = Counter(rule for rule in saved if rules.concerns(rule, networks))
+    due = Counter(rules.expected(present, docker_user=(rules.FILTER, ":DOCKER-USER") in saved))
+    due.update([*elements.expected(present), *neighbours.rules])
+    found = Counter([*(rule for rule in saved if rules.concerns(rule, networks)), *elements.found(host)])
     for rule in rules.LASTING:
         if 0 < found[rule] <= rules.RACING:
             due[rule] = found[rule]
@@ -178,7 +183,7 @@ def _rules(
             due[rule] = 1
     shown = (Counter({" ".join(rule): times for rule, times in rules.items()}) for rules in (due, found))
     yield from _differ("rule", *shown)
-    yield from (f"rule: {table} too much" for table in facts.foreign_tables(host))
+    yield from (f"rule: {table} too much" for table in facts.foreign_tables(host) if table != elements.TABLE)
 
 
 def _differ(what: str, due: Counter[str], found: Counter[str]) -> Iterator[str]:

@@ -15,6 +15,8 @@ FLUSHES = {
     "all": "nft flush ruleset",
     "docker-user": "iptables -F DOCKER-USER",
     "forward": "iptables -F CNI-FORWARD",
+    "table": "nft delete table inet dockercni",
+    "sources": "nft flush map inet dockercni sources4",
 }
 WORKS = ("run", "run", "start", "start", "stop", "restart", "kill", "crash", "remove", "pause", "unpause", "rename")
 FAULTS = {  # how often, relative to each other
@@ -140,6 +142,7 @@ class Plan:
                 return Step(kind, detail=self._random.choice(("", "--live-restore")))
             case "daemon_start":
                 state.daemon = True
+                return Step(kind, detail=self._random.choice(("--engine=exec", "--engine=native", "--engine=auto")))
             case "free":
                 state.full = False
         return Step(kind)

@@ -44,21 +44,30 @@ class Attached:
 
     network: Network
     id: str
+    ifname: str
     address: str
     ports: tuple[int, ...]
-    served: int
+    inner: int  # the port that each of them leads to
+    served: tuple[str, ...] = ()  # what served bridge, portmap and firewall, by the record of it
+
+    def by_executable(self, position: int) -> bool:
+        """Whether it was an executable."""
+        return self.served[position : position + 1] != ("native",)
 
 
 def expected(attached: Sequence[Attached], *, docker_user: bool) -> Iterator[Rule]:
     """Every rule that has to be there. `docker_user`: whether the engine's chain of that name exists."""
     for one in attached:
-        yield from _masquerade(one)
-        yield from _published(one)
-        yield FILTER, f"-A CNI-FORWARD -d {one.address}/32 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
-        yield FILTER, f"-A CNI-FORWARD -s {one.address}/32 -j ACCEPT"
-    if attached:
+        if one.by_executable(0):
+            yield from _masquerade(one)
+        if one.by_executable(1):
+            yield from _published(one)
+        if one.by_executable(2):
+            yield FILTER, f"-A CNI-FORWARD -d {one.address}/32 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+            yield FILTER, f"-A CNI-FORWARD -s {one.address}/32 -j ACCEPT"
+    if any(one.by_executable(2) for one in attached):
         yield from _FORWARD
-    if any(one.ports for one in attached):
+    if any(one.ports and one.by_executable(1) for one in attached):
         yield from _SHARED
     if docker_user:
         for bridge in sorted({one.network.bridge for one in attached}):
@@ -92,7 +101,7 @@ def _published(one: Attached) -> Iterator[Rule]:
         tcp = f"-p tcp -m tcp --dport {port}"
         yield NAT, f"-A {chain} -s {one.network.subnet} {tcp} -j CNI-HOSTPORT-SETMARK"
         yield NAT, f"-A {chain} -s 127.0.0.1/32 {tcp} -j CNI-HOSTPORT-SETMARK"
-        yield NAT, f"-A {chain} {tcp} -j DNAT --to-destination {one.address}:{one.served}"
+        yield NAT, f"-A {chain} {tcp} -j DNAT --to-destination {one.address}:{one.inner}"
 
 
 def concerns(rule: Rule, networks: Sequence[Network]) -> bool:

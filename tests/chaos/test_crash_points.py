@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WANTED = {"one": Wanted(("alpha",), (8081,))}
 STRIPES = 3  # so that several workers share the points
 MOST = 200
+SETTINGS_FILE = "/etc/dockercni/dockercni.toml"
 SETTINGS = f'cni-bin-dir = "{orders.SEARCH}"\nplugin-timeout = "3s"\nattach-running = true\n'
 
 pytestmark = pytest.mark.timeout(400)
@@ -32,13 +33,15 @@ pytestmark = pytest.mark.timeout(400)
 def obedient(host: Host) -> orders.Orders:
     """The networks, behind plugins that obey orders."""
     configure(host)
-    host.write("/etc/dockercni/dockercni.toml", SETTINGS)
+    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "exec"\n')
     return orders.Orders(host)
 
 
+@pytest.mark.parametrize("engine", ["exec", "native"])
 @pytest.mark.parametrize("stripe", range(STRIPES))
-def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stripe: int) -> None:
-    """Killed before any step of an ADD or DEL, a sync leaves what the next one makes whole."""
+def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, engine: str) -> None:
+    """Killed before any step of an ADD or DEL, by executables or in process, a sync is mended by the next."""
+    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "{engine}"\n')
     problems: list[str] = []
     for at in _points(stripe):
         WANTED["one"].run(host, "one")
@@ -126,6 +129,7 @@ def _crash(
         obedient.withdraw()
     repaired = run_cli(host, "sync", check=False, timeout=60)
     found = complaints(host, outside, WANTED)
+    found += [f"lock: {path.name} too much" for path in host.path("/run/dockercni/lock").glob("*")]
     if repaired.returncode:
         found.append(f"sync: exit code {repaired.returncode}: {repaired.stdout}{repaired.stderr}")
     if found:
@@ -137,6 +141,7 @@ def _crash(
 def _start_over(host: Host) -> None:
     if left := host.docker("ps", "--all", "--quiet").split():
         host.docker("rm", "--force", *left)
+    settings = host.read(SETTINGS_FILE)
     wipe(host)
     configure(host)
-    host.write("/etc/dockercni/dockercni.toml", SETTINGS)
+    host.write(SETTINGS_FILE, settings)

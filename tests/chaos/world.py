@@ -159,8 +159,8 @@ class World:
             process.wait(10)
             self.grievances.append(f"daemon: SIGTERM did not end it within {BOUND} s")
 
-    def daemon_start(self, _: Step) -> None:
-        argv = (sys.executable, "-m", "dockercni", "daemon", "--docker-host", proxy.URL)
+    def daemon_start(self, step: Step) -> None:
+        argv = (sys.executable, "-m", "dockercni", "daemon", "--docker-host", proxy.URL, step.detail or "--engine=exec")
         self.daemon = daemon = Daemon(self.host.popen(*argv, env=environment() | {"PYTHONFAULTHANDLER": "1"}))
         wait_until(lambda: daemon.program.text() or not daemon.program.running, 20, "the daemon's first word")
 

@@ -125,13 +125,12 @@ def test_mac_precedence() -> None:
     """The capability is above args.cni, which is above CNI_ARGS."""
     with Twin() as twin:
         twin.container()
-        for index, more in enumerate(
-            (
-                {},
-                {"args": {"cni": {"mac": OTHER_MAC}}},
-                {"runtimeConfig": {"mac": THIRD_MAC}, "args": {"cni": {"mac": MAC}}},
-            )
-        ):
+        ways: tuple[dict[str, Any], ...] = (
+            {},
+            {"args": {"cni": {"mac": OTHER_MAC}}},
+            {"runtimeConfig": {"mac": THIRD_MAC}, "args": {"cni": {"mac": MAC}}},
+        )
+        for index, more in enumerate(ways):
             attach(
                 twin,
                 conf(isGateway=True, **more),

@@ -41,6 +41,7 @@ def test_defaults_are_those_of_the_conventions(file: Path) -> None:
         state_dir=Path("/var/lib/dockercni"),
         run_dir=Path("/run/dockercni"),
         netns_dir=Path("/run/netns"),
+        engine="auto",
         hold=10.0,
         on_failure="leave",
         plugin_timeout=60.0,

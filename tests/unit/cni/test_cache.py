@@ -153,14 +153,15 @@ def test_not_regular(cache: Cache) -> None:
 
 
 def test_remove_and_sweep(cache: Cache) -> None:
-    """Removing twice is success; what killed writers left is swept, entries are not."""
+    """Removing twice is success; what killed writers left is swept, entries and what others write now are not."""
     cache.write(ENTRY)
     cache.write(replace(ENTRY, ifname="eth1"))
     for _ in range(2):
         cache.remove(ENTRY)
-    (cache.directory / ".cache-entry-abc").touch()
+    for writer in ("abc", "4194305-abc", "1-abc"):  # no pid is that large, and process 1 lives
+        (cache.directory / f".cache-entry-{writer}").touch()
     cache.sweep()
-    assert [path.name for path in cache.directory.rglob("*")] == ["results", "net-id-eth1"]
+    assert sorted(path.name for path in cache.directory.rglob("*")) == [".cache-entry-1-abc", "net-id-eth1", "results"]
 
 
 def test_missing_directory(cache: Cache) -> None:

@@ -28,17 +28,24 @@ class Stream:
     log: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def events(self, since: str | None) -> Iterator[Iterator[Event]]:
+    def events(self, since: str | None) -> Iterator[Script]:
         self.since.append(since)
         script = self.scripts.pop(0) if self.scripts else [EngineUnavailable("over")]
         if script and isinstance(script[0], EngineUnavailable) and len(script) == 1:
             raise script[0]
         self.log.append("subscribed")
-        yield self._read(script)
+        yield Script(script)
 
-    @staticmethod
-    def _read(script: Sequence[Event | Exception]) -> Iterator[Event]:
-        for item in script:
+
+@dataclass
+class Script:
+    """A subscription that plays its script."""
+
+    items: Sequence[Event | Exception]
+    replaced: bool = False
+
+    def __iter__(self) -> Iterator[Event]:
+        for item in self.items:
             if isinstance(item, Exception):
                 raise item
             yield item

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field, replace
 
 from dockercni.model import Attachment, Container, Life, NetworkRequest
-from dockercni.reconcile.lanes import SLOW, Lanes
+from dockercni.reconcile.lanes import Lanes
 from dockercni.reconcile.plan import Attach, Detach, Observed, Pin, Unpin, plan
 from tests.hosts import wait_until
 
@@ -91,7 +91,6 @@ class Daemon:
         self._failing: set[str] = set()  # whose present step is to fail
         self._looking: set[str] = set()
         self.violation: Violation | None = None
-        self.workers = workers
         self.lanes = Lanes(self._look, workers)
 
     def waiting(self) -> list[str]:
@@ -125,8 +124,7 @@ class Daemon:
                 return True
             if any(due <= clock.now for due in self.lanes._due.values()) or set(self.lanes._busy) != set(self._gates):
                 return False
-            fast = [since for since in self.lanes._busy.values() if clock.now - since < SLOW]
-            return len(fast) >= self.workers or not self.lanes._ready
+            return not self.lanes._may_start(clock.now)
 
     def _gate(self, name: str) -> bool:
         """Stand until told to go on; True if the step is to fail."""

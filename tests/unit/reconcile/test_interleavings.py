@@ -64,7 +64,7 @@ class Interleavings(RuleBasedStateMachine):
         name, action = self.events[position]
         if data.draw(st.booleans()):
             del self.events[position]
-        self.daemon.lanes.ask(name, action)
+        self.daemon.lanes.ask(name, action, urgent=data.draw(st.booleans()))
 
     @precondition(lambda self: self.events)
     @rule()
@@ -126,7 +126,7 @@ class Interleavings(RuleBasedStateMachine):
         for _ in range(1000):
             while waiting := self.daemon.waiting():
                 self.daemon.advance(waiting[0])
-            if not self.daemon.lanes.failing():
+            if not self.daemon.lanes._failures:
                 return
             self._pass(2.0**20)
         raise AssertionError("it never comes to rest")

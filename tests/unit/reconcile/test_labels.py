@@ -103,8 +103,6 @@ def test_details_of_one_of_two() -> None:
         ({"networks": "a", "ip.a": "10.1.0.9", "ip": "10.1.0.8"}, "says the same thing"),
         ({"ports": "8080:80"}, "not supported yet"),
         ({"aliases": "db"}, "not supported yet"),
-        ({"hold": "5s"}, "not supported yet"),
-        ({"on-failure": "stop"}, "not supported yet"),
     ],
 )
 def test_errors(labels: dict[str, str], words: str) -> None:

@@ -133,13 +133,14 @@ ATTACHMENTS = st.builds(
 )
 OBSERVED = st.builds(
     Observed,
-    st.sampled_from([None, WEB]),
-    st.none() | LIVES,
-    st.frozensets(IFNAMES),
-    st.none() | LIVES,
-    st.booleans(),
-    st.booleans(),
-    st.dictionaries(st.just("/run/netns/lab"), LIVES),
+    container=st.sampled_from([None, WEB]),
+    life=st.none() | LIVES,
+    links=st.frozensets(IFNAMES),
+    pinned=st.none() | LIVES,
+    pin_exists=st.booleans(),
+    inhabited=st.booleans(),
+    paths=st.dictionaries(st.just("/run/netns/lab"), LIVES),
+    rules_missing=st.dictionaries(IFNAMES, st.just(["masquerade"])),
 )
 WANTED = (
     st.none()
@@ -166,7 +167,7 @@ def test_properties(
         assert (
             not attachment.complete
             or attachment.life != observed.life
-            or attachment.ifname not in observed.interfaces
+            or attachment.ifname not in observed.links
             or observed.container is None
             or attachment.path
         )

@@ -67,24 +67,24 @@ def test_other_containers_are_in_the_way_on_the_same_address(free: int, wanted: 
     """Two containers may have one port on different addresses, and not on the same or on all."""
     if meet:
         with pytest.raises(PortTaken, match=f"port {free}/tcp of the host is published by container other"):
-            refuse_taken([port(free, wanted)], [publisher(free, held)])
+            refuse_taken([port(free, wanted)], [publisher(free, held)], None)
     else:
-        refuse_taken([port(free, wanted)], [publisher(free, held)])
+        refuse_taken([port(free, wanted)], [publisher(free, held)], None)
 
 
 def test_a_dead_container_is_not_in_the_way(free: int) -> None:
     """One whose processes have ended is about to be taken back: its successor need not wait for that."""
-    refuse_taken([port(free)], [publisher(free, lives=False)])
+    refuse_taken([port(free)], [publisher(free, lives=False)], None)
 
 
 def test_another_protocol_or_number_is_another_port(free: int) -> None:
     """TCP and UDP have ports of their own."""
-    refuse_taken([port(free, protocol="udp"), port(free + 1 if free < 65535 else 1024)], [publisher(free)])
+    refuse_taken([port(free, protocol="udp"), port(free + 1 if free < 65535 else 1024)], [publisher(free)], None)
 
 
 def test_a_port_of_choice_is_never_refused(free: int) -> None:
     """Where a range or no port was asked for, another one is chosen instead."""
-    refuse_taken([PublishedPort(80), PublishedPort(80, host_ports=range(free, free + 2))], [publisher(free)])
+    refuse_taken([PublishedPort(80), PublishedPort(80, host_ports=range(free, free + 2))], [publisher(free)], None)
 
 
 LISTENERS = [
@@ -105,9 +105,9 @@ def test_a_listener_is_found_with_its_process(
     with listening(address, kind, dual=dual) as number:
         for wanted in taken:
             with pytest.raises(PortTaken, match=rf"taken: \S+ \(process \d+\) listens on .*{number}$"):
-                refuse_taken([port(number, wanted, protocol)], [])
+                refuse_taken([port(number, wanted, protocol)], [], None)
         for wanted in free_at:
-            refuse_taken([port(number, wanted, protocol)], [])
+            refuse_taken([port(number, wanted, protocol)], [], None)
 
 
 def test_what_is_bound_but_does_not_listen_is_not_in_the_way() -> None:
@@ -125,7 +125,7 @@ def test_dockers_proxy_is_told_with_its_target(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(
         PortTaken, match=r"docker-proxy \(process 7\) publishes it for 172\.17\.0\.2:80 on one of Docker"
     ):
-        refuse_taken([port(free)], [])
+        refuse_taken([port(free)], [], None)
 
 
 def test_a_listener_of_a_hidden_process(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -133,7 +133,7 @@ def test_a_listener_of_a_hidden_process(monkeypatch: pytest.MonkeyPatch, free: i
     found = listeners.Listener(listeners.ip_address("::"), free, 0)
     monkeypatch.setattr(listeners, "find", lambda *_: found)
     with pytest.raises(PortTaken, match=rf"a process that is not visible from here listens on \[::\]:{free}"):
-        refuse_taken([port(free)], [])
+        refuse_taken([port(free)], [], None)
 
 
 def test_a_port_has_one_lock(tmp_path: Path) -> None:
@@ -175,9 +175,8 @@ def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: 
     runtime = SlowRuntime(cache, go)
     network = SimpleNamespace(name="lan", capabilities=frozenset({"portMappings"}))
     networks = SimpleNamespace(catalogue=lambda: SimpleNamespace(get=lambda _: network))
-    locks = Locks(tmp_path / "run", 10.0)
     attacher = Attacher(
-        cast(Any, runtime), cache, cast(Any, networks), locks, forwarding=cast(Any, None), rules=cast(Any, None)
+        cast(Any, runtime), cache, cast(Any, networks), Locks(tmp_path / "run", 10.0), *[cast(Any, None)] * 2
     )
     wanted = NetworkRequest("lan", "eth0", ports=(port(free, "127.0.0.1"),))
     outcomes: list[str] = []

@@ -1,0 +1,78 @@
+"""Where the early watch or the hold cannot work, that is said once, with the reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from dockercni.early import Early
+from dockercni.engine.client import Client, Engine
+from dockercni.kernel import cgroups, hold
+from dockercni.settings import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def early(tmp_path: Path) -> Any:
+    """Make one whose state is in a directory of the test."""
+
+    def make(**flags: str) -> Early:
+        given = {"state-dir": str(tmp_path), "hold": "off"} | {key.replace("_", "-"): v for key, v in flags.items()}
+        file = tmp_path / "settings.toml"
+        file.touch()
+        settings = load(given, {}, file)
+        return Early(settings, Client(settings.docker_host), lambda *_: None)
+
+    return make
+
+
+def test_remote_engine(early: Any) -> None:
+    """An engine that is reached over TCP may be on another machine."""
+    with capture_logs() as logs:
+        early(docker_host="tcp://10.0.0.1:2375").start()
+    assert [log["event"] for log in logs] == ["early watch off"]
+    assert "another machine" in logs[0]["reason"]
+
+
+def test_no_hierarchy(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cgroups that cannot be seen cannot be watched."""
+
+    def hidden() -> Path:
+        raise cgroups.NoHierarchy(18, "/sys/fs/cgroup shows only our own cgroup")
+
+    monkeypatch.setattr(cgroups, "hierarchy", hidden)
+    monkeypatch.setattr(hold, "obstacle", lambda: "")
+    with capture_logs() as logs:
+        early().start()
+    assert [(log["event"], log["reason"]) for log in logs] == [
+        ("early watch off", "/sys/fs/cgroup shows only our own cgroup")
+    ]
+
+
+def test_confined(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What we may not trace is not held, but attached early all the same."""
+    monkeypatch.setattr(hold, "obstacle", lambda: "we are confined ourselves")
+    monkeypatch.setattr(cgroups, "hierarchy", lambda: (_ for _ in ()).throw(cgroups.NoHierarchy(2, "none")))
+    one = early()
+    with capture_logs() as logs:
+        one.start()
+    assert logs[0]["event"] == "hold off"
+    assert not one.starting.may_hold
+
+
+def test_data_root_elsewhere(early: Any, tmp_path: Path) -> None:
+    """A data root that is not here cannot be read; one that is here is remembered for the next run, with its engine."""
+    one = early()
+    with capture_logs() as logs:
+        one.serve(Engine("ID", "20.10", str(tmp_path / "nowhere")))
+    assert [log["event"] for log in logs] == ["early watch off"]
+    (tmp_path / "containers").mkdir()
+    here = Engine("ID", "20.10", str(tmp_path))
+    one.serve(here)
+    assert early().remembered() == here
+    (tmp_path / "engine-id").write_text("ANOTHER")
+    assert early().remembered() is None
