@@ -38,6 +38,6 @@ def test_nothing_new(file: Path) -> None:
 
 @pytest.mark.parametrize("row", settings.TABLE, ids=lambda row: row.key)
 def test_every_setting_is_one_or_the_other(file: Path, row: settings.Setting) -> None:
-    """Directories, the engine's address and the number of workers are fixed, and nothing else is."""
-    fixed = row.key.endswith("-dir") or row.key in {"docker-host", "workers"}
+    """Directories, the engine, the number of workers and what watches starts are fixed, and nothing else is."""
+    fixed = row.key.endswith("-dir") or row.key in {"docker-host", "docker-root", "workers", "hold"}
     assert row.fixed is fixed
