@@ -38,11 +38,16 @@ def facts(namespace: Namespace) -> Facts:
     return namespace.run(_facts)
 
 
+def routed(besides: str) -> list[IPv4Network]:
+    """The IPv4 destinations that this host has routes to, without default routes and those over link `besides`."""
+    return [network for link, network in _paths4() if network.prefixlen and link != besides]
+
+
 def _facts() -> Facts:
     return Facts(
         links=frozenset(name for _, name in socket.if_nameindex()),
         addresses=frozenset([*_addresses4(), *_addresses6()]),
-        routes=frozenset([*_routes4(), *_routes6()]),
+        routes=frozenset([*(network for _, network in _paths4()), *_routes6()]),
     )
 
 
@@ -68,11 +73,11 @@ def _addresses6() -> Iterator[tuple[str, IPAddress]]:
         yield fields[5], IPv6Address(bytes.fromhex(fields[0]))
 
 
-def _routes4() -> Iterator[IPNetwork]:
+def _paths4() -> Iterator[tuple[str, IPv4Network]]:
     for fields in _lines("route"):
         if fields[0] != "Iface" and int(fields[3], 16) & _RTF_UP:
             destination, mask = (int(fields[n], 16).to_bytes(4, sys.byteorder) for n in (1, 7))
-            yield IPv4Network((destination, int.from_bytes(mask, "big").bit_count()))
+            yield fields[0], IPv4Network((destination, int.from_bytes(mask, "big").bit_count()))
 
 
 def _routes6() -> Iterator[IPNetwork]:

@@ -8,9 +8,6 @@ from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Final
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from dockercni.kernel.namespaces import Namespace
 
 _NODAD: Final = 0x02  # IFA_F_NODAD: it was tried when the address was given first
@@ -33,6 +30,9 @@ def restore(
 
 def _restore(ifname: str, given: list[IPv6Interface], routes: list[tuple[IPv6Network, IPv6Address | None]]) -> None:
     """Inside the namespace: sysctl files are those of the thread that opens them, and IPRoute opens its socket late."""
+    from pyroute2 import IPRoute  # noqa: PLC0415  30 MiB, and hardly ever needed
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+
     for link in ("lo", ifname):
         Path("/proc/sys/net/ipv6/conf", link, "disable_ipv6").write_text("0", encoding="ascii")
     index = socket.if_nametoindex(ifname)
