@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dockercni import render
-from dockercni.cni import CNIError, ExecRunner, NetworkList, load_file
+from dockercni.cni import CNIError, NetworkList, load_file
 from dockercni.commands import abilities
+from dockercni.commands.abilities import Ability
 from dockercni.settings import nearest
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ CAPABILITIES: Final = (  # those that the specification knows, and those of well
 
 def run(request: Request) -> int:
     """Print a line for each network, and one for each problem; JSON keys: networks [{...}], problems [text]."""
-    runner = ExecRunner(request.settings.cni_bin_dir, request.settings.plugin_timeout)
-    known: dict[str, abilities.Ability] = {}
+    known = abilities.Abilities(request.settings)
     owners: dict[str, Path] = {}
     good, problems = [], []
     for name in request.args.files:
@@ -34,38 +34,32 @@ def run(request: Request) -> int:
         except CNIError as error:
             problems.append(str(error))
             continue
-        for kind in abilities.types(network):
-            known.setdefault(kind, abilities.ability(runner, kind))
-        wrong = list(_problems(path, network, known, owners))
+        plugins = known.of(network)
+        wrong = list(_problems(path, network, plugins, owners))
         problems.extend(wrong)
         if not wrong:
-            good.append((path, network))
+            good.append((path, network, plugins))
     if request.output == "json":
-        render.json({"networks": [_shown(path, network, known) for path, network in good], "problems": problems})
+        render.json({"networks": [_shown(*one) for one in good], "problems": problems})
     else:
-        for path, network in good:
-            render.line(_line(path, network, known))
+        for one in good:
+            render.line(_line(*one))
         for problem in problems:
             render.line(problem)
     return FAILED if problems else 0
 
 
-def _problems(
-    path: Path, network: NetworkList, known: dict[str, abilities.Ability], owners: dict[str, Path]
-) -> Iterator[str]:
+def _problems(path: Path, network: NetworkList, plugins: Sequence[Ability], owners: dict[str, Path]) -> Iterator[str]:
     owner = owners.setdefault(network.name, path)
     if owner != path:
         yield f'{_place(path, "name", network.name)}: network "{network.name}" is already defined by {owner}'
-    for kind in dict.fromkeys(abilities.types(network)):
-        ability = known[kind]
+    for ability in plugins:
         if ability.problem:
-            yield f"{_place(path, 'type', kind)}: {ability.problem}"
+            yield f"{_place(path, 'type', ability.type)}: {ability.problem}"
         elif network.cni_version not in ability.versions:
-            supported = abilities.span(ability.versions)
-            yield (
-                f"{_place(path, 'cniVersion', network.cni_version)}: plugin {kind} ({ability.path}) supports CNI "
-                f"{supported}, not {network.cni_version}"
-            )
+            place, spoken = _place(path, "cniVersion", network.cni_version), abilities.span(ability.versions)
+            who = f"plugin {ability.type} ({ability.path})"
+            yield f"{place}: {who} supports CNI {spoken}, not {network.cni_version}"
     for capability in sorted(network.capabilities - set(CAPABILITIES)):
         if hint := nearest(capability, CAPABILITIES):  # one that is like no other may be a plugin's own
             yield f"{_place(path, capability, None)}: nobody gives the capability {capability}{hint}"
@@ -82,22 +76,17 @@ def _place(path: Path, key: str, value: str | None) -> str:
     return f"{path}:{text.count(chr(10), 0, start) + 1}:{start - text.rfind(chr(10), 0, start)}: {key}"
 
 
-def _line(path: Path, network: NetworkList, known: dict[str, abilities.Ability]) -> str:
-    plugins = ", ".join(
-        f"{kind} ({abilities.span(known[kind].versions)})" for kind in dict.fromkeys(abilities.types(network))
-    )
+def _line(path: Path, network: NetworkList, plugins: Sequence[Ability]) -> str:
+    spoken = ", ".join(f"{one.type} ({abilities.span(one.versions)}, {one.path})" for one in plugins)
     capabilities = ", ".join(sorted(network.capabilities)) or "none"
-    return f"{path}: network {network.name}, CNI {network.cni_version}, plugins {plugins}, capabilities {capabilities}"
+    return f"{path}: network {network.name}, CNI {network.cni_version}, plugins {spoken}, capabilities {capabilities}"
 
 
-def _shown(path: Path, network: NetworkList, known: dict[str, abilities.Ability]) -> dict[str, object]:
+def _shown(path: Path, network: NetworkList, plugins: Sequence[Ability]) -> dict[str, object]:
     return {
         "file": str(path),
         "name": network.name,
         "cniVersion": network.cni_version,
-        "plugins": {
-            kind: {"path": known[kind].path, "versions": list(known[kind].versions)}
-            for kind in dict.fromkeys(abilities.types(network))
-        },
+        "plugins": {one.type: {"path": one.path, "versions": list(one.versions)} for one in plugins},
         "capabilities": sorted(network.capabilities),
     }

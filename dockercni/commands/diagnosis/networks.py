@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import combinations
-from typing import Any
+from typing import Any, Final
 
-from dockercni.cni import ExecRunner, NetworkList, load_directory
-from dockercni.commands import abilities
+from dockercni.cni import NetworkList, load_directory
+from dockercni.commands.abilities import Abilities, Ability, span
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.engine.client import Client
 from dockercni.errors import DockercniError
@@ -17,6 +17,7 @@ from dockercni.reconcile import networks, state
 from dockercni.settings import Settings
 
 Subnet = IPv4Network | IPv6Network
+_INSTALL: Final = "apt-get install containernetworking-plugins, or set cni-bin-dir"
 
 
 def findings(settings: Settings, client: Client) -> Iterator[Finding]:
@@ -54,22 +55,23 @@ def _default(settings: Settings, files: Sequence[object], configured: Sequence[N
 
 
 def _plugins(settings: Settings, configured: Sequence[NetworkList]) -> Iterator[Finding]:
-    runner = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
-    known: dict[str, abilities.Ability] = {}
+    abilities = Abilities(settings)
+    told: set[Ability] = set()
     for network in configured:
-        for kind in dict.fromkeys(abilities.types(network)):
-            if kind not in known:
-                known[kind] = abilities.ability(runner, kind)
-                if problem := known[kind].problem:
-                    yield fail("plugins", problem, "apt-get install containernetworking-plugins, or set cni-bin-dir")
+        for one in abilities.of(network):
+            if one not in told:
+                told.add(one)
+                if one.problem:
+                    yield fail(
+                        "plugins", one.problem, "apt-get install containernetworking-plugins, or set cni-bin-dir"
+                    )
                 else:
-                    yield ok("plugins", f"{kind}: {known[kind].path}, CNI {abilities.span(known[kind].versions)}")
-            if known[kind].versions and network.cni_version not in known[kind].versions:
-                spoken = abilities.span(known[kind].versions)
+                    yield ok("plugins", f"{one.type}: {one.path}, CNI {span(one.versions)}")
+            if one.versions and network.cni_version not in one.versions:
                 yield fail(
                     "plugins",
-                    f"network {network.name} is of CNI {network.cni_version}, {kind} supports {spoken}",
-                    f"set cniVersion to {known[kind].versions[-1]}, or install newer plugins",
+                    f"network {network.name} is of CNI {network.cni_version}, {one.type} supports {span(one.versions)}",
+                    f"set cniVersion to {one.versions[-1]}, or install newer plugins",
                 )
 
 

@@ -14,6 +14,22 @@ from dockercni.cli import main
 @pytest.fixture(autouse=True)
 def _bare_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settings, "DEFAULT_FILE", tmp_path / "default.toml")
+    monkeypatch.setenv("DOCKERCNI_ENGINE", "exec")
+
+
+def test_plugins_of_this_process_need_no_executable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where dockercni serves a plugin itself, that it does is said, and no executable is missed."""
+    monkeypatch.setenv("DOCKERCNI_ENGINE", "auto")
+    ipam = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]}
+    file = write(tmp_path / "a.conflist", "bridge", ipam=ipam)
+    assert main(["networks", "validate", str(file), f"--cni-bin-dir={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("in dockercni itself") == 2
+    file = write(tmp_path / "b.conflist", "bridge", "macvlan", ipam={"type": "dhcp"})
+    assert main(["networks", "validate", str(file), f"--cni-bin-dir={tmp_path}"]) == 1
+    assert 'plugin "macvlan" not found' in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -46,7 +62,8 @@ def test_a_good_file(tmp_path: Path, plugins: Path, capsys: pytest.CaptureFixtur
         tmp_path / "a.conflist", "bridge", ipam={"type": "host-local"}, capabilities={"ips": True, "mac": False}
     )
     assert main(["networks", "validate", str(file), f"--cni-bin-dir={plugins}"]) == 0
-    expected = "plugins bridge (0.4.0 to 1.0.0), host-local (0.4.0 to 1.0.0), capabilities ips"
+    spoken = [f"{kind} (0.4.0 to 1.0.0, {plugins / kind})" for kind in ("bridge", "host-local")]
+    expected = f"plugins {', '.join(spoken)}, capabilities ips"
     assert capsys.readouterr().out == f"{file}: network lan, CNI 1.0.0, {expected}\n"
     assert main(["networks", "validate", str(file), f"--cni-bin-dir={plugins}", "-o", "json"]) == 0
     printed = json.loads(capsys.readouterr().out)
