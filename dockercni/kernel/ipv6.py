@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
@@ -51,9 +52,9 @@ def _restore(ifname: str, given: list[IPv6Interface], routes: list[tuple[IPv6Net
 
 def _addresses() -> Iterator[tuple[str, IPv6Address]]:
     try:
-        text = Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii")
+        text = Path("/proc/thread-self/net/if_inet6").read_bytes()
     except FileNotFoundError:  # a kernel without IPv6
         return
-    for line in text.splitlines():
-        digits, *_, ifname = line.split()
-        yield ifname, IPv6Address(int(digits, 16))
+    for line in text.split(b"\n"):  # in bytes: containers call their links nearly anything
+        if fields := line.split():
+            yield os.fsdecode(fields[-1]), IPv6Address(int(fields[0], 16))
