@@ -78,7 +78,7 @@ def _paths4() -> Iterator[tuple[str, IPv4Network]]:
     for fields in _lines("route"):
         if fields[0] != b"Iface" and int(fields[3], 16) & _RTF_UP:
             destination, mask = (int(fields[n], 16).to_bytes(4, sys.byteorder) for n in (1, 7))
-            yield fields[0], IPv4Network((destination, int.from_bytes(mask, "big").bit_count()))
+            yield os.fsdecode(fields[0]), IPv4Network((destination, int.from_bytes(mask, "big").bit_count()))
 
 
 def _routes6() -> Iterator[IPNetwork]:
