@@ -12,23 +12,13 @@ from typing import Final
 import structlog
 
 from dockercni.kernel import iptables, links
+from dockercni.kernel.forward import DOCKER as CHAIN
+from dockercni.kernel.forward import accepts
 from dockercni.reconcile.locks import Locks
-
-CHAIN: Final = "DOCKER-USER"  # Docker leaves it to the administrator, and never flushes it
 
 _MARK: Final = re.compile(r'--comment "dockercni:([^"]+)"')
 
 log = structlog.get_logger()
-
-
-def accepts(bridge: str) -> list[str]:
-    """The rules of one bridge, as `iptables -S` prints them."""
-    mark = f'-m comment --comment "dockercni:{bridge}" -j ACCEPT'
-    return [
-        f"-i {bridge} {mark}",
-        f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED {mark}",
-        f"-o {bridge} -m conntrack --ctstate DNAT {mark}",
-    ]
 
 
 class Forwarding:
