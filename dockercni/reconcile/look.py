@@ -150,6 +150,7 @@ class Looker:
                 outcomes.extend(_mended(namespace, [one for one in recorded if observed.shows(one.attachment)]))
             if lock is not None and thorough and not actions and observed.life:
                 outcomes.extend(self._vouched(recorded, lock))
+                self._refresh(container_id, recorded, had)
         outcomes.extend(self._unreadable(container_id))
         if container is None and lock is not None and not execution.attachments and not observed.inhabited:
             self.memory.forget(container_id)
@@ -190,6 +191,15 @@ class Looker:
             except DockercniError as error:
                 attachment = record.attachment
                 yield Outcome(NOTE, attachment.network, attachment.ifname, reason=str(error), drift=True)
+
+    def _refresh(self, container_id: str, recorded: Sequence[Record], had: Sequence[Had]) -> None:
+        """Remember what could not be remembered at its ADD: the disk was full, or we were killed before."""
+        known = {(one.network, one.ifname, one.life) for one in had if one.attached}
+        for record in recorded:
+            one = record.attachment
+            if not (one.by_hand or one.path or (one.network, one.ifname, one.life) in known):
+                addresses = records.addresses(record.entry)
+                self.remember(container_id, NetworkRequest(one.network, one.ifname), addresses, one.life)
 
     def _observe(
         self,

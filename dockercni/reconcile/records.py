@@ -102,6 +102,15 @@ def records(cache: Cache, engine: str, container_id: str = "") -> Iterator[Recor
             yield found
 
 
+def addresses(entry: CacheEntry) -> tuple[str, ...]:
+    """The addresses that ADD gave, with their prefixes."""
+    try:
+        result = parse_result(entry.result, OLDEST) if entry.result else Result(OLDEST)
+    except CNIError:
+        return ()
+    return tuple(str(ip.address) for ip in result.ips)
+
+
 def _shown(entry: CacheEntry) -> tuple[frozenset[IPAddress], frozenset[IPNetwork]]:
     """The addresses and routes that the container has to show, if only plugins made them of which that is known."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -115,18 +116,30 @@ def _round(world: World, number: int, steps: Sequence[Step]) -> Failure | None:
     found += world.grievances
     if not found:
         return None
+    seen = _seen(world, found)
     again = world.sync()
     second = _complaints(world)
     parts = {
         "steps": "\n".join(history),
         "complaints after one sync": "\n".join(found),
         "complaints after a second sync": "\n".join(second),
+        "what the kernel shows": seen,
         "first sync": synced.stdout + synced.stderr if synced else "",
         "second sync": again.stdout + again.stderr,
         **_daemon_logs(world, before, log_start),
         "log of the engine": _tail((world.host.logs / "dockerd.log").read_text(errors="replace")),
     }
     return Failure(number, found, second, "\n".join(f"--- {title}\n{text}" for title, text in parts.items()))
+
+
+def _seen(world: World, found: Sequence[str]) -> str:
+    """Links, neighbours and routes of the host and of the containers whose traffic does not pass."""
+    show = "ip -s address; ip neighbour; ip route; bridge link; bridge fdb"
+    places = {"host": world.host.run("/bin/sh", "-c", show, check=False).stdout}
+    for name in {line.split()[1] for line in found if line.startswith("traffic: ")} & world.wanted.keys():
+        with contextlib.suppress(AssertionError, CommandError):
+            places[name] = world.host.container(name).run("/bin/sh", "-c", show, check=False).stdout
+    return "\n".join(f"-- {place}\n{text}" for place, text in places.items())
 
 
 def _complaints(world: World) -> list[str]:

@@ -42,3 +42,15 @@ def test_container_is_gone_too(host: Host, outside: Outside, cli: Cli, engine: s
         unreadable = [line for line in left if line.startswith("cache entry: ") and not loss.startswith("rm")]
         assert left == unreadable, (loss, left, synced.stdout)  # what cannot be read is named, and left alone
         host.run("/bin/sh", "-c", "rm -f /var/lib/cni/results/*")
+
+
+def test_memory_is_refreshed(host: Host, outside: Outside, cli: Cli) -> None:
+    """What could not be remembered when a container was attached is remembered by the next look."""
+    configure(host)
+    WANTED["one"].run(host, "one")
+    cli("sync", check=True)
+    host.run("/bin/sh", "-c", "rm /var/lib/dockercni/containers/*")
+    cli("sync", check=True)
+    host.run("/bin/sh", "-c", "truncate --size=99 /var/lib/cni/results/*")
+    synced = cli("sync")
+    assert complaints(host, outside, WANTED) == [], synced.stdout
