@@ -83,7 +83,7 @@ def test_another_container_of_ours_publishes(host: Host, outside: Outside, cli: 
     assert first.encode() in outside.tcp_request(outside.host_address, 8080)
 
 
-def test_two_at_once(host: Host, daemon: Callable[..., Daemon]) -> None:
+def test_two_at_once(host: Host, cli: Cli, daemon: Callable[..., Daemon]) -> None:
     """Of several containers that ask for one port at the same time, one gets it."""
     daemon()
     names = [f"web{number}" for number in range(4)]
@@ -96,8 +96,9 @@ def test_two_at_once(host: Host, daemon: Callable[..., Daemon]) -> None:
         return len(found) == 3 and all("is published by container web" in one["reason"] for one in found.values())
 
     host.wait_until(settled, 30, "three that fail", lambda: host.read("/run/dockercni/status.json"))
-    rules = [line for line in host.run("iptables-save", "-t", "nat").stdout.splitlines() if "--dport 8080" in line]
-    assert len([line for line in rules if "DNAT" in line]) == 1
+    attached = json.loads(cli("ps", "-o", "json").stdout)["attachments"]
+    assert [one["ports"] for one in attached] == [["8080->80/tcp"]]
+    assert len(list(host.path("/var/lib/cni/networks/dockercni").glob("10.*"))) == 1
 
 
 def test_the_port_comes_free(host: Host, outside: Outside, daemon: Callable[..., Daemon]) -> None:
