@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dockercni import render
 from dockercni.cni import CNIError, load_directory, parse_list
 from dockercni.errors import DockercniError, UsageError
-from dockercni.kernel import links
+from dockercni.kernel import facts
 from dockercni.reconcile import networks, state
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _subnet(settings: Settings, name: str) -> str:
         chosen = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
         if chosen:
             return chosen
-    return networks.free_subnet(links.routed(besides=_bridge(name)))
+    return networks.free_subnet(facts.routed(besides=_bridge(name)))
 
 
 def _bridge(name: str) -> str:

@@ -18,6 +18,7 @@ import docker
 import docker.errors
 import msgspec
 import requests
+from docker.transport import UnixHTTPAdapter
 
 from dockercni.engine.describe import (
     Image,
@@ -36,6 +37,7 @@ T = TypeVar("T")
 ACTIONS: Final = ("start", "die", "destroy")
 _SECONDS: Final = 20  # a container that is starting answers inspect only when it has started
 _IMAGES_KEPT: Final = 1024
+_CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
@@ -170,7 +172,7 @@ class Client:
         with self._guard:
             if self._api is None:
                 # "auto": the engine's own version, asked now; pinning one breaks with the next engine
-                self._api = docker.APIClient(base_url=self._host, version="auto", timeout=_SECONDS)
+                self._api = _one_pool(docker.APIClient(base_url=self._host, version="auto", timeout=_SECONDS))
             return self._api
 
     def _ask_image_labels(self, image: str) -> Mapping[str, str]:
@@ -195,6 +197,26 @@ class Client:
             if why := _not_an_engine(error):
                 raise self._stranger(why) from error
             raise EngineUnavailable(f"no Docker Engine answers at {self._host}: {_root_cause(error)}") from error
+
+
+class _OnePool(UnixHTTPAdapter):
+    """One pool of connections for the whole socket.
+
+    The SDK's own has a pool for each URL, and so a new connection for each container; and it closes pools that others
+    are about to use as soon as there are more than 25.
+    """
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:  # noqa: ARG002  as the SDK calls it
+        return super().get_connection("http+docker://localhost")
+
+
+def _one_pool(api: docker.APIClient) -> docker.APIClient:
+    before = api.get_adapter(api.base_url)
+    if isinstance(before, UnixHTTPAdapter):
+        after = _OnePool(f"http+unix://{before.socket_path}", _SECONDS, max_pool_size=_CONNECTIONS)
+        api.mount("http+docker://", after)
+        before.close()
+    return api
 
 
 # The SDK looks into answers without asking what they are, and so it raises nearly anything for those of a stranger.

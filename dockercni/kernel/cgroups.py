@@ -39,14 +39,14 @@ def hierarchy(mountinfo: str | None = None) -> Path:
     if mountinfo is None:
         mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     found: dict[str, tuple[str, str]] = {}
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n"):  # splitlines would break lines at what users may have in the names of mounts
         mount, _, file_system = line.partition(" - ")
-        kind, _, options = file_system.split(" ", 2)
+        kind, _, options = f"{file_system}  ".split(" ", 2)
         if kind in {"cgroup", "cgroup2"}:
             device, root, place = mount.split(" ")[2:5]
             if not shown and not _is_on(place, device):
                 continue
-            for name in ["cgroup2"] if kind == "cgroup2" else options.split(","):
+            for name in ["cgroup2"] if kind == "cgroup2" else options.rstrip().split(","):
                 if name not in found or found[name][0] != "/":
                     found[name] = root, place
     only = "cgroup2" if not any(name in found for name in _CONTROLLERS) else ""
@@ -78,7 +78,9 @@ def _is_on(place: str, device: str) -> bool:
 class Tree:
     """The directories below `root`, watched. Those whose names are a leaf's are reported, and not looked into.
 
-    `fileno` becomes readable when something changed. Not thread-safe. Raises OSError.
+    Directories of other users (a session's, say, which systemd delegates) are left out: whoever may make a cgroup there
+    could give it the name of anybody's container. `fileno` becomes readable when something changed. Not thread-safe.
+    Raises OSError.
     """
 
     def __init__(self, root: Path, is_leaf: Callable[[str], bool]) -> None:
@@ -132,12 +134,14 @@ class Tree:
     def _appeared(self, path: str, name: str) -> Iterator[Change]:
         if not self._is_leaf(name):
             yield from self._scan(path)
-        elif path not in self._leaves:
+        elif path not in self._leaves and _only_roots(os.path.dirname(path)):
             self._leaves.add(path)
             yield Change(path, came=True)
 
     def _scan(self, path: str) -> Iterator[Change]:
         """Watch `path` first, then look into it: nothing appears unseen in between."""
+        if path != self._root and not _only_roots(path):
+            return
         watch = _libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK)
         if watch < 0:
             error = _error(path)
@@ -159,6 +163,15 @@ class Tree:
             self._leaves.discard(leaf)
             yield Change(leaf, came=False)
         yield from self._scan(self._root)
+
+
+def _only_roots(path: str) -> bool:
+    """Whether nobody but root can make cgroups in that one. Asked at each event: they are given away after creation."""
+    try:
+        status = os.stat(path)
+    except OSError:  # gone again
+        return False
+    return status.st_uid == 0 and not status.st_mode & 0o022
 
 
 def _error(path: str) -> OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import os
 import socket
 import struct
 import sys
@@ -38,11 +39,16 @@ def facts(namespace: Namespace) -> Facts:
     return namespace.run(_facts)
 
 
+def routed(besides: str) -> list[IPv4Network]:
+    """The IPv4 destinations that this host has routes to, without default routes and those over link `besides`."""
+    return [network for link, network in _paths4() if network.prefixlen and link != besides]
+
+
 def _facts() -> Facts:
     return Facts(
         links=frozenset(name for _, name in socket.if_nameindex()),
         addresses=frozenset([*_addresses4(), *_addresses6()]),
-        routes=frozenset([*_routes4(), *_routes6()]),
+        routes=frozenset([*(network for _, network in _paths4()), *_routes6()]),
     )
 
 
@@ -60,31 +66,33 @@ def _addresses4() -> Iterator[tuple[str, IPAddress]]:
             room *= 4
     for start in range(0, used, _IFREQ):
         one = buffer[start : start + _IFREQ].tobytes()
-        yield one[:16].split(b"\0", 1)[0].decode().partition(":")[0], IPv4Address(one[20:24])
+        yield os.fsdecode(one[:16].split(b"\0", 1)[0]).partition(":")[0], IPv4Address(one[20:24])
 
 
-def _addresses6() -> Iterator[tuple[str, IPAddress]]:
+def _addresses6() -> Iterator[tuple[str, IPv6Address]]:
     for fields in _lines("if_inet6"):
-        yield fields[5], IPv6Address(bytes.fromhex(fields[0]))
+        yield os.fsdecode(fields[5]), IPv6Address(bytes.fromhex(fields[0].decode()))
 
 
-def _routes4() -> Iterator[IPNetwork]:
+def _paths4() -> Iterator[tuple[str, IPv4Network]]:
     for fields in _lines("route"):
-        if fields[0] != "Iface" and int(fields[3], 16) & _RTF_UP:
+        if fields[0] != b"Iface" and int(fields[3], 16) & _RTF_UP:
             destination, mask = (int(fields[n], 16).to_bytes(4, sys.byteorder) for n in (1, 7))
-            yield IPv4Network((destination, int.from_bytes(mask, "big").bit_count()))
+            yield os.fsdecode(fields[0]), IPv4Network((destination, int.from_bytes(mask, "big").bit_count()))
 
 
 def _routes6() -> Iterator[IPNetwork]:
     for fields in _lines("ipv6_route"):
-        if int(fields[8], 16) & _RTF_UP and fields[9] != "lo":
-            yield IPv6Network((bytes.fromhex(fields[0]), int(fields[1], 16)))
+        if int(fields[8], 16) & _RTF_UP and fields[9] != b"lo":
+            yield IPv6Network((bytes.fromhex(fields[0].decode()), int(fields[1], 16)))
 
 
-def _lines(name: str) -> Iterator[list[str]]:
+def _lines(name: str) -> Iterator[list[bytes]]:
+    """The fields of each line. In bytes: a container may call its links nearly anything, white space of Unicode too."""
     try:
-        text = (_NET / name).read_text(encoding="ascii")
+        text = (_NET / name).read_bytes()
     except FileNotFoundError:  # a kernel without IPv6
         return
-    for line in text.splitlines():
-        yield line.split()
+    for line in text.split(b"\n"):
+        if fields := line.split():
+            yield fields

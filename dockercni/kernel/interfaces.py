@@ -115,11 +115,6 @@ def set_mac(index: int, mac: str) -> Message:
     return Message(_NEWLINK, 0, _ifinfo(index) + attribute(_ADDRESS, parse_mac(mac)))
 
 
-def set_master(index: int, master: int) -> Message:
-    """Make a link a port of a bridge (0: of none)."""
-    return Message(_NEWLINK, 0, _ifinfo(index) + u32(_MASTER, master))
-
-
 def set_port(name: str, *, hairpin: bool, isolated: bool) -> Message:
     """Let a bridge's port send back where a frame came from; keep it from other isolated ports."""
     flags = attribute(_BRPORT_MODE, bytes([hairpin])), attribute(_BRPORT_ISOLATED, bytes([isolated]))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Final
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from dockercni.kernel.namespaces import Namespace
 
@@ -33,6 +31,9 @@ def restore(
 
 def _restore(ifname: str, given: list[IPv6Interface], routes: list[tuple[IPv6Network, IPv6Address | None]]) -> None:
     """Inside the namespace: sysctl files are those of the thread that opens them, and IPRoute opens its socket late."""
+    from pyroute2 import IPRoute  # noqa: PLC0415  30 MiB, and hardly ever needed
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+
     for link in ("lo", ifname):
         Path("/proc/sys/net/ipv6/conf", link, "disable_ipv6").write_text("0", encoding="ascii")
     index = socket.if_nametoindex(ifname)
@@ -51,9 +52,9 @@ def _restore(ifname: str, given: list[IPv6Interface], routes: list[tuple[IPv6Net
 
 def _addresses() -> Iterator[tuple[str, IPv6Address]]:
     try:
-        text = Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii")
+        text = Path("/proc/thread-self/net/if_inet6").read_bytes()
     except FileNotFoundError:  # a kernel without IPv6
         return
-    for line in text.splitlines():
-        digits, *_, ifname = line.split()
-        yield ifname, IPv6Address(int(digits, 16))
+    for line in text.split(b"\n"):  # in bytes: containers call their links nearly anything
+        if fields := line.split():
+            yield os.fsdecode(fields[-1]), IPv6Address(int(fields[0], 16))

@@ -20,10 +20,8 @@ NETFILTER: Final = 12
 
 ACK: Final = 0x4
 DUMP: Final = 0x300
-REPLACE: Final = 0x100
 EXCL: Final = 0x200
 CREATE: Final = 0x400
-APPEND: Final = 0x800
 
 _REQUEST: Final = 0x1
 _DUMP_INTERRUPTED: Final = 0x10
@@ -37,6 +35,7 @@ _OPTIONS: Final = (10, 11, 12)  # short acknowledgements, the kernel's words wit
 _ERROR_WORDS: Final = 1
 _BUFFER: Final = 1 << 15  # the kernel's own limit for one datagram of answers
 _RETRIES: Final = 10
+_PATIENCE: Final = struct.pack("@ll", 60, 0)  # seconds for an answer that should be there at once
 
 _HEADER: Final = struct.Struct("=IHHII")
 _ATTRIBUTE: Final = struct.Struct("=HH")
@@ -138,6 +137,7 @@ class Netlink:
         self._sequence = 0
         for option in _OPTIONS:
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
 
     def __enter__(self) -> Self:
         return self

@@ -109,6 +109,7 @@ class Attacher:
             try:
                 result = self.runtime.add(network, conf)
             except CNIError as error:
+                self._tidy()
                 raise AttachFailed("; ".join([str(error), *getattr(error, "__notes__", ())])) from error
             try:
                 _verify(request, result)
@@ -187,6 +188,12 @@ class Attacher:
             return
         except CNIError as error:
             raise AttachFailed(str(error)) from error
+
+    def _tidy(self) -> None:
+        try:
+            self.forwarding.tidy()
+        except IptablesError as error:
+            log.warning("forwarding not closed", reason=str(error))
 
     def _shared(self, entry: CacheEntry) -> bool:
         """Whether the container has another attachment to the same network: some rules are for both."""

@@ -6,26 +6,19 @@ ports (ctstate DNAT). Nothing more: accepting all that goes to the bridge would 
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import structlog
 
 from dockercni.kernel import iptables, links
+from dockercni.kernel.forward import DOCKER as CHAIN
+from dockercni.kernel.forward import accepts
 from dockercni.reconcile.locks import Locks
 
-CHAIN: Final = "DOCKER-USER"  # Docker leaves it to the administrator, and never flushes it
+_MARK: Final = re.compile(r'--comment "dockercni:([^"]+)"')
 
 log = structlog.get_logger()
-
-
-def accepts(bridge: str) -> list[str]:
-    """The rules of one bridge, as `iptables -S` prints them."""
-    mark = f'-m comment --comment "dockercni:{bridge}" -j ACCEPT'
-    return [
-        f"-i {bridge} {mark}",
-        f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED {mark}",
-        f"-o {bridge} -m conntrack --ctstate DNAT {mark}",
-    ]
 
 
 class Forwarding:
@@ -63,6 +56,15 @@ class Forwarding:
                 if ours := [rule for rule in accepts(bridge) if rule in present]:
                     chain.change(delete=ours)
                     log.info("forwarding closed", bridge=bridge, chain=chain.name, command=chain.command)
+
+    def tidy(self) -> None:
+        """Close what is open for bridges without a container: that of an ADD which failed, or was never finished.
+
+        Raises iptables.IptablesError.
+        """
+        rules = [rule for chain in iptables.filter_chains(CHAIN) for rule in chain.rules()]
+        for bridge in sorted({match[1] for rule in rules if (match := _MARK.search(rule))}):
+            self.close(bridge)
 
     def reopen(self) -> None:
         """Look again at the bridges that we opened: somebody deleted rules. Raises iptables.IptablesError."""

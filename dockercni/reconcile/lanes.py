@@ -74,8 +74,11 @@ class Lanes:
             return sorted(self._busy)
 
     def _enqueue(self, key: str, hint: str, *, urgent: bool = False) -> None:
-        if key not in self._hints and key not in self._busy:
-            (self._ready.appendleft if urgent else self._ready.append)(key)
+        if key not in self._busy:
+            if urgent and key in self._hints:
+                self._ready.remove(key)  # it waits already, but not in front
+            if urgent or key not in self._hints:
+                (self._ready.appendleft if urgent else self._ready.append)(key)
         self._hints[key] = hint
         if urgent:
             self._urgent.add(key)

@@ -223,7 +223,8 @@ class Looker:
         """Note what the container has now: to ask for it again, and to know it is ours should its record be lost."""
         entry = self.attacher.cache.read(request.network, container_id, request.ifname)
         capability_args = dict(entry.capability_args) if entry else {}
-        had = Had(request.network, request.ifname, addresses, life.boot, life.cookie, True, capability_args)
+        served = entry.served if entry else ()
+        had = Had(request.network, request.ifname, addresses, life.boot, life.cookie, True, capability_args, served)
         try:
             self.memory.remember(container_id, had)
         except StateError as error:  # it is attached all the same

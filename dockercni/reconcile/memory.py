@@ -25,7 +25,7 @@ class Had(msgspec.Struct, frozen=True):
     """One attachment that a container has or had.
 
     `ips` are its addresses with their prefixes, `boot` and `cookie` the life in which it has them, `attached` whether
-    it still does, as far as we know.
+    it still does, as far as we know, `served` the engine that served each plugin.
     """
 
     network: str
@@ -35,6 +35,7 @@ class Had(msgspec.Struct, frozen=True):
     cookie: str
     attached: bool = True
     capability_args: dict[str, Any] = msgspec.field(default_factory=dict)
+    served: tuple[str, ...] = ()
 
     @property
     def life(self) -> Life:

@@ -15,7 +15,7 @@ import structlog
 
 from dockercni.cni import Directory, NetworkList, load_directory, parse_list
 from dockercni.errors import DockercniError, UnknownNetwork
-from dockercni.kernel import links
+from dockercni.kernel import facts
 from dockercni.reconcile import state
 
 BUILT_IN: Final = "dockercni"
@@ -107,7 +107,7 @@ class Networks:
         path = self._state_dir / SUBNET_FILE
         chosen = state.read(path, dict[str, str], {}).get("subnet", "")
         if not chosen:
-            chosen = free_subnet(links.routed(besides=BUILT_IN_BRIDGE))
+            chosen = free_subnet(facts.routed(besides=BUILT_IN_BRIDGE))
             state.write(path, {"subnet": chosen})
         return chosen
 

@@ -70,11 +70,11 @@ def record(entry: CacheEntry) -> Record | None:
 
 def lost(had: Had, container_id: str, network: NetworkList, netns: str) -> Record:
     """An attachment that we remember making, and whose record is gone: with today's configuration, for want of that."""
-    inside = {"name": had.ifname, "sandbox": netns}
+    bridges = [{"name": plugin.raw.get("bridge") or "cni0"} for plugin in network.plugins if plugin.type == "bridge"]
     result = {
         "cniVersion": network.cni_version,
-        "interfaces": [inside],
-        "ips": [{"address": ip, "interface": 0} for ip in had.ips],
+        "interfaces": [*bridges, {"name": had.ifname, "sandbox": netns}],
+        "ips": [{"address": ip, "interface": len(bridges)} for ip in had.ips],
     }
     entry = CacheEntry(
         network=had.network,
@@ -84,6 +84,7 @@ def lost(had: Had, container_id: str, network: NetworkList, netns: str) -> Recor
         config=network.raw,
         capability_args=had.capability_args,
         result=result,
+        served=had.served,
         owner={},
     )
     return Record(Attachment(had.network, container_id, had.ifname, had.life, complete=False, lost=True), entry)

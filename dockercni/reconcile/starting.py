@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class _Entry:
     confirmed: bool = False
     touched: bool = True
     told: bool = False
+    ready_after: float = 0.0
 
     @property
     def held(self) -> bool:
@@ -145,6 +147,7 @@ class Starting:
                 entry.ready = looker.intact(container_id, entry.start)
         finally:
             if entry.ready:
+                entry.ready_after = entry.ready_after or time.monotonic() - entry.start.since
                 if entry.held:
                     self._let_go(entry)
             else:
@@ -177,7 +180,8 @@ class Starting:
             entry.told = True
         container = entry.start.container
         say = log.info if hold.over in {"go", "ended"} else log.warning
-        say("let go", container=container.name, id=container.id, ms=round(hold.held * 1000, 1), reason=hold.over)
+        times = {"ms": round(hold.held * 1000, 1), "ready_ms": round(entry.ready_after * 1000, 1)}
+        say("let go", container=container.name, id=container.id, reason=hold.over, **times)
 
     def _drop(self, container_id: str) -> None:
         """Forget a start; its descriptors are closed by the next look, since one may be under way."""

@@ -79,7 +79,7 @@ def test_ps(host: Host, daemon: Start, cli: Cli) -> None:
         "ports": ["8080->80/tcp"],
         "netns": "",
         "state": "attached",
-        "served": ["exec", "exec", "exec"],
+        "served": ["native", "native", "native"],
     }
     assert found["mac"] in host.container("web").run("ip", "link", "show", "eth0").stdout
     assert found["netns"] == f"/run/netns/dockercni-{container_id}"

@@ -83,7 +83,7 @@ def test_another_container_of_ours_publishes(host: Host, outside: Outside, cli: 
     assert first.encode() in outside.tcp_request(outside.host_address, 8080)
 
 
-def test_two_at_once(host: Host, cli: Cli, daemon: Callable[..., Daemon]) -> None:
+def test_two_at_once(host: Host, daemon: Callable[..., Daemon]) -> None:
     """Of several containers that ask for one port at the same time, one gets it."""
     daemon()
     names = [f"web{number}" for number in range(4)]
@@ -96,9 +96,8 @@ def test_two_at_once(host: Host, cli: Cli, daemon: Callable[..., Daemon]) -> Non
         return len(found) == 3 and all("is published by container web" in one["reason"] for one in found.values())
 
     host.wait_until(settled, 30, "three that fail", lambda: host.read("/run/dockercni/status.json"))
-    attached = json.loads(cli("ps", "-o", "json").stdout)["attachments"]
-    assert [one["ports"] for one in attached] == [["8080->80/tcp"]]
-    assert len(list(host.path("/var/lib/cni/networks/dockercni").glob("10.*"))) == 1
+    attached = [name for name in names if "eth0" in host.container(name).run("ip", "link").stdout]
+    assert len(attached) == 1
 
 
 def test_the_port_comes_free(host: Host, outside: Outside, daemon: Callable[..., Daemon]) -> None:

@@ -54,6 +54,10 @@ def tree(top: Path) -> Iterator[cgroups.Tree]:
         (V1, "/sys/fs/cgroup/freezer"),
         ("\n".join(V1.splitlines()[:2]), "/sys/fs/cgroup/cpu,cpuacct"),
         (f"{OWN}\n{V1.replace('/sys/fs', '/host')}", "/host/cgroup/freezer"),
+        (
+            f"50 30 0:40 / /home/u/a\rb\x1c\x85\u2028\fc rw - fuse \x0b rw\n{V2}\n51 30 0:41 / /x rw - fuse",
+            "/sys/fs/cgroup",
+        ),
     ],
 )
 def test_hierarchy(mountinfo: str, place: str) -> None:
@@ -100,6 +104,21 @@ def test_what_was_there_is_not_reported(top: Path) -> None:
     leaf.rmdir()
     assert _changes(watch, 1) == [(str(leaf), False)]
     watch.close()
+
+
+def test_cgroups_of_other_users(top: Path, tree: cgroups.Tree) -> None:
+    """Whoever may make cgroups somewhere cannot pass one off as a container's; root's are still reported."""
+    (early := top / "session").mkdir()
+    assert _changes(tree, 0) == []  # watched already when it is given away, which is what systemd does
+    os.chown(early, 12345, 12345)
+    (late := early / "slice").mkdir()
+    os.chown(late, 12345, 12345)
+    (writable := top / "writable").mkdir()
+    writable.chmod(0o775)
+    for place in (early, late, writable):
+        (place / f"{LEAF}1").mkdir()
+    (leaf := top / f"{LEAF}3").mkdir()
+    assert _changes(tree, 1, until=(str(leaf), True)) == [(str(leaf), True)]
 
 
 def test_too_many_events(top: Path, tree: cgroups.Tree) -> None:

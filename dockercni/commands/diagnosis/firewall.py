@@ -7,8 +7,8 @@ from shutil import which
 
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.kernel import iptables
+from dockercni.kernel.forward import DOCKER as CHAIN
 from dockercni.kernel.iptables import IptablesError
-from dockercni.reconcile.forwarding import CHAIN
 
 _INSTALL = "apt-get install iptables"
 

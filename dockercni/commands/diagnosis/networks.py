@@ -12,7 +12,7 @@ from dockercni.commands.abilities import Abilities, Ability, span
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.engine.client import Client
 from dockercni.errors import DockercniError
-from dockercni.kernel import links
+from dockercni.kernel import facts
 from dockercni.reconcile import networks, state
 from dockercni.settings import Settings
 
@@ -42,7 +42,7 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
 def _built_in(settings: Settings) -> NetworkList:
     """The built-in network as it serves or would serve; unlike the daemon we do not write down which subnet."""
     chosen = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
-    return networks.built_in_network(chosen or networks.free_subnet(links.routed(besides=networks.BUILT_IN_BRIDGE)))
+    return networks.built_in_network(chosen or networks.free_subnet(facts.routed(besides=networks.BUILT_IN_BRIDGE)))
 
 
 def _default(settings: Settings, files: Sequence[object], configured: Sequence[NetworkList]) -> Iterator[Finding]:
@@ -119,7 +119,7 @@ def _with_docker(configured: Sequence[NetworkList], client: Client) -> Iterator[
 def _with_routes(configured: Sequence[NetworkList]) -> Iterator[Finding]:
     ours = {subnet for network in configured for subnet in subnets(network)}
     for network in configured:
-        routed = links.routed(besides=next(iter(bridges(network)), ""))
+        routed = facts.routed(besides=next(iter(bridges(network)), ""))
         for subnet in subnets(network):
             for route in routed:
                 if _overlap(subnet, route) and route not in ours:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.kernel.native.conftest import DUAL, FIREWALL, PORTMAP, chain
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ PORTS = [
     {"hostPort": 53, "containerPort": 53, "protocol": "udp"},
 ]
 EMPTY = {"links": "", "leases": "", "rules": "", "cache": ""}
+pytestmark = pytest.mark.timeout(400)  # two processes for each of some thirty steps
 
 
 def test_killed_between_steps(attached: Attached) -> None:

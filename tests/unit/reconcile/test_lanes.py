@@ -97,6 +97,23 @@ def test_a_new_event_does_not_wait_for_the_retry() -> None:
     served.drain(5)
 
 
+def test_urgent_goes_first() -> None:
+    """What is urgent is looked at before all that waits, also if it waits already, and even if no worker is free."""
+    looks = Looks()
+    looks.gate.clear()
+    served = Lanes(looks, workers=1)
+    served.ask("busy", "event")
+    wait_until(lambda: looks.busy, 5, "the first look")
+    for key in ("a", "b", "c"):
+        served.ask(key, "all")
+    served.ask("c", "start", urgent=True)
+    wait_until(lambda: "c" in looks.busy, 5, "the urgent look beside the busy one")
+    looks.gate.set()
+    wait_until(served.idle, 5, "the end")
+    assert [key for key, _ in looks.seen] == ["busy", "c", "a", "b"]
+    served.drain(5)
+
+
 def test_drain() -> None:
     """Draining waits for what is under way, drops what waits, takes nothing new, and names what is not done in time."""
     looks = Looks()

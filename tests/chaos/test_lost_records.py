@@ -1,0 +1,44 @@
+"""Records that somebody deleted or damaged while the container lives, or after it is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.checker import complaints
+from tests.chaos.wanted import Wanted, configure
+
+if TYPE_CHECKING:
+    from tests.engine.daemons import Cli
+    from tests.hosts import Host, Outside
+
+WANTED = {"one": Wanted(("alpha", "beta"), (8081,))}
+LOSSES = ("rm", "truncate --size=99", "truncate --size=0")
+
+
+@pytest.mark.parametrize("made_by", ["exec", "native"])
+def test_engine_has_changed(host: Host, outside: Outside, cli: Cli, made_by: str) -> None:
+    """A lost attachment is taken back by what made it, whatever the setting says now."""
+    configure(host)
+    WANTED["one"].run(host, "one")
+    cli("sync", f"--engine={made_by}", check=True)
+    host.run("/bin/sh", "-c", "rm /var/lib/cni/results/*")
+    cli("sync", "--engine=native" if made_by == "exec" else "--engine=exec", check=True)
+    assert complaints(host, outside, WANTED) == []
+
+
+@pytest.mark.parametrize("engine", ["exec", "native"])
+def test_container_is_gone_too(host: Host, outside: Outside, cli: Cli, engine: str) -> None:
+    """A record that was lost before its container was removed costs no lease, link or rule after one sync."""
+    configure(host)
+    for loss in LOSSES:
+        WANTED["one"].run(host, "one")
+        cli("sync", f"--engine={engine}", check=True)
+        host.run("/bin/sh", "-c", f"{loss} /var/lib/cni/results/*")
+        host.docker("rm", "--force", "one")
+        synced = cli("sync", f"--engine={engine}")
+        left = complaints(host, outside, WANTED)
+        unreadable = [line for line in left if line.startswith("cache entry: ") and not loss.startswith("rm")]
+        assert left == unreadable, (loss, left, synced.stdout)  # what cannot be read is named, and left alone
+        host.run("/bin/sh", "-c", "rm -f /var/lib/cni/results/*")
