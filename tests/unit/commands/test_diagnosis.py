@@ -14,7 +14,7 @@ from dockercni.cni import NetworkList, parse_list
 from dockercni.commands.diagnosis import firewall, host, networks
 from dockercni.commands.diagnosis.finding import Finding
 from dockercni.engine.client import Client
-from dockercni.kernel import iptables, links, rights
+from dockercni.kernel import facts, iptables, rights
 from tests.unit.engine.fake import INFO, VERSION, fake_engine
 
 
@@ -134,7 +134,7 @@ def test_collisions_with_dockers_networks_and_routes(tmp_path: Path, monkeypatch
         {"Name": "none", "Driver": "null", "IPAM": {"Config": None}},
         {"Name": "odd", "IPAM": {"Config": [{"Subnet": "x"}]}},
     ]
-    monkeypatch.setattr(links, "routed", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")])
+    monkeypatch.setattr(facts, "routed", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")])
     loaded = settings.load({"cni-conf-dir": str(conf), "cni-bin-dir": str(tmp_path)}, {}, settings.DEFAULT_FILE)
     with fake_engine(tmp_path / "s", {"/version": VERSION, "/info": INFO, "/networks": docker}) as url:
         findings = [one for one in networks.findings(loaded, Client(url)) if one.subject == "collision"]
