@@ -54,7 +54,10 @@ def tree(top: Path) -> Iterator[cgroups.Tree]:
         (V1, "/sys/fs/cgroup/freezer"),
         ("\n".join(V1.splitlines()[:2]), "/sys/fs/cgroup/cpu,cpuacct"),
         (f"{OWN}\n{V1.replace('/sys/fs', '/host')}", "/host/cgroup/freezer"),
-        (f"50 30 0:40 / /home/u/a\rb\x1c\x85\u2028\fc rw - fuse \x0b rw\n{V2}\n51 30 0:41 / /x rw - fuse", "/sys/fs/cgroup"),
+        (
+            f"50 30 0:40 / /home/u/a\rb\x1c\x85\u2028\fc rw - fuse \x0b rw\n{V2}\n51 30 0:41 / /x rw - fuse",
+            "/sys/fs/cgroup",
+        ),
     ],
 )
 def test_hierarchy(mountinfo: str, place: str) -> None:
