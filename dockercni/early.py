@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from dockercni.cni.files import read_regular
 from dockercni.engine.client import Client, Engine
 from dockercni.engine.files import Files
 from dockercni.engine.starts import Listener, Starts
@@ -20,6 +21,7 @@ from dockercni.reconcile.starting import Starting
 from dockercni.settings import Settings
 
 _REMEMBERED: Final = "engine.json"
+_MOST: Final = 4096  # bytes of the engine's file with its id
 
 log = structlog.get_logger()
 
@@ -42,7 +44,7 @@ class Early:
         facts = state.read(self._path, dict[str, str], {})
         root = Path(facts.get("root") or self._settings.docker_root)
         try:  # from Docker 24 on
-            engine_id = (root / "engine-id").read_text(encoding="ascii").strip()
+            engine_id = read_regular(root / "engine-id", _MOST).decode("ascii").strip()
         except (OSError, ValueError):
             engine_id = facts.get("id", "")
         if not engine_id or engine_id != facts.get("id"):

@@ -58,6 +58,12 @@ class LockHeld(DockercniError):
         self.holder = holder
 
 
+class LockUnusable(DockercniError):
+    """The file of a lock cannot be used; the message names it."""
+
+    retry = True
+
+
 class NotRoot(DockercniError):
     """Namespaces can only be changed by root."""
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from dockercni.cni import entry as format_
 from dockercni.cni.entry import CacheEntry
 from dockercni.cni.errors import CacheError, EntryTooNew
-from dockercni.cni.files import read_regular, replace_file
+from dockercni.cni.files import private_directory, read_regular, replace_file
 
 MAX_BYTES: Final = 64 << 20  # of an entry: more than the longest output of a plugin comes to
 _PREFIX: Final = ".cache-entry-"
@@ -39,7 +39,7 @@ class Cache:
         path = self._path(entry.key)
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._results.mkdir(mode=0o700, exist_ok=True)
+            private_directory(self._results, shared=True)
             if new and os.path.lexists(path):
                 raise CacheError(
                     f"{path} exists: container {entry.container_id} is attached to network {entry.network} as "

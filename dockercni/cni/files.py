@@ -6,16 +6,15 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 
-def read_regular(path: Path, limit: int = -1) -> bytes:
-    """The bytes of a regular file; a symbolic link, device or fifo, or more than `limit` bytes, are refused.
+def read_regular(path: str | Path, limit: int = -1, *, follow: bool = False) -> bytes:
+    """The bytes of a regular file; a device or fifo, more than `limit` bytes, and a symbolic link are refused.
 
-    Raises OSError.
+    With `follow` links are followed. Raises OSError.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:  # not by os.fdopen at once: it refuses a directory, and leaves the descriptor open
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -31,11 +30,44 @@ def read_regular(path: Path, limit: int = -1) -> bytes:
     return data
 
 
+def file_below(directory: Path, name: str) -> Path:
+    """The path of the file `name` of `directory`; ValueError for what would be another place, or none."""
+    if name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise ValueError(f"{name!a} is not the name of a file")
+    return directory / name
+
+
+def private_directory(path: Path, *, shared: bool = False) -> None:
+    """See to it that `path` is a directory that nobody else can write to; it is made if need be, mode 0700.
+
+    One that is there already gets that mode, unless it is `shared` with other programs. Raises OSError, also for a
+    symbolic link and for a directory of somebody else.
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        for place in (*reversed(path.parents), path):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(place, 0o700)
+        status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        problem = "it is a symbolic link" if stat.S_ISLNK(status.st_mode) else "it is not a directory"
+        raise NotADirectoryError(errno.ENOTDIR, problem, str(path))
+    if status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"it belongs to user {status.st_uid}", str(path))
+    if shared and status.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, "others may write to it", str(path))
+    if not shared and status.st_mode & 0o077:
+        os.chmod(path, 0o700)
+
+
 def replace_file(path: Path, data: bytes, *, scratch: Path, prefix: str) -> None:
     """Write `path`, mode 0600, whole or not at all. Raises OSError.
 
     The temporary file stands in `scratch`, on the same file system; its name begins with `prefix`.
     """
+    import tempfile  # noqa: PLC0415  health checks, which only read, must start quickly
+
     fd, temporary = tempfile.mkstemp(prefix=prefix, dir=scratch)
     try:
         with os.fdopen(fd, "wb") as file:

@@ -10,11 +10,16 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _IFNAME_BYTES = 15  # the kernel's IFNAMSIZ less the final NUL
 
 
+def is_container_id(text: str) -> bool:
+    """Whether libcni would take `text` for a container id; such a one can be part of a file's name."""
+    return _NAME.fullmatch(text) is not None
+
+
 def validate_container_id(container_id: str) -> None:
     """Raise InvalidParameters (code 3 if empty, else 4) unless libcni would take `container_id`."""
     if not container_id:
         raise InvalidParameters("missing container id", code=ErrorCode.UNKNOWN_CONTAINER)
-    if not _NAME.fullmatch(container_id):
+    if not is_container_id(container_id):
         raise InvalidParameters("invalid characters in container id", ascii(container_id))
 
 

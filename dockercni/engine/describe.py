@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -14,6 +14,10 @@ _DISABLED: Final = ("dockercni.enable", "false")
 _PORT: Final = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?", re.ASCII)
 _RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 _PORTS: Final = range(1, 1 << 16)
+
+
+# ids become parts of file names: an engine whose ids are others is none
+Id = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z", max_length=128)]
 
 
 class _State(msgspec.Struct):
@@ -41,7 +45,7 @@ class HostSide(msgspec.Struct):
 class Inspected(msgspec.Struct):
     """What GET /containers/{id}/json says, as far as we use it."""
 
-    Id: str
+    Id: Id
     Name: str = ""
     Image: str = ""
     State: _State = msgspec.field(default_factory=_State)
@@ -52,7 +56,7 @@ class Inspected(msgspec.Struct):
 class Listed(msgspec.Struct, frozen=True):
     """One element of what GET /containers/json says, as far as we use it."""
 
-    Id: str
+    Id: Id
     Names: list[str] = msgspec.field(default_factory=list)
     HostConfig: HostSide = msgspec.field(default_factory=HostSide)
 
@@ -84,7 +88,7 @@ class Image(msgspec.Struct):
 
 
 class _Actor(msgspec.Struct):
-    ID: str
+    ID: Id
 
 
 class Message(msgspec.Struct):

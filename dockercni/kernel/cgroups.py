@@ -79,8 +79,9 @@ class Tree:
     """The directories below `root`, watched. Those whose names are a leaf's are reported, and not looked into.
 
     Directories of other users (a session's, say, which systemd delegates) are left out: whoever may make a cgroup there
-    could give it the name of anybody's container. `fileno` becomes readable when something changed. Not thread-safe.
-    Raises OSError.
+    could give it the name of anybody's container.
+
+    `fileno` becomes readable when something changed. Not thread-safe. Raises OSError.
     """
 
     def __init__(self, root: Path, is_leaf: Callable[[str], bool]) -> None:

@@ -54,10 +54,15 @@ class Namespace:
         self.identity = (stat.st_dev, stat.st_ino)
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """Open the namespace at `path`. Raises NamespaceGone, NotANamespace, or OSError (EACCES: CAP_SYS_PTRACE)."""
+    def open(cls, path: str | Path, *, follow: bool = True) -> Self:
+        """Open the namespace at `path`. Raises NamespaceGone, NotANamespace, or OSError (EACCES: CAP_SYS_PTRACE).
+
+        Without `follow` a symbolic link there is an OSError (ELOOP).
+        """
+        if "\0" in str(path):
+            raise NamespaceGone(errno.ENOENT, "no path", ascii(str(path)))
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
         except (FileNotFoundError, ProcessLookupError, NotADirectoryError) as error:
             raise NamespaceGone(error.errno, "no such network namespace", str(path)) from error
         try:

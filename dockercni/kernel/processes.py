@@ -25,7 +25,7 @@ def holding(path: Path) -> list[int]:
 
     Having it open is not enough: whoever tries to lock it has it open for a moment, too.
     """
-    wanted = path.stat()
+    wanted = path.lstat()
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from dockercni.cni.files import replace_file
+from dockercni.cni.files import private_directory, replace_file
 from dockercni.observe.pulse import BEAT, FILE, Failing, Pulse
 
 _PAUSE: Final = 0.1  # seconds at least between two writes: a burst of looks is one progress
@@ -89,7 +89,7 @@ class Heartbeat:
         with self._guard:
             pulse = msgspec.structs.replace(self._pulse, beat=time.monotonic(), busy=busy, failing=dict(self._failing))
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_directory(self._path.parent)
             replace_file(self._path, msgspec.json.encode(pulse), scratch=self._path.parent, prefix=f".{FILE}-")
             self._complained = False
         except OSError as error:  # a full disk must not end the daemon, nor fill the log

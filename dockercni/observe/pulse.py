@@ -12,7 +12,10 @@ from typing import Final
 
 import msgspec
 
+from dockercni.cni.files import read_regular
+
 FILE: Final = "status.json"
+_MOST: Final = 16 << 20  # bytes
 BEAT: Final = 10.0  # seconds
 FRESH: Final = 3 * BEAT  # seconds: older than that, it is not the daemon's fault of a moment
 
@@ -51,6 +54,6 @@ class Pulse(msgspec.Struct, frozen=True):
 def read(run_dir: Path) -> Pulse | None:
     """The last beat; None if there is none that can be read."""
     try:
-        return msgspec.json.decode((run_dir / FILE).read_bytes(), type=Pulse)
+        return msgspec.json.decode(read_regular(run_dir / FILE, _MOST), type=Pulse)
     except (OSError, msgspec.DecodeError):
         return None

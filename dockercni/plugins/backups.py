@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dockercni.plugins.wishes import Wish
 
 DIRECTORY: Final = "/run/cni/tuning"
+_MOST: Final = 4096  # bytes
 
 
 def path(directory: str, container_id: str, ifname: str) -> Path:
@@ -43,7 +44,7 @@ def save(file: Path, wish: Wish, found: Tunables) -> None:
 def load(file: Path) -> Fields | None:
     """What `save` wrote; None if there is nothing, or nothing that can be read."""
     try:
-        return Fields.of(document.decode(read_regular(file)))
+        return Fields.of(document.decode(read_regular(file, _MOST)))
     except (OSError, DocumentError):
         return None
 

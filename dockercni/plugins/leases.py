@@ -53,14 +53,13 @@ class Leases:
 
     def last_reserved(self, index: int) -> Address | None:
         """What range set `index` gave last; None if that is not known."""
-        try:
+        with contextlib.suppress(OSError):  # then the set begins with its first address: no reason to fail
             file = self._open(f"{owners.KEEPING}{index}", os.O_RDONLY | os.O_NONBLOCK)
-        except OSError:  # then the set begins with its first address: no reason to fail
-            return None
-        try:
-            return addresses.parse(os.read(file, 64).decode("latin-1"))
-        finally:
-            os.close(file)
+            try:
+                return addresses.parse(os.read(file, 64).decode("latin-1"))
+            finally:
+                os.close(file)
+        return None
 
     def reserve(self, address: Address, container_id: str, ifname: str, index: int) -> bool:
         """Take `address` for the attachment, from range set `index`; False if it is taken."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from dockercni.cni.result import DNS
+
+_MOST: Final = 1 << 20  # bytes
 
 
 def read(path: str) -> DNS:
     """The DNS settings of a file; empty ones without a path. Raises OSError."""
     if not path:
         return DNS()
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return parse(file.read())
+    from dockercni.cni.files import read_regular  # noqa: PLC0415  a cold start must not pay for what is hardly used
+
+    return parse(read_regular(path, _MOST, follow=True).decode("utf-8", "replace"))
 
 
 def parse(text: str) -> DNS:

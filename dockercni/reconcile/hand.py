@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dockercni.cni import CacheError, Result
+from dockercni.cni.names import is_container_id
 from dockercni.errors import DockercniError, UnknownContainer, UsageError
 from dockercni.kernel.namespaces import Namespace, NamespaceGone, NotANamespace
 from dockercni.model import Container, NetworkRequest
@@ -42,6 +43,9 @@ def add_to_container(
 
 def add_to_path(sandboxes: Sandboxes, attacher: Attacher, name: str, path: Path, request: NetworkRequest) -> Result:
     """ADD to the namespace at `path` under the container id `name`; no engine is asked. Raises as the other one."""
+    path = path.absolute()  # plugins, and later looks, run elsewhere
+    if not is_container_id(name):
+        raise UsageError(f"{name!a} cannot be an id: letters, digits, _, . and -, a letter or digit first")
     try:
         namespace = Namespace.open(path)
     except (NamespaceGone, NotANamespace) as error:
@@ -69,7 +73,7 @@ def delete(
         if not found:
             which = "".join(f" {what}" for what in (network, ifname) if what)
             raise UnknownContainer(f"{container_id} has no attachment{which} that dockercni made")
-        pinned = sandboxes.life_at(sandboxes.pin_path(container_id))
+        pinned = sandboxes.pinned(container_id)
         failures = []
         for record in reversed(found):
             path = record.attachment.path

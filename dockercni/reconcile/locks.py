@@ -14,8 +14,10 @@ another lock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -23,11 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dockercni.errors import LockHeld
+from dockercni.cni.files import file_below, private_directory, read_regular
+from dockercni.errors import LockHeld, LockUnusable
 from dockercni.kernel import processes
 
 _PAUSE: Final = 0.01  # seconds between two tries; flock itself has no time limit
 _MOMENT: Final = 0.5  # seconds
+_MOST: Final = 4096  # bytes of a lock's file
+_SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _GRACE: Final = 5.0  # seconds that the kernel may take to end what was killed
 
 
@@ -40,7 +45,8 @@ class Locks:
 
     @contextlib.contextmanager
     def container(self, container_id: str) -> Iterator[int]:
-        """Hold the lock of one container; yields its descriptor. Raises LockHeld when its holder does not let go."""
+        """Hold the lock of one container; yields its descriptor. Raises LockHeld when its holder does not let go,
+        LockUnusable for what cannot be the name of one, or a file that somebody else put there."""
         path = self._file("lock", container_id)
         with _held(path, fcntl.LOCK_EX, self.patience + _GRACE, orphans_after=self.patience) as fd:
             yield fd
@@ -78,9 +84,11 @@ class Locks:
     def last_on_bridge(self, name: str) -> bytes:
         """Changes whenever anybody takes the bridge's lock: who has seen it before knows if it was the last one."""
         try:
-            return self._file("bridge", name).read_bytes()
+            return read_regular(self._file("bridge", name), _MOST)
         except FileNotFoundError:
             return b""
+        except OSError as error:
+            raise LockUnusable(f"cannot read the lock of bridge {name}: {error.strerror}") from error
 
     @contextlib.contextmanager
     def daemon(self) -> Iterator[None]:
@@ -91,7 +99,7 @@ class Locks:
     def daemon_lives(self) -> bool:
         """Whether a daemon holds its lock. Leaves no trace."""
         try:
-            fd = os.open(self.run_dir / "daemon.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(self.run_dir / "daemon.lock", os.O_RDONLY | _SAFE)
         except OSError:
             return False
         try:
@@ -105,21 +113,27 @@ class Locks:
     def daemon_pid(self) -> int | None:
         """The process that holds the daemon's lock, as its file says; None if it has ended."""
         try:
-            pid, began, *_ = self._file("daemon.lock").read_text(encoding="utf-8", errors="replace").split(" ")
+            pid, began, *_ = _read(self.run_dir / "daemon.lock").split(" ")
             return int(pid) if processes.start_time(int(pid)) == int(began) else None
         except (OSError, ValueError):
             return None
 
     def _file(self, *parts: str) -> Path:
-        path = self.run_dir.joinpath(*parts)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Where a lock is: its folder, if it is in one, and its name. Raises LockUnusable, also for another place."""
+        *folders, name = parts
+        try:
+            path = file_below(self.run_dir.joinpath(*folders), name)
+            private_directory(self.run_dir)
+            private_directory(path.parent)
+        except (OSError, ValueError) as error:
+            raise LockUnusable(f"cannot lock {name!a} below {self.run_dir}: {_reason(error)}") from error
         return path
 
 
 @contextlib.contextmanager
 def _held(path: Path, kind: int, seconds: float, orphans_after: float | None = None) -> Iterator[int]:
     deadline = time.monotonic() + seconds
-    while (fd := _try(path, kind)) is None:
+    while (fd := _tried(path, kind)) is None:
         if orphans_after is not None and not _owner_lives(path):
             _end_orphans(path, orphans_after)
         if time.monotonic() >= deadline:
@@ -134,9 +148,23 @@ def _held(path: Path, kind: int, seconds: float, orphans_after: float | None = N
         os.close(fd)
 
 
+def _tried(path: Path, kind: int) -> int | None:
+    try:
+        return _try(path, kind)
+    except OSError as error:
+        raise LockUnusable(f"cannot lock {path}: {_reason(error)}") from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def _try(path: Path, kind: int) -> int | None:
     """Open and lock; None if somebody holds it, or removed it meanwhile."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
@@ -153,9 +181,13 @@ def _myself() -> bytes:
     return f"{os.getpid()} {processes.start_time(os.getpid())} {time.monotonic_ns()} {command}\n".encode()
 
 
+def _read(path: Path) -> str:
+    return read_regular(path, _MOST).decode("utf-8", "replace")
+
+
 def _owner(path: Path) -> str:
     try:
-        pid, _, _, command = path.read_text(encoding="utf-8", errors="replace").strip().split(" ", 3)
+        pid, _, _, command = _read(path).strip().split(" ", 3)
     except (OSError, ValueError):
         return "another process"
     return f"process {pid} ({command})"
@@ -163,7 +195,7 @@ def _owner(path: Path) -> str:
 
 def _owner_lives(path: Path) -> bool:
     try:
-        pid, began, *_ = path.read_text(encoding="utf-8", errors="replace").split(" ")
+        pid, began, *_ = _read(path).split(" ")
         return processes.start_time(int(pid)) == int(began)
     except (OSError, ValueError):
         return True  # it is just being taken or let go
@@ -172,6 +204,6 @@ def _owner_lives(path: Path) -> bool:
 def _end_orphans(path: Path, seconds: float) -> None:
     """Kill the plugins that hold the lock of somebody who died, once they had their time."""
     with contextlib.suppress(FileNotFoundError):
-        if time.time() - path.stat().st_mtime >= seconds:
+        if time.time() - path.lstat().st_mtime >= seconds:
             for pid in processes.holding(path):
                 processes.kill(pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -211,7 +212,6 @@ class Looker:
         thorough: bool,
     ) -> Observed:
         sandboxes = self.sandboxes
-        pin = sandboxes.pin_path(container_id)
         paths = {record.attachment.path for record in recorded} - {""}
         shown = facts(namespace) if namespace else Facts()
         lives = {record.attachment.life for record in recorded}
@@ -222,8 +222,8 @@ class Looker:
             links=shown.links,
             addresses=shown.addresses,
             routes=shown.routes,
-            pinned=sandboxes.life_at(pin),
-            pin_exists=pin.exists(),
+            pinned=sandboxes.pinned(container_id),
+            pin_exists=os.path.lexists(sandboxes.pin_path(container_id)),
             inhabited=container is None and sandboxes.inhabited(container_id, lives),
             paths={path: life for path in paths if (life := sandboxes.life_at(path))},
             rules_missing=self.attacher.rules.missing(complete) if thorough and namespace else {},

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from dockercni.cni.names import is_container_id
 from dockercni.model import IPAddress, Life
 from dockercni.reconcile import state
 
@@ -82,9 +83,13 @@ class Memory:
     def known(self) -> Iterator[str]:
         """The ids of the containers that are remembered."""
         for path in self.directory.glob("*.json"):
-            yield path.name.removesuffix(".json")
+            if is_container_id(container_id := path.name.removesuffix(".json")):
+                yield container_id
 
     def _file(self, container_id: str) -> Path:
+        """Where it stands. Raises StateError for what is no id, and so might be another place."""
+        if not is_container_id(container_id):
+            raise state.StateError(f"{container_id!a} is not the id of a container")
         return self.directory / f"{container_id}.json"
 
 

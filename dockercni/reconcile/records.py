@@ -14,6 +14,7 @@ from dockercni.cni import (
     CNIError,
     NetworkList,
     Result,
+    names,
     parse_list,
     parse_result,
 )
@@ -49,8 +50,8 @@ def owner(life: Life, engine: str, name: str, by: str = "") -> dict[str, str]:
 
 
 def record(entry: CacheEntry) -> Record | None:
-    """The entry as an attachment; None if another runtime made it."""
-    if entry.owner is None:
+    """The entry as an attachment; None if another runtime made it, or under names that we would not have taken."""
+    if entry.owner is None or not _allowed(entry):
         return None
     by = entry.owner.get(BY, "")
     addresses, routes = _shown(entry)
@@ -124,6 +125,17 @@ def _shown(entry: CacheEntry) -> tuple[frozenset[IPAddress], frozenset[IPNetwork
     versions = {address.version for address in addresses}
     routes = {route.dst for route in result.routes if route.table in _MAIN_TABLE and route.dst.version in versions}
     return addresses, frozenset(routes)
+
+
+def _allowed(entry: CacheEntry) -> bool:
+    """Whether its names are such that files of ours can be called after them."""
+    try:
+        names.validate_container_id(entry.container_id)
+        names.validate_network_name(entry.network)
+        names.validate_ifname(entry.ifname)
+    except CNIError:
+        return False
+    return True
 
 
 def _engine(owner: Mapping[str, str] | None) -> str:

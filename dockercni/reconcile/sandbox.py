@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dockercni.cni.names import is_container_id
 from dockercni.engine.client import Client
 from dockercni.engine.starts import Start
 from dockercni.errors import DockercniError
@@ -78,23 +79,32 @@ class Sandboxes:
         cookie = namespace.cookie()
         return Life(self.boot, str(cookie) if cookie is not None else "{}:{}".format(*namespace.identity))
 
+    def pinned(self, container_id: str) -> Life | None:
+        """The life of the namespace that a container's pin holds; None if there is none. A link is no pin."""
+        return self._life_at(self.pin_path(container_id), follow=False)
+
     def life_at(self, path: str | Path) -> Life | None:
         """The life of the namespace at `path`; None if there is none."""
+        return self._life_at(path, follow=True)
+
+    def _life_at(self, path: str | Path, *, follow: bool) -> Life | None:
         try:
-            with Namespace.open(path) as namespace:
+            with Namespace.open(path, follow=follow) as namespace:
                 return self.life(namespace)
         except OSError:
             return None
 
     def pin_path(self, container_id: str) -> Path:
-        """Where a container's namespace is pinned; it is what the plugins get as CNI_NETNS."""
+        """Where a container's namespace is pinned; it is what the plugins get as CNI_NETNS. Raises SandboxError."""
+        if not is_container_id(container_id):
+            raise SandboxError(f"{container_id!a} is not the id of a container")
         return self.directory / f"dockercni-{container_id}"
 
     def pin(self, container_id: str, namespace: Namespace) -> Path:
         """Pin the namespace, if it is not yet. Raises SandboxError."""
         path = self.pin_path(container_id)
         try:
-            with Namespace.open(path) as pinned:
+            with Namespace.open(path, follow=False) as pinned:
                 if pinned == namespace:
                     return path
         except OSError:
@@ -117,7 +127,7 @@ class Sandboxes:
     def inhabited(self, container_id: str, lives: Collection[Life]) -> bool:
         """Whether processes still live in the pinned namespace or, where the pin is gone, in one of these `lives`."""
         try:
-            with Namespace.open(self.pin_path(container_id)) as namespace:
+            with Namespace.open(self.pin_path(container_id), follow=False) as namespace:
                 return bool(namespace.processes())
         except OSError:
             wanted = {life for life in lives if life.boot == self.boot}
@@ -126,4 +136,5 @@ class Sandboxes:
     def pins(self) -> Iterator[str]:
         """The ids of the containers that have a pin, or what is left of one."""
         for path in self.directory.glob("dockercni-*"):
-            yield path.name.removeprefix("dockercni-")
+            if is_container_id(container_id := path.name.removeprefix("dockercni-")):
+                yield container_id

@@ -7,11 +7,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from dockercni.cni.files import read_regular, replace_file
+from dockercni.cni.files import private_directory, read_regular, replace_file
 from dockercni.errors import DockercniError
 
 T = TypeVar("T")
 SCHEMA: Final = 1
+MOST: Final = 16 << 20  # bytes of a file
 
 
 class StateError(DockercniError):
@@ -34,7 +35,7 @@ msgspec.json.Decoder(_File)
 def read(path: Path, kind: type[T], missing: T) -> T:
     """What stands at `path`; `missing` when there is no such file. Raises StateError."""
     try:
-        data = read_regular(path)
+        data = read_regular(path, MOST)
         file = msgspec.json.decode(data, type=_File)
         if file.schema > SCHEMA:
             raise StateError(f"{path} was written by a newer version of dockercni (schema {file.schema})")
@@ -51,7 +52,7 @@ def write(path: Path, value: Any) -> None:
     """Put `value` at `path`. Raises StateError."""
     data = msgspec.json.encode({"schema": SCHEMA, "value": value})
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(path.parent)
         replace_file(path, data, scratch=path.parent, prefix=f".{path.name}-")
     except OSError as error:
         raise StateError(f"cannot write {path}: {error.strerror}") from error

@@ -21,7 +21,8 @@ from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.footprint import IPTABLES, Change, Ruleset, footprint
 from dockercni.reconcile.memory import Memory
 
-_STORE: Final = Path("/var/lib/cni/networks")  # host-local's default dataDir
+_STORE: Final = "/var/lib/cni/networks"  # host-local's default dataDir
+_MOST: Final = 4096  # bytes of a lease
 _CHAIN: Final = re.compile(r"CNI-(DN-)?[0-9a-f]{21,24}")
 _ID: Final = re.compile(r'\bid: \\"([A-Za-z0-9_.-]+)\\"')
 
@@ -84,11 +85,14 @@ def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> I
         ipam = network.plugins[0].raw.get("ipam")
         if not isinstance(ipam, dict) or ipam.get("type") != "host-local":
             continue
-        store = Path(ipam.get("dataDir") or _STORE) / network.name
+        place = ipam.get("dataDir") or _STORE
+        if not isinstance(place, str):  # the plugin says so at ADD
+            continue
+        store = Path(place) / network.name
         for path in sorted(store.glob("*")):
             try:
                 address = ip_address(path.name)
-                container_id, _, ifname = read_regular(path).decode("utf-8", "replace").strip().partition("\r\n")
+                container_id, _, ifname = read_regular(path, _MOST).decode("utf-8", "replace").strip().partition("\r\n")
             except (ValueError, OSError):  # its lock, its last_reserved_ip, or gone meanwhile
                 continue
             if (network.name, container_id, ifname) not in held:

@@ -358,7 +358,13 @@ def test_a_probe_does_not_load_the_engines_client(tmp_path: Path) -> None:
     """A health check runs every few seconds: it loads neither the docker SDK nor netlink."""
     assert (
         _imported(
-            f"status --probe --run-dir={tmp_path}", "docker", "requests", "pyroute2", "structlog", "dockercni.cni"
+            f"status --probe --run-dir={tmp_path}",
+            "docker",
+            "requests",
+            "pyroute2",
+            "structlog",
+            "dockercni.cni.conf",
+            "tempfile",
         )
         == "[]"
     )
