@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 from socket import AF_INET
-from typing import Any
+from typing import Any, Final
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from dockercni.kernel.namespaces import Namespace
+
+_IFNAMSIZ: Final = 16
 
 
 def is_bridge(name: str) -> bool:
@@ -70,6 +73,8 @@ def _tolerant(change: Callable[..., Any], verb: str, **what: Any) -> None:
 
 
 def _link(netlink: IPRoute, name: str) -> Any | None:
+    if not 0 < len(os.fsencode(name)) < _IFNAMSIZ or "\0" in name:  # a plugin may print anything
+        return None
     try:
         return next(iter(netlink.link("get", ifname=name)), None)
     except NetlinkError as error:
