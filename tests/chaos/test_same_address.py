@@ -42,4 +42,4 @@ def test_neighbours_are_told(host: Host, outside: Outside, cli: Cli, engine: str
 
 
 def _ip(place: Host, what: str) -> list[dict[str, object]]:
-    return json.loads(place.run("ip", "-json", "-4", what).stdout)
+    return json.loads(place.run("ip", "-json", what).stdout)
