@@ -74,7 +74,12 @@ class LabelError(DockercniError):
     """A label of a container is unknown or malformed."""
 
     def __init__(self, label: str, value: str, problem: str) -> None:
-        super().__init__(f"label {label}={value}: {problem}")
+        super().__init__(f"label {_cut(label)}={_cut(value)}: {_cut(problem)}")
         self.label = label
         self.value = value
         self.problem = problem
+
+
+def _cut(text: str) -> str:
+    """What fits into a line: a label may have a megabyte."""
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -24,6 +24,8 @@ from dockercni.cni.errors import PluginError, PluginNotFound, PluginTimeout
 
 STDOUT_LIMIT: Final = 16 << 20  # bytes; more than any result, less than what would hurt the host
 STDERR_KEPT: Final = 64 << 10  # bytes, the last ones
+# what a service manager gives to us alone, and what a plugin gets from its call only
+_OURS: Final = ("CNI_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
 _BUSY_TRIES: Final = 6  # as libcni: a plugin that is just being installed is "text file busy" for a moment
 _BUSY_PAUSE: Final = 1.0  # seconds
 
@@ -90,7 +92,7 @@ class ExecRunner:
         return bytes(output.stdout)
 
     def _start(self, call: PluginCall, executable: Path, deadline: float) -> subprocess.Popen[bytes]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("CNI_")}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         environment.update(call.environment)
         stdin = os.memfd_create("cni-config", os.MFD_CLOEXEC)  # a plugin that never reads it can not block us
         try:

@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import structlog
+
 from dockercni.cni import CacheEntry, CacheError
 from dockercni.daemon import Parts
 from dockercni.errors import DockercniError, UnknownContainer
 from dockercni.reconcile import records
 from dockercni.reconcile.look import NOTE, Looker, Outcome, Seen
+
+log = structlog.get_logger()
 
 
 def resolve(parts: Parts, name: str) -> str:
@@ -35,7 +39,11 @@ def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) 
         try:
             return looker.look(container_id, dry_run=dry_run)
         except DockercniError as error:
-            return Seen(container_id, container_id[:12], True, 0, (Outcome(NOTE, error=str(error)),))
+            problem = str(error)
+        except Exception as error:
+            log.exception("look failed", id=container_id)  # a defect of ours must not keep the others waiting
+            problem = f"{type(error).__name__}: {error}"
+        return Seen(container_id, container_id[:12], True, 0, (Outcome(NOTE, error=problem),))
 
     with ThreadPoolExecutor(parts.settings.workers) as pool:
         return list(pool.map(look, ids))

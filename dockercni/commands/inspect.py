@@ -10,7 +10,7 @@ from dockercni.commands.containers import resolve
 from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
 from dockercni.observe import logs
-from dockercni.reconcile import records
+from dockercni.reconcile import ports, records
 
 
 def run(request: Request) -> int:
@@ -107,7 +107,7 @@ def _plugins(entry: CacheEntry) -> list[dict[str, str]]:
 def _ports(entries: Sequence[CacheEntry]) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for entry in entries:
-        for mapping in entry.capability_args.get("portMappings", ()):
+        for mapping in ports.recorded(entry.capability_args):
             place = {"HostIp": mapping.get("hostIP") or "0.0.0.0", "HostPort": str(mapping["hostPort"])}  # noqa: S104
             found.setdefault(f"{mapping['containerPort']}/{mapping['protocol']}", []).append(place)
     return found

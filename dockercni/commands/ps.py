@@ -10,7 +10,7 @@ from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
 from dockercni.errors import DockercniError
 from dockercni.observe import logs
-from dockercni.reconcile import records
+from dockercni.reconcile import ports, records
 
 _HEADERS = ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE")
 _WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")
@@ -76,7 +76,7 @@ def _rows(parts: Parts, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
                 "ifname": entry.ifname,
                 "addresses": [str(ip.address) for ip in result.ips] if result else [],
                 "mac": inside[0].mac if inside else "",
-                "ports": [_port(mapping) for mapping in entry.capability_args.get("portMappings", ())],
+                "ports": [_port(mapping) for mapping in ports.recorded(entry.capability_args)],
                 "netns": entry.netns,
                 "state": _state(parts, record),
                 "served": list(entry.served),

@@ -30,7 +30,7 @@ class FilterChain:
     def rules(self) -> list[str]:
         """Its rules in order, each as `iptables -S` prints it without "-A CHAIN ". Raises IptablesError."""
         prefix = f"-A {self.name} "
-        lines = _run([self.command, "-w", "-S", self.name]).splitlines()
+        lines = _run([self.command, "-w", "-S", self.name]).split("\n")
         return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
 
     def enter_from(self, chain: str) -> None:
@@ -54,7 +54,7 @@ class FilterChain:
     def policy(self) -> str:
         """What becomes of packets that no rule decides on ("" for a chain without a policy). Raises IptablesError."""
         prefix = f"-P {self.name} "
-        lines = _run([self.command, "-w", "-S", self.name]).splitlines()
+        lines = _run([self.command, "-w", "-S", self.name]).split("\n")
         return next((line.removeprefix(prefix).strip() for line in lines if line.startswith(prefix)), "")
 
 
@@ -65,7 +65,7 @@ def saved(command: str) -> dict[str, dict[str, list[str]]]:
     """
     tables: dict[str, dict[str, list[str]]] = {}
     chains: dict[str, list[str]] = {}
-    for line in _run([f"{command}-save"]).splitlines():
+    for line in _run([f"{command}-save"]).split("\n"):
         if line.startswith("*"):
             chains = tables[line[1:]] = {}
         elif line.startswith(":"):
@@ -126,7 +126,15 @@ def _succeeds(argv: list[str]) -> bool:
 
 def _run(argv: list[str], text: str = "") -> str:
     try:
-        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            argv,
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # comments are anybody's bytes, and have to be given back as they were
+            timeout=SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise IptablesError(f"{' '.join(argv)}: {error}") from error
     if done.returncode != 0:

@@ -6,16 +6,21 @@ pyroute2 takes 30 MiB and a tenth of a second to import: only what is hardly eve
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from dockercni.kernel import interfaces
 from dockercni.kernel.namespaces import Namespace
 from dockercni.kernel.netlink import Netlink
 
+_IFNAMSIZ: Final = 16
+
 
 def is_bridge(name: str) -> bool:
     """Whether there is a link `name` and it is a bridge."""
+    if not 0 < len(os.fsencode(name)) < _IFNAMSIZ or "\0" in name:  # a plugin may print anything
+        return False
     with Netlink() as netlink:
         link = interfaces.find(netlink, name)
         return link is not None and link.kind == "bridge"

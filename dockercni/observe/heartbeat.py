@@ -20,6 +20,7 @@ import structlog
 from dockercni.cni.files import private_directory, replace_file
 from dockercni.observe.pulse import BEAT, FILE, Failing, Pulse
 
+_MOST: Final = 2000  # characters of a reason
 _PAUSE: Final = 0.1  # seconds at least between two writes: a burst of looks is one progress
 
 log = structlog.get_logger()
@@ -57,7 +58,7 @@ class Heartbeat:
 
     def lost(self, reason: str) -> None:
         """No engine answers any more."""
-        self._change(connected="", lost=reason)
+        self._change(connected="", lost=_text(reason))
 
     def looked_at_all(self) -> None:
         """Every container was asked for."""
@@ -67,7 +68,7 @@ class Heartbeat:
         """A look has ended; `reason` says what fails, or is empty."""
         with self._guard:
             if reason:
-                self._failing[key] = Failing(container, reason)
+                self._failing[key] = Failing(_text(container), _text(reason))
             else:
                 self._failing.pop(key, None)
         self._progress.set()
@@ -96,6 +97,12 @@ class Heartbeat:
             if not self._complained:
                 log.warning("heartbeat not written", path=str(self._path), reason=error.strerror)
             self._complained = True
+
+
+def _text(words: str) -> str:
+    """Words that can be written, and not endless: containers and plugins have a say in them."""
+    whole = words.encode("utf-8", "backslashreplace").decode()
+    return whole if len(whole) <= _MOST else f"{whole[:_MOST]}..."
 
 
 def _now() -> str:

@@ -18,6 +18,7 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 Style = Literal["auto", "console", "json"]
 
 _SCHEMA = 1
+_MOST = 8192  # characters of one value: what plugins and containers say may have any length
 # The keys that people filter by come first, in this order, whatever order the call had.
 _FIRST = ("container", "id", "network", "ifname", "plugin", "engine", "ms", "reason")
 
@@ -30,6 +31,8 @@ def configure(level: Level, style: Style) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            *([] if console else [structlog.processors.format_exc_info]),
+            _bounded,
             *(_console() if console else _json()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -63,7 +66,7 @@ def _json() -> list[Processor]:
             {**event, "schema": _SCHEMA, "timestamp": now}, ("schema", "timestamp", "level", "event", *_FIRST)
         )
 
-    return [structlog.processors.format_exc_info, stamp, structlog.processors.JSONRenderer(default=str)]
+    return [stamp, structlog.processors.JSONRenderer(default=str)]
 
 
 def _console() -> list[Processor]:
@@ -80,6 +83,22 @@ def _console() -> list[Processor]:
     return [stamp, renderer]
 
 
+def _bounded(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    if trace := event.pop("exception", ""):
+        event["exception"] = trace[-2 * _MOST :]  # what it was stands at its end
+    return {
+        key[:_MOST]: value if key in {"exc_info", "exception"} else cut(value, _MOST) for key, value in event.items()
+    }
+
+
+def cut(value: Any, most: int) -> Any:
+    """A value whose text has no more than `most` characters, or so: what is longer says how much was left out."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else str(value)
+    return f"{text[:most]}... ({len(text) - most} more characters)" if len(text) > most else value
+
+
 def _ordered(event: EventDict, first: tuple[str, ...]) -> EventDict:
     return {key: event[key] for key in (*first, *event) if key in event}
 
@@ -94,7 +113,7 @@ def _printable(key: str, value: Any) -> Any:
 def _write_exception(out: TextIO, exc_info: ExcInfo) -> None:
     # Indented, so that a message with line breaks cannot pass for events of its own.
     for part in traceback.format_exception(*exc_info):
-        out.writelines(f"\n    {escape(line)}" for line in part.splitlines())
+        out.writelines(f"\n    {escape(cut(line, _MOST))}" for line in part.splitlines())
 
 
 class _Lines:

@@ -10,6 +10,7 @@ Chains for networks stay when their last container goes, as the bridge does: not
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ Interface = IPv4Interface | IPv6Interface
 NAME: Final = "dockercni"
 TABLE: Final = Table(NAME)
 
+_PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"%\\')  # what stands in a comment as it is
 _LEAVING: Final = "leaving"  # chain prefixes
 _RETURNING: Final = "returning"
 
@@ -44,8 +46,16 @@ class Owner:
 
     @property
     def comment(self) -> str:
-        """What stands in the elements' comments, cut to what nft can read."""
-        return f"{self.container_id} {self.ifname} {self.network}"[: elements.COMMENT_LIMIT]
+        """What stands in the elements' comments, cut to what nft can read.
+
+        The kernel lets an interface have nearly any name; a quote in it would end the comment where nft reads it.
+        """
+        plain = (chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in os.fsencode(self.ifname))
+        return _comment(self.container_id, "".join(plain), self.network)
+
+
+def _comment(container_id: str, ifname: str, network: str) -> str:
+    return f"{container_id} {ifname} {network}"[: elements.COMMENT_LIMIT]
 
 
 def owner(request: Request) -> Owner:
@@ -60,7 +70,7 @@ def invalid(request: Request) -> Callable[[str], bool]:
 
     def unwanted(comment: str) -> bool:
         container_id, _, rest = comment.partition(" ")
-        return Owner(container_id, rest.partition(" ")[0], request.name).comment == comment and comment not in valid
+        return _comment(container_id, rest.partition(" ")[0], request.name) == comment and comment not in valid
 
     return unwanted
 

@@ -5,6 +5,7 @@ In the table and chains of the reference plugin (`bridge nat`), so that either e
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from dockercni.kernel import nftables
@@ -13,10 +14,13 @@ from dockercni.plugins.contract import PluginFailure
 
 _TABLE: Final = "bridge nat"
 _BASE: Final = "PREROUTING"
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def add(port: str, mac: str, container_id: str, ifname: str) -> None:
     """Let frames from `port` through only with `mac`. Raises PluginFailure."""
+    if not _WORD.fullmatch(container_id + ifname):  # it becomes part of a ruleset's text
+        raise PluginFailure(f"macspoofchk cannot be had for an interface called {ifname!a}")
     chain = _chain(container_id, ifname)
     mark = f'comment "{_mark(container_id, ifname)}"'
     ruleset = f"""
@@ -39,6 +43,8 @@ add rule {_TABLE} {chain}-mac drop {mark}
 
 def remove(container_id: str, ifname: str) -> None:
     """Take it back; nothing there is success. Raises PluginFailure."""
+    if not _WORD.fullmatch(container_id + ifname):
+        return
     chain, mark = _chain(container_id, ifname), _mark(container_id, ifname)
     try:
         present = nftables.listing(f"list table {_TABLE}")

@@ -20,6 +20,7 @@ _ON_FAILURE: Final = ("leave", "hold", "stop")
 _NETWORK: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _IFNAME: Final = re.compile(r"[^\s/:@,\0]+")
 _IFNAME_BYTES: Final = 15
+_NETWORKS: Final = 64  # of one container; more is a mistake, and some of the work grows faster than their number
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _ARG_KEY: Final = re.compile(r"[A-Za-z0-9_./-]+")
 _ARG_VALUE: Final = re.compile(r"[!-:<>-~]*")  # printable ASCII but ";" and "="
@@ -99,7 +100,7 @@ def _ours(container: Container) -> list[_Label]:
 def _take_apart(full: str, value: str) -> _Label:
     kind, _, network = full.removeprefix(PREFIX).partition(".")
     if kind not in _KNOWN or (network and kind not in (*_PER_NETWORK, "ports")):
-        near = difflib.get_close_matches(kind, _KNOWN, 1)
+        near = difflib.get_close_matches(kind[:80], _KNOWN, 1)
         raise LabelError(full, value, "unknown label" + (f"; did you mean {PREFIX}{near[0]}?" if near else ""))
     if full.endswith("."):
         raise LabelError(full, value, "the network's name is missing after the dot")
@@ -132,7 +133,10 @@ def _boolean(label: _Label) -> bool:
 
 def _networks(label: _Label) -> list[tuple[str, str]]:
     wanted: list[tuple[str, str]] = []
-    for position, item in enumerate(label.value.split(",")):
+    items = label.value.split(",", _NETWORKS)
+    if len(items) > _NETWORKS:
+        raise label.error(f"asks for more than {_NETWORKS} networks")
+    for position, item in enumerate(items):
         network, at, ifname = item.strip().partition("@")
         if not _NETWORK.fullmatch(network):
             raise label.error(f'"{network}" is not a network name')

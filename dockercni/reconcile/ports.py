@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any, Final
 
 from dockercni.errors import DockercniError
@@ -70,7 +71,7 @@ def refuse_taken(ports: Sequence[PublishedPort], publishers: Iterable[Publisher]
         if any(_same(port, mapping) for mapping in mappings(wanted[:position], ())):
             raise PortTaken(f"port {number}/{port.protocol} of the host is asked for twice by this container")
         for other in others:
-            if any(_same(port, mapping) for mapping in other.capability_args.get("portMappings", ())) and other.lives():
+            if any(_same(port, mapping) for mapping in recorded(other.capability_args)) and other.lives():
                 raise PortTaken(f"port {number}/{port.protocol} of the host is published by container {other.name}")
         listener = listeners.find(port.protocol, port.host_ip, number)
         if listener and listener.pid != daemon:
@@ -95,8 +96,29 @@ def mappings(ports: Sequence[PublishedPort], taken: Iterable[tuple[str, int]]) -
 
 def published(capability_args: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """The (protocol, host port) of a recorded attachment."""
-    for mapping in capability_args.get("portMappings", ()):
+    for mapping in recorded(capability_args):
         yield mapping["protocol"], mapping["hostPort"]
+
+
+def recorded(capability_args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The `portMappings` of a record, those that are none left out: another runtime may have written anything."""
+    listed = capability_args.get("portMappings")
+    for mapping in listed if isinstance(listed, list) else ():
+        if not isinstance(mapping, dict):
+            continue
+        protocol, host = mapping.get("protocol") or "tcp", mapping.get("hostIP") or ""
+        numbers = mapping.get("hostPort"), mapping.get("containerPort")
+        good = isinstance(protocol, str) and _is_address(host)
+        if good and all(type(one) is int and 0 < one < 1 << 16 for one in numbers):
+            found = {"hostPort": numbers[0], "containerPort": numbers[1], "protocol": protocol.lower()}
+            yield {**found, "hostIP": host} if host else found
+
+
+def _is_address(host: Any) -> bool:
+    try:
+        return host == "" or bool(isinstance(host, str) and ip_address(host))
+    except ValueError:
+        return False
 
 
 def _same(port: PublishedPort, mapping: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from dockercni.cni import OLDEST, CacheEntry, CNIError, parse_result
+from dockercni.reconcile.ports import recorded
 
 Port = tuple[str, str, int]  # protocol, address ("0.0.0.0" and "::" for any), number
 
@@ -60,7 +61,7 @@ def published(entry: CacheEntry) -> Iterator[Port]:
     except CNIError:
         return
     versions = sorted({ip.address.version for ip in result.ips})
-    for mapping in entry.capability_args.get("portMappings", ()):
+    for mapping in recorded(entry.capability_args):
         host = mapping.get("hostIP", "")
         for version in versions:
             if not host:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tests.engine.daemons import Cli, Start
+from typing import TYPE_CHECKING
+
 from tests.hosts import IMAGE, Host, serve_tcp, wait_until
+
+if TYPE_CHECKING:
+    from tests.engine.daemons import Cli, Start
 
 BIND = "import socket, sys; s = socket.socket(); s.bind(('0.0.0.0', 8080)); s.listen()"
 

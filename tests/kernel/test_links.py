@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 LINKS = """
 import json
-from dockercni.kernel.links import has_ports, is_bridge, routed
+from dockercni.kernel.facts import routed
+from dockercni.kernel.links import has_ports, is_bridge
 print(json.dumps({
     "bridges": [name for name in ("br0", "v0", "lo", "none", "x" * 15) if is_bridge(name)],
     "ports": [name for name in ("br0", "br1", "v0", "none") if has_ports(name)],
