@@ -31,6 +31,7 @@ from dockercni.cni import (
 )
 from dockercni.errors import DockercniError
 from dockercni.kernel import links
+from dockercni.kernel.announce import announce
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import IPAddress, NetworkRequest
@@ -119,6 +120,7 @@ class Attacher:
             except (AttachFailed, IptablesError) as error:
                 self._take_back(network, target, request.ifname)
                 raise AttachFailed(str(error)) from error
+        _announce(target, request.ifname, result)
         return result
 
     def detach(self, record: Record, *, alive: bool, lock: int) -> None:
@@ -257,6 +259,15 @@ def _args(network: NetworkList, request: NetworkRequest) -> tuple[tuple[str, str
     if args:
         args.setdefault("IgnoreUnknown", "1")  # bridge knows only MAC, host-local only IP
     return tuple(args.items())
+
+
+def _announce(target: Target, ifname: str, result: Result) -> None:
+    """A container often has the address that it had in an earlier life, but never the same hardware address."""
+    try:
+        with Namespace.open(target.netns) as namespace:
+            announce(namespace, ifname, [address.ip for address in result.addresses_of(ifname)])
+    except OSError as error:  # they find out by themselves, only later
+        log.debug("not announced", id=target.id, ifname=ifname, reason=str(error))
 
 
 def _takes(network: NetworkList, wish: Sequence[IPAddress]) -> bool:

@@ -178,6 +178,8 @@ def _rules(
     for rule in rules.LASTING:
         if 0 < found[rule] <= rules.RACING:
             due[rule] = found[rule]
+    for rule in rules.accepts("CNI-FORWARD", present):  # of the in-process firewall, while there was no DOCKER-USER
+        due[rule] = found[rule]
     for rule in found:
         if rule[1].startswith("-A DOCKER-USER ") and any(f" {bridge} " in rule[1] for bridge in neighbours.bridges):
             due[rule] = 1

@@ -70,14 +70,19 @@ def expected(attached: Sequence[Attached], *, docker_user: bool) -> Iterator[Rul
     if any(one.ports and one.by_executable(1) for one in attached):
         yield from _SHARED
     if docker_user:
-        for bridge in sorted({one.network.bridge for one in attached}):
-            mark = f'-m comment --comment "dockercni:{bridge}" -j ACCEPT'
-            for match in (
-                f"-i {bridge}",
-                f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED",
-                f"-o {bridge} -m conntrack --ctstate DNAT",
-            ):
-                yield FILTER, f"-A DOCKER-USER {match} {mark}"
+        yield from accepts("DOCKER-USER", attached)
+
+
+def accepts(chain: str, attached: Sequence[Attached]) -> Iterator[Rule]:
+    """What lets the traffic of the bridges in use pass."""
+    for bridge in sorted({one.network.bridge for one in attached}):
+        mark = f'-m comment --comment "dockercni:{bridge}" -j ACCEPT'
+        for match in (
+            f"-i {bridge}",
+            f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED",
+            f"-o {bridge} -m conntrack --ctstate DNAT",
+        ):
+            yield FILTER, f"-A {chain} {match} {mark}"
 
 
 def _masquerade(one: Attached) -> Iterator[Rule]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.hosts import Host, Outside
 
 WANTED = {"one": Wanted(("alpha",), (8081,))}
-STRIPES = 3  # so that several workers share the points
+STRIPES = 6  # so that several workers share the points
 MOST = 200
 SETTINGS_FILE = "/etc/dockercni/dockercni.toml"
 SETTINGS = f'cni-bin-dir = "{orders.SEARCH}"\nplugin-timeout = "10s"\nattach-running = true\n'
