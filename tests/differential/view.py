@@ -24,6 +24,8 @@ _IGNORED = frozenset({
 _SYSCTLS = (
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
+    "net/core/somaxconn",
+    "net/ipv4/conf/*/log_martians",
     "net/ipv4/conf/*/arp_notify",
     "net/ipv4/conf/*/route_localnet",
     "net/ipv6/conf/*/disable_ipv6",

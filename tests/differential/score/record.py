@@ -14,7 +14,6 @@ from tests.differential.score.breakage import ANY, Breakage
 from tests.differential.score.paths import Path, folded
 
 _OF_THE_PROTOCOL: Final = (("name",), ("cniVersion",))
-_VERSION: Final = "cniVersion"
 
 
 @dataclass(slots=True)
@@ -51,8 +50,10 @@ class Record:
         known = allowed.everything()
         served = {(plugin, path) for plugin, path in self.read if path not in _OF_THE_PROTOCOL}
         found = [Breakage(ANY, path) for path in _OF_THE_PROTOCOL]
-        for plugin, path in sorted(served | known):
-            ignored = (plugin, path) not in served | self.refused
+        spelled = {(plugin, folded(path)): path for plugin, path in [*sorted(served), *known]}
+        looked_at = {(plugin, folded(path)) for plugin, path in served | self.refused}
+        for (plugin, key), path in sorted(spelled.items()):
+            ignored = (plugin, key) not in looked_at
             found += allowed.values(plugin, path) or [Breakage(plugin, path, "refused" if ignored else "dropped")]
         return found
 

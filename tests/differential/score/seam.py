@@ -47,7 +47,8 @@ class Watched(dict[str, Any]):
         self._note = note
 
     def __contains__(self, key: object) -> bool:
-        self._note((*self._path, str(key)))
+        if EACH[0] not in str(key):  # the place of an error, such as ranges[0]
+            self._note((*self._path, str(key)))
         return super().__contains__(key)
 
 
