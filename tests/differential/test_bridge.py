@@ -231,6 +231,7 @@ FAILING: dict[str, dict[str, Any]] = {
     "mtu-string": {"mtu": "1500"},
     "boolean-string": {"isGateway": "yes"},
     "long-name": {"bridge": "a-name-that-is-too-long"},
+    "unreachable-gateway": {"ipMasq": True, "routes": [{"dst": "10.9.0.0/16", "gw": "10.77.0.1"}]},
     "address-taken": {"ranges": [[V4]], "args": {"cni": {"ips": ["10.1.0.1"]}}},
 }
 
@@ -243,6 +244,7 @@ WORDS = {
     "mtu-string": ["bridge-types"],
     "boolean-string": ["bridge-types"],
     "long-name": ["bridge-refused"],
+    "unreachable-gateway": ["route-words", "masquerade-never-made"],
 }
 
 
