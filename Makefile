@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test chaos soak venv test-tools lint clean
+.PHONY: run test test-slow chaos soak bench venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -12,11 +12,18 @@ run:
 	@exec .venv/bin/dockercni daemon --attach-running
 
 test: venv test-tools
-	.venv/bin/python -m pytest $(PYTEST_ARGS) tests
+	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow" tests
+
+# Death between every two steps of ADD, DEL and roll-back, each point visited.
+test-slow: venv test-tools
+	.venv/bin/python -m pytest $(PYTEST_ARGS) -m slow tests
 
 # One long chaos run and one long soak; a short one of each is part of `make test`.
 chaos: venv test-tools
 	.venv/bin/python -m tests.chaos --seed $(or $(SEED),1) --faults $(or $(FAULTS),1000)
+
+bench: venv test-tools
+	.venv/bin/python -m tests.bench.plugins
 
 soak: venv test-tools
 	.venv/bin/python -m tests.chaos.soak --cycles $(or $(CYCLES),5000)

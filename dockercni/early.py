@@ -41,7 +41,11 @@ class Early:
 
     def remembered(self) -> Engine | None:
         """The engine of the last run: when it starts, it starts containers before it answers."""
-        facts = state.read(self._path, dict[str, str], {})
+        try:
+            facts = state.read(self._path, dict[str, str], {})
+        except state.Damaged as error:
+            log.warning("forgotten", reason=str(error))
+            return None
         root = Path(facts.get("root") or self._settings.docker_root)
         try:  # from Docker 24 on
             engine_id = read_regular(root / "engine-id", _MOST).decode("ascii").strip()

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from dockercni.cni import (
+    EXEC,
     OLDEST,
     Cache,
     CacheEntry,
@@ -17,6 +18,7 @@ from dockercni.cni import (
     ChainError,
     CNIError,
     NetworkList,
+    PluginError,
     PluginNotFound,
     PluginTimeout,
     Result,
@@ -36,7 +38,6 @@ from dockercni.model import IPAddress, NetworkRequest
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
 from dockercni.reconcile import addresses, ports, records
-from dockercni.reconcile.footprint import footprint
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
@@ -143,13 +144,13 @@ class Attacher:
             self.runtime.delete_recorded(entry, inherit=(lock,))
         except ChainError as error:
             # The reference bridge and portmap fail on rules that somebody flushed, or that another interface of the
-            # container shares. Once what is left is gone they are content. In place of an executable that was removed
-            # ours can serve: links and leases are the same for both.
-            missing = {failure.plugin for failure in error.failures if isinstance(failure, PluginNotFound)}
-            if footprint(entry) is None or any(isinstance(failure, PluginTimeout) for failure in error.failures):
+            # container shares; and executables may have been removed since. Rules are swept, and the rest is the same
+            # for both: links and leases that an executable made can be taken back by the plugin of this process.
+            failed = {failure.plugin for failure in error.failures if isinstance(failure, PluginError | PluginNotFound)}
+            if not failed & KINDS.keys() or any(isinstance(failure, PluginTimeout) for failure in error.failures):
                 raise
             self.rules.sweep(entry, shared=self._shared(entry))
-            self.runtime.delete_recorded(_without(entry, missing), inherit=(lock,))
+            self.runtime.delete_recorded(_without(entry, failed), inherit=(lock,))
 
     def repair(self, record: Record, repair: Repair, namespace: Namespace, lock: int) -> None:
         """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed."""
@@ -299,14 +300,12 @@ def _bridges(result: Result) -> list[str]:
     return [link.name for link in result.interfaces if not link.sandbox and link.name and links.is_bridge(link.name)]
 
 
-def _without(entry: CacheEntry, missing: Collection[str]) -> CacheEntry:
-    """The entry with what is served by executables of these types served in this process, as far as it can be."""
+def _without(entry: CacheEntry, failed: Collection[str]) -> CacheEntry:
+    """The entry with these types of plugins served in this process, as far as there are such."""
     types = [plugin.type for plugin in parse_list(entry.config).plugins]
-    if not missing or len(types) != len(entry.served):
-        return entry
+    engines = entry.served or (EXEC,) * len(types)
     served = (
-        NATIVE if kind in missing and kind in KINDS else engine
-        for kind, engine in zip(types, entry.served, strict=True)
+        NATIVE if kind in failed and kind in KINDS else engine for kind, engine in zip(types, engines, strict=True)
     )
     return replace(entry, served=tuple(served))
 

@@ -24,9 +24,9 @@ WANTED = {"one": Wanted(("alpha",), (8081,))}
 STRIPES = 6  # so that several workers share the points
 MOST = 200
 SETTINGS_FILE = "/etc/dockercni/dockercni.toml"
-SETTINGS = f'cni-bin-dir = "{orders.SEARCH}"\nplugin-timeout = "3s"\nattach-running = true\n'
+SETTINGS = f'cni-bin-dir = "{orders.SEARCH}"\nplugin-timeout = "10s"\nattach-running = true\n'
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -191,6 +191,18 @@ ALLOWED |= {
         r'failed to create bridge "\S+": (could not add "\S+": )?[a-z ]+ \(.*\)',
         "We add what the kernel says of its refusal, which comes when we look for the bridge already.",
     ),
+    "route-words": Difference(
+        r"ADD \d+\.msg",
+        r"failed to add route '\{\S+ \S+\} via \S+ dev \S+': [a-z ]+",
+        r"failed to add route '\S+ via \S+ dev \S+ metric \d+': [a-z ]+( \(.*\))?",
+        "The reference's later versions tell the metric too; we add what the kernel says, and write prefixes as usual.",
+    ),
+    "masquerade-never-made": Difference(
+        r"DEL \d+\.(code|msg|details|result)",
+        rf"999|running \[\S+tables -t nat .* Chain 'CNI-\w+' does not exist.*|{MISSING}|",
+        rf"None|{MISSING}",
+        "The DEL of the reference fails where ADD failed before it masqueraded.",
+    ),
     "later-words": Difference(
         r"ADD \d+\.msg",
         r"cannot set hairpin mode .*\.|failed to make veth pair: .*|container veth name provided .* already exists",

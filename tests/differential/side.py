@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dockercni.cni import Cache, CNIError, ExecRunner, Runtime, RuntimeConf, parse_list
 from dockercni.cni.calls import EXEC, PluginCall
 from dockercni.plugins.dispatch import Dispatch
+from tests.differential.score import seam
 from tests.hosts import Host
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Side:
         self.host = Host()
         assert self.host.holder
         self._connection, theirs = _processes.Pipe()
-        self._process = _processes.Process(target=_serve, args=(theirs, self.host.holder.pid, engine), daemon=True)
+        arguments = (theirs, self.host.holder.pid, engine, seam.environment())
+        self._process = _processes.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
 
@@ -98,8 +100,11 @@ class Side:
         return outcome
 
 
-def _serve(connection: Connection, holder: int, engine: Engine) -> None:
+def _serve(connection: Connection, holder: int, engine: Engine, environment: Mapping[str, str]) -> None:
     """Enter the namespaces of process `holder`, and run what comes over the connection until it ends."""
+    if engine != EXEC:
+        os.environ.update(environment)
+        seam.install()
     libc = ctypes.CDLL(None, use_errno=True)
     descriptors = [os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
     for descriptor in descriptors:

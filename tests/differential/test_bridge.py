@@ -32,9 +32,11 @@ def settle(twin: Twin) -> None:
     """Wait until the kernel has noticed on both sides what the bridge's ports mean for the bridge."""
 
     def settled(host: Host) -> bool:
-        wanted = "UP" if "master cni0" in host.run("bridge", "link").stdout else "DOWN"
-        shown = host.run("ip", "-br", "link", "show", "cni0", check=False).stdout.split()
-        return not shown or shown[1] == wanted
+        ports = host.run("bridge", "link").stdout
+        shown = [
+            line.split()[:2] for line in host.run("ip", "-br", "link", "show", "type", "bridge").stdout.splitlines()
+        ]
+        return all((state == "UP") == (f"master {name} " in ports) for name, state in shown)
 
     for side in (twin.reference, twin.native):
         with contextlib.suppress(TimeoutError):  # then they may differ, and the comparison says so
@@ -84,6 +86,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "routes-v6": {"isGateway": True, "ranges": FAMILIES["dual"], "routes": [{"dst": "::/0"}, {"dst": "0.0.0.0/0"}]},
     "route-of-other-family": {"isGateway": True, "routes": [{"dst": "fd00:9::/64"}, {"dst": "10.9.0.0/16"}]},
     "default-bridge": {"bridge": "", "isGateway": True},
+    "other-bridge": {"bridge": "br-other", "isGateway": True},
     "mtu": {"mtu": 1400, "isGateway": True},
     "mtu-zero": {"mtu": 0},
     "hairpin": {"hairpinMode": True},
@@ -119,6 +122,22 @@ def test_keys(case: str) -> None:
         previous = attach(twin, given)
         twin.chain("CHECK", given, previous)
         detach(twin, given, previous)
+
+
+def test_spoof_check() -> None:
+    """The rules that let a container send with its own MAC only are the executable's, and go with the container."""
+    given = conf(isGateway=True, macspoofchk=True)
+    with Twin() as twin:
+        twin.container()
+        previous = attach(twin, given)
+        twin.compare("rules", spoof_rules)
+        detach(twin, given, previous)
+        twin.compare("rules", spoof_rules)
+
+
+def spoof_rules(host: Host) -> list[str]:
+    """What nft shows of frames that pass bridges."""
+    return host.run("nft", "list", "ruleset", "bridge").stdout.splitlines()
 
 
 def test_mac_precedence() -> None:
@@ -212,6 +231,7 @@ FAILING: dict[str, dict[str, Any]] = {
     "mtu-string": {"mtu": "1500"},
     "boolean-string": {"isGateway": "yes"},
     "long-name": {"bridge": "a-name-that-is-too-long"},
+    "unreachable-gateway": {"ipMasq": True, "routes": [{"dst": "10.9.0.0/16", "gw": "10.77.0.1"}]},
     "address-taken": {"ranges": [[V4]], "args": {"cni": {"ips": ["10.1.0.1"]}}},
 }
 
@@ -224,6 +244,7 @@ WORDS = {
     "mtu-string": ["bridge-types"],
     "boolean-string": ["bridge-types"],
     "long-name": ["bridge-refused"],
+    "unreachable-gateway": ["route-words", "masquerade-never-made"],
 }
 
 

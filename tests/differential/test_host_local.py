@@ -48,6 +48,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "smallest-v6": {"subnet": "fd00::/126"},
     "v6-to-the-end": {"subnet": "fd00::/126", "rangeStart": "fd00::3"},
     "two-ranges": {"ranges": [[SMALL, {"subnet": "10.2.0.0/30"}]]},
+    "two-ranges-with-gateway": {"ranges": [[{**SMALL, "gateway": "10.1.0.3"}, {"subnet": "10.2.0.0/30"}]]},
     "two-sets": {"ranges": [[V4], [V6]]},
     "single-and-ranges": {**V4, "ranges": [[V6]]},
     "mapped": {"subnet": "10.1.0.0/29", "rangeStart": "::ffff:10.1.0.4"},
@@ -132,6 +133,7 @@ def test_no_ipam() -> None:
         twin.step("DEL", {"cniVersion": "1.0.0", "name": "net", "type": "host-local", "ipam": None})
 
 
+NO_RANGES = {"ipam": {"type": "host-local"}}
 REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "argument": ({"args": "IP=10.1.0.77"}, {}),
     "argument-prefix": ({"args": "IP=10.1.0.77/8"}, {}),
@@ -158,6 +160,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "empty-list": ({}, {"runtimeConfig": {"ips": []}, "args": {"cni": {"ips": None}}}),
     "ranges": ({}, {"runtimeConfig": {"ipRanges": [[{"subnet": "10.7.0.0/24"}]]}}),
     "ranges-and-ip": ({}, {"runtimeConfig": {"ipRanges": [[{"subnet": "10.7.0.0/24"}]], "ips": ["10.7.0.9"]}}),
+    "ranges-and-bounds": ({}, {"runtimeConfig": {"ipRanges": [[{**SMALL, "gateway": "10.1.0.3"}]]}, **NO_RANGES}),
     "ranges-overlap": ({}, {"runtimeConfig": {"ipRanges": [[V4]]}}),
 }
 

@@ -15,6 +15,9 @@ Cli = Callable[..., CompletedProcess[str]]
 Start = Callable[..., Daemon]
 
 
+SEARCHED = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
+
+
 def run_web(host: Host) -> None:
     host.docker("run", "-d", "--name", "web", "--network", "none", "-p", "8080:80", IMAGE, *serve_tcp(80))
 
@@ -162,6 +165,19 @@ def test_configuration_gone(host: Host, daemon: Start, cli: Cli) -> None:
     done = cli("sync")
     assert done.returncode == 0, done.stdout
     assert address(host).startswith("10.9.0.")
+    host.docker("rm", "-f", "web")
+    wait_until(lambda: not leftovers(host), 20, "nothing left", lambda: "\n".join(leftovers(host)))
+
+
+@pytest.mark.parametrize("gone", ["bridge", "portmap", "firewall", "host-local", "*"])
+def test_executable_gone(host: Host, daemon: Start, gone: str) -> None:
+    """A container whose plugins were removed since its start leaves nothing behind when it goes."""
+    source = next(path for path in SEARCHED if host.path(f"{path}/bridge").exists())
+    host.run("/bin/sh", "-c", f"rm -rf /run/bin; cp -r {source} /run/bin")
+    running = daemon("--engine=exec", "--cni-bin-dir=/run/bin")
+    run_web(host)
+    running.wait_event("ADD", container="web")
+    host.run("/bin/sh", "-c", f"rm /run/bin/{gone}")
     host.docker("rm", "-f", "web")
     wait_until(lambda: not leftovers(host), 20, "nothing left", lambda: "\n".join(leftovers(host)))
 

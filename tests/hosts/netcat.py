@@ -2,6 +2,7 @@
 
 netcat.py serve tcp|udp PORT                        answers `peer=ADDRESS local=ADDRESS name=HOSTNAME`
 netcat.py ask tcp|udp HOST PORT [--timeout S]       prints the answer; exit code 1 and the reason if there is none
+netcat.py survey TCP|UDP,HOST,PORT ... [--timeout S]    asks all at once; prints a line each, empty without an answer
 """
 
 from __future__ import annotations
@@ -28,9 +29,15 @@ def main() -> int:
     ask.add_argument("host")
     ask.add_argument("port", type=int)
     ask.add_argument("--timeout", type=float, default=3.0)
+    survey = verbs.add_parser("survey")
+    survey.add_argument("target", nargs="*")
+    survey.add_argument("--timeout", type=float, default=3.0)
     said = parser.parse_args()
     if said.verb == "serve":
         (serve_tcp if said.protocol == "tcp" else serve_udp)(said.port)
+    if said.verb == "survey":
+        ask_all(said.target, said.timeout)
+        return 0
     try:
         reply = (ask_tcp if said.protocol == "tcp" else ask_udp)(said.host, said.port, said.timeout)
     except OSError as problem:
@@ -115,6 +122,22 @@ def ask_udp(host: str, port: int, timeout: float) -> bytes:
                 problem = refusal
                 threading.Event().wait(min(left, 0.02))
     raise problem
+
+
+def ask_all(targets: list[str], timeout: float) -> None:
+    """Print the answer of each target, in the order of the targets."""
+    answers = [b"\n"] * len(targets)
+
+    def ask(index: int, protocol: str, host: str, port: str) -> None:
+        with contextlib.suppress(OSError):
+            answers[index] = (ask_tcp if protocol == "tcp" else ask_udp)(host, int(port), timeout)
+
+    threads = [threading.Thread(target=ask, args=(index, *each.split(","))) for index, each in enumerate(targets)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.stdout.buffer.write(b"".join(answers))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,12 @@ class Place:
         """The answer to a datagram from here (sent again until the time is over), or NoAnswer."""
         return self._ask("udp", host, port, timeout)
 
+    def survey(self, targets: Sequence[tuple[str, str, int]], timeout: float = 3) -> list[str]:
+        """The address that each of (protocol, host, port) sees this place under; "" for those without an answer."""
+        words = [f"{protocol},{host},{port}" for protocol, host, port in targets]
+        lines = self.run(*NETCAT, "survey", *words, "--timeout", str(timeout)).stdout.split("\n")[: len(words)]
+        return [peer_of(line.encode()) if line else "" for line in lines]
+
     def serve_tcp(self, port: int) -> commands.Background:
         """A TCP server here that tells each client its address as seen (see `peer_of`)."""
         return self._serve("tcp", port)

@@ -20,6 +20,7 @@ from dockercni.cni import Cache, CacheError, CNIError, ExecRunner, Runtime, Runt
 from dockercni.kernel import elements, iptables, netlink, nftables, sysctl
 from dockercni.plugins import repair
 from dockercni.plugins.dispatch import Dispatch
+from tests.differential.score import seam
 
 CACHE = Path("/var/lib/cni")
 CHANGES = {16, 17, 19, 20, 21, 24}  # rtnetlink: links, addresses, routes made, changed, removed
@@ -64,6 +65,7 @@ def watch(steps: Steps) -> None:
 
 def main() -> int:
     """See the module."""
+    seam.install()
     engine, verb, config, container, ifname, netns, capabilities, *last = sys.argv[1:]
     steps = Steps(int(last[0]) if last else None)
     watch(steps)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.differential.score import seam
 from tests.hosts import Host, Outside, Place
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Attached:
         more = [] if steps is None else [str(steps)]
         argv = [engine, verb, json.dumps(network), container, ifname, path, capabilities, *more]
         command = [sys.executable, "-m", "tests.kernel.worker", *argv]
-        return self.host.run(*command, check=check, env={"PYTHONPATH": str(ROOT)})
+        return self.host.run(*command, check=check, env={"PYTHONPATH": str(ROOT), **seam.environment()})
 
     def add(self, network: dict[str, Any], container: str = "c1", **more: Any) -> Any:
         """ADD, and the result."""

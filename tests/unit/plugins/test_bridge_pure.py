@@ -142,6 +142,21 @@ def test_vlans_of_a_port(conf: dict[str, Any], expected: list[Message], monkeypa
     assert recorder.sent == expected
 
 
+FLAGS: list[tuple[dict[str, Any], list[Message]]] = [
+    ({}, []),
+    ({"hairpinMode": True}, [interfaces.set_port("veth1", hairpin=True, isolated=False)]),
+    ({"portIsolation": True}, [interfaces.set_port("veth1", hairpin=False, isolated=True)]),
+]
+
+
+@pytest.mark.parametrize(("conf", "expected"), FLAGS)
+def test_flags_of_a_port(conf: dict[str, Any], expected: list[Message]) -> None:
+    """A port sends back to where it came from, or is kept apart from others, only if it is to."""
+    recorder = Recorder()
+    bridge_ports.set_flags(cast("Netlink", recorder), "veth1", read(**conf))
+    assert recorder.sent == expected
+
+
 DEFAULT = ip_network("0.0.0.0/0")
 
 
