@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test chaos soak venv test-tools lint clean
+.PHONY: run test score chaos soak venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -13,6 +13,10 @@ run:
 
 test: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) tests
+
+# Break every key of every native plugin on purpose: some case has to notice.
+score: venv test-tools
+	.venv/bin/python -m tests.differential.score -n 2
 
 # One long chaos run and one long soak; a short one of each is part of `make test`.
 chaos: venv test-tools
