@@ -162,6 +162,8 @@ class Plan:
                 verb = self._random.choice(("ADD", "ADD", "DEL"))
                 what = self._random.choice(("fail", "fail", "hang", "die", "die", "garbage", "crowd"))
                 moment = self._random.choice(("before", "after"))
+                if (verb, what) == ("DEL", "garbage"):
+                    moment = "after"  # nobody can see through a plugin that says it is done and did nothing
                 yield Step(kind, detail=f"{self._random.choice(PLUGINS)}.{verb}.{moment}.{what}")
             case "flush":
                 yield Step(kind, detail=self._random.choice(list(FLUSHES)), delay=delay)
