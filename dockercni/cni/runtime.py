@@ -80,7 +80,12 @@ class Runtime:
             try:
                 self.delete_recorded(entry, attachment.inherit)
             except CNIError as leftover:
-                failure.add_note(f"taking it back failed too: {leftover}")
+                if entry.done == 0 and _same_words(failure, leftover):
+                    # The first plugin cannot use its configuration, neither to make anything nor to take it back. Kept,
+                    # the record would stand in the way of the corrected configuration for ever.
+                    self._cache.remove(entry)
+                else:
+                    failure.add_note(f"taking it back failed too: {leftover}")
             raise
         return last
 
@@ -270,3 +275,11 @@ def _as_version(entry: CacheEntry, version: str) -> Mapping[str, Any] | None:
         return None
     recorded = result.parse(entry.result, version)
     return recorded.raw if recorded.cni_version == version else result.convert(recorded, version).to_dict()
+
+
+def _same_words(failure: CNIError, leftover: CNIError) -> bool:
+    """Whether the roll-back failed at the plugin that had failed, and only there, and for the same reason."""
+    match failure, leftover:
+        case PluginError(), ChainError(failures=(PluginError() as again,)):
+            return (failure.plugin, failure.msg, failure.code) == (again.plugin, again.msg, again.code)
+    return False
