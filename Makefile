@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test test-slow chaos soak bench venv test-tools lint clean
+.PHONY: run test test-slow score chaos soak bench venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -17,6 +17,10 @@ test: venv test-tools
 # Death between every two steps of ADD, DEL and roll-back, each point visited.
 test-slow: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) -m slow tests
+
+# Break every key of every native plugin on purpose: some case has to notice.
+score: venv test-tools
+	.venv/bin/python -m tests.differential.score -n 2
 
 # One long chaos run and one long soak; a short one of each is part of `make test`.
 chaos: venv test-tools

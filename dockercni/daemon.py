@@ -99,6 +99,7 @@ class Daemon:
         self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
         self._early = Early(parts.settings, parts.client, ask=lambda key, hint: self._lanes.ask(key, hint, urgent=True))
         self._reservations = Reservations()
+        self._thoroughly: set[str] = set()
         self._stop = threading.Event()
         self._wake = -1
 
@@ -194,9 +195,11 @@ class Daemon:
     def _event(self, container_id: str, action: str) -> None:
         if action == "start":
             self._early.starting.confirm(container_id)
-        self._ask(container_id, action)
+        self._early.starting.touch(container_id)
+        self._lanes.ask(container_id, action)
 
     def _ask(self, container_id: str, hint: str) -> None:
+        self._thoroughly.add(container_id)  # an event that comes before the look must not make less of it
         self._early.starting.touch(container_id)
         self._lanes.ask(container_id, hint)
 
@@ -212,7 +215,9 @@ class Daemon:
                 return True
             if self._looker is None:  # an event before the first list: that look will come
                 return True
-            seen = self._early.starting.look(self._looker, key, thorough=hint not in ACTIONS)
+            thorough = key in self._thoroughly or hint not in ACTIONS
+            self._thoroughly.discard(key)
+            seen = self._early.starting.look(self._looker, key, thorough=thorough)
         except (DockercniError, IptablesError) as error:
             log.warning("look failed", id=key, reason=str(error), hint=hint)
             self._heart.looked(key, "", str(error))

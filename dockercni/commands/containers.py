@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import structlog
 
@@ -33,7 +34,11 @@ def recorded(parts: Parts, container_id: str) -> bool:
 
 
 def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) -> list[Seen]:
-    """Look at these containers, several at a time; one that cannot be looked at comes with the error."""
+    """Look at these containers, several at a time; one that cannot be looked at comes with the error.
+
+    What failed for a reason that may pass is looked at once more: executables that start at once trip over the chains
+    that they share.
+    """
 
     def look(container_id: str) -> Seen:
         try:
@@ -46,7 +51,15 @@ def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) 
         return Seen(container_id, container_id[:12], True, 0, (Outcome(NOTE, error=problem),))
 
     with ThreadPoolExecutor(parts.settings.workers) as pool:
-        return list(pool.map(look, ids))
+        first = list(pool.map(look, ids))
+        if dry_run:
+            return first
+        return list(pool.map(lambda seen: _after(seen, look(seen.id)) if seen.retry else seen, first))
+
+
+def _after(first: Seen, second: Seen) -> Seen:
+    """Both looks as one: what the first one did, and what is so after the second."""
+    return replace(second, outcomes=(*(one for one in first.outcomes if not one.error), *second.outcomes))
 
 
 def not_ours(parts: Parts, engine_id: str) -> Iterator[str]:

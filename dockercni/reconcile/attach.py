@@ -151,6 +151,9 @@ class Attacher:
                 raise
             self.rules.sweep(entry, shared=self._shared(entry))
             self.runtime.delete_recorded(_without(entry, failed), inherit=(lock,))
+        # An executable may say that it is done and have done nothing. Should its address have a new owner already, what
+        # is taken from that one here is noticed as wiped, and put back.
+        self.rules.sweep(entry, shared=self._shared(entry))
 
     def repair(self, record: Record, repair: Repair, namespace: Namespace, lock: int) -> None:
         """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Target = tuple[str, str, int]
 """Protocol, address, port."""
 
-_PATIENCE = 1.5  # seconds for an answer: a place that gets none waits as long
+_PATIENCE = 1.0  # seconds for an answer: a place that gets none waits as long
+_MORE_PATIENCE = 5.0
 
 
 class Reach:
@@ -57,16 +58,20 @@ class Reach:
         """Let each place ask its targets, and compare under which addresses the places are seen, if at all."""
         for host in self._hosts.values():
             wait_until(lambda: not _tentative(host), 5, "addresses")  # noqa: B023
-        jobs = [(engine, name, targets) for engine in self._places for name, targets in asked.items()]
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            answers = pool.map(lambda job: self._places[job[0]][job[1]].survey(job[2], _PATIENCE), jobs)
-            found: dict[Engine, dict[str, str]] = {engine: {} for engine in self._places}
-            for (engine, name, targets), seen in zip(jobs, answers, strict=True):
-                found[engine] |= {
-                    f"{name} {protocol} {host} {port}": peer
-                    for (protocol, host, port), peer in zip(targets, seen, strict=True)
-                }
+        found = self._survey(asked, _PATIENCE)
+        if found["exec"] != found["native"]:  # one may only have been slow
+            found = self._survey(asked, _MORE_PATIENCE)
         self._twin.compare("reach", lambda host: found["exec" if host is self._hosts["exec"] else "native"])
+
+    def _survey(self, asked: Mapping[str, Sequence[Target]], patience: float) -> dict[Engine, dict[str, str]]:
+        jobs = [(engine, name, targets) for engine in self._places for name, targets in asked.items()]
+        found: dict[Engine, dict[str, str]] = {engine: {} for engine in self._places}
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            answers = pool.map(lambda job: self._places[job[0]][job[1]].survey(job[2], patience), jobs)
+            for (engine, name, targets), seen in zip(jobs, answers, strict=True):
+                for (protocol, host, port), peer in zip(targets, seen, strict=True):
+                    found[engine][f"{name} {protocol} {host} {port}"] = peer
+        return found
 
 
 def _inside(host: Host, name: str) -> Place:

@@ -21,24 +21,20 @@ from tests.differential.score import excused, trial
 from tests.differential.score.breakage import Breakage
 from tests.differential.score.record import Record
 
-NOT_CAUGHT = "NOT CAUGHT"
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of breaking one key. `candidates` are how many cases contain it."""
+    """What came of breaking one key: the case that noticed, or why none did."""
 
     broken: Breakage
     caught_by: str
-    candidates: int
+    problem: str = ""
 
     @property
     def row(self) -> str:
         """A line of the table."""
         why = excused.reason(self.broken)
-        note = f" ({why})" if why else ""
-        none = "no case contains it" if not self.candidates else f"{self.candidates} cases contain it"
-        return f"{self.broken!s:<60} {self.caught_by or f'{NOT_CAUGHT}: {none}'}{note}"
+        return f"{self.broken!s:<60} {self.caught_by or f'NOT CAUGHT: {self.problem}'}{f' ({why})' if why else ''}"
 
 
 def main() -> int:
@@ -71,8 +67,12 @@ def main() -> int:
 def judge(broken: Breakage, record: Record) -> Verdict:
     """Run the cases that contain the key, until one fails: comparisons, or for what is excused those elsewhere."""
     elsewhere = bool(excused.reason(broken))
-    cases = [case for case in record.cases(broken) if case.startswith(excused.ELSEWHERE) == elsewhere]
-    return Verdict(broken, trial.catch(broken, cases), len(cases))
+    containing = record.cases(broken, served=not elsewhere)
+    cases = [case for case in containing if case.startswith(excused.ELSEWHERE) == elsewhere]
+    try:
+        return Verdict(broken, trial.catch(broken, cases), f"{len(cases)} cases contain it")
+    except trial.CannotTell as error:
+        return Verdict(broken, "", f"a run of pytest came to nothing\n{error}")
 
 
 def names(record: Record) -> Iterator[str]:

@@ -13,6 +13,7 @@ from tests.differential.score import allowed
 from tests.differential.score.breakage import ANY, Breakage
 from tests.differential.score.paths import Path, folded
 
+_Cases = dict[tuple[str, Path], dict[str, set[str | None]]]
 _OF_THE_PROTOCOL: Final = (("name",), ("cniVersion",))
 
 
@@ -22,7 +23,8 @@ class Record:
 
     read: set[tuple[str, Path]] = field(default_factory=set)
     refused: set[tuple[str, Path]] = field(default_factory=set)
-    _cases: dict[tuple[str, Path], dict[str, set[str | None]]] = field(default_factory=dict)
+    _seen: _Cases = field(default_factory=dict)
+    _served: _Cases = field(default_factory=dict)
     _sizes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -39,10 +41,11 @@ class Record:
                     record.read.add((plugin, path))
                 case "refuses":
                     record.refused.add((plugin, path))
-                case "has" if case:
+                case "has" | "serves" if case:
                     record._sizes[case] += 1
+                    cases = record._seen if what == "has" else record._served
                     for owner in (plugin, ANY):
-                        record._cases.setdefault((owner, path), {}).setdefault(case, set()).add(value)
+                        cases.setdefault((owner, path), {}).setdefault(case, set()).add(value)
         return record
 
     def breakages(self) -> list[Breakage]:
@@ -57,9 +60,13 @@ class Record:
             found += allowed.values(plugin, path) or [Breakage(plugin, path, "refused" if ignored else "dropped")]
         return found
 
-    def cases(self, broken: Breakage) -> list[str]:
-        """The cases whose configurations contain what is broken, those that contain little else first."""
-        containing = self._cases.get((broken.plugin, folded(broken.path)), {})
+    def cases(self, broken: Breakage, *, served: bool) -> list[str]:
+        """The cases whose configurations contain what is broken, those that contain little else first.
+
+        With `served` those in which the plugin did not refuse such a configuration: that a mistake is noticed does not
+        mean that the key is honoured.
+        """
+        containing = (self._served if served else self._seen).get((broken.plugin, folded(broken.path)), {})
         fitting = [
             case
             for case, values in containing.items()

@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dockercni.cni import versions
-from dockercni.plugins import keys, registry
+from dockercni.cni import document, versions
+from dockercni.cni.calls import PluginCall
+from dockercni.plugins import keys, registry, skeleton
 from dockercni.plugins.contract import Request
 from dockercni.plugins.table import NATIVE
 from tests.differential.score import paths
@@ -76,8 +77,6 @@ def _recorder(file: str) -> Note:
 
 
 def _wrap(note: Note, broken: Breakage | None) -> None:
-    recording = broken is None
-
     def look(plugin: str, conf: Mapping[str, Any], what: str) -> Mapping[str, Any]:
         """The configuration as the plugin is to see it."""
         if broken:
@@ -93,7 +92,8 @@ def _wrap(note: Note, broken: Breakage | None) -> None:
     if broken and broken.how == "refused":
         original = keys.unknown
         keys.unknown = lambda conf, known, place="": original(conf, _less(known, broken), place)
-    assert recording or broken
+    if not broken:
+        _wrap_serving(note)
 
 
 def _wrap_requests(
@@ -121,6 +121,19 @@ def _wrap_requests(
 
     Request.__init__ = make  # type: ignore[method-assign]
     Request.arguments = ask  # type: ignore[method-assign]
+
+
+def _wrap_serving(note: Note) -> None:
+    original = skeleton.serve
+
+    def serve(plugin: Any, supported: Any, call: PluginCall, runner: Any) -> Mapping[str, Any] | None:
+        printed = original(plugin, supported, call, runner)
+        arguments = (pair.partition("=")[0] for pair in call.environment.get("CNI_ARGS", "").split(";"))
+        for path, value in paths.present(document.decode(call.config) | {ARGUMENTS: dict.fromkeys(arguments, "")}):
+            note("serves", call.plugin, path, value if isinstance(value, str) else None)
+        return printed
+
+    skeleton.serve = serve
 
 
 def _wrap_unsupported(kind: str, look: Callable[[str, Mapping[str, Any], str], Mapping[str, Any]]) -> None:

@@ -116,6 +116,16 @@ def test_failure_takes_back_only_its_own(tmp_path: Path) -> None:
     assert len(list((tmp_path / "net").glob("[0-9f]*"))) == 4
 
 
+def test_gc(tmp_path: Path) -> None:
+    """A GC leaves the valid attachments their leases; an attachment is a container and an interface."""
+    given = conf(tmp_path, ipam={"type": "host-local", "subnet": "10.1.0.0/29", "dataDir": str(tmp_path)})
+    for container, ifname in (("c1", "eth0"), ("c1", "eth1"), ("c2", "eth1")):
+        ask("ADD", given, container, ifname)
+    ask("GC", {**given, "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth1"}]})
+    ask("CHECK", given, "c1", "eth1")
+    assert len(list((tmp_path / "net").glob("10*"))) == 1
+
+
 def test_gc_needs_a_list(tmp_path: Path) -> None:
     """A GC without a list of valid attachments removes nothing, and says so; the older key serves too."""
     ask("ADD", conf(tmp_path))
