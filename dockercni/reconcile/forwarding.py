@@ -39,8 +39,11 @@ class Forwarding:
             for chain in iptables.filter_chains(CHAIN):
                 present = chain.rules()
                 chain.enter_from("FORWARD")  # Docker's own jump; after a flush only a restart of Docker would bring it
-                if missing := [rule for rule in accepts(bridge) if rule not in present]:
-                    chain.change(insert=missing)
+                missing = [rule for rule in accepts(bridge) if rule not in present]
+                # the in-process firewall plugin adds them too, and does not know of our lock
+                surplus = [rule for rule in accepts(bridge) for _ in range(1, present.count(rule))]
+                if missing or surplus:
+                    chain.change(insert=missing, delete=surplus)
                     log.info("forwarding opened", bridge=bridge, chain=chain.name, command=chain.command)
             self._opened[bridge] = self._locks.last_on_bridge(bridge)
 
@@ -53,7 +56,7 @@ class Forwarding:
                 return
             for chain in iptables.filter_chains(CHAIN):
                 present = chain.rules()
-                if ours := [rule for rule in accepts(bridge) if rule in present]:
+                if ours := [rule for rule in present if rule in accepts(bridge)]:
                     chain.change(delete=ours)
                     log.info("forwarding closed", bridge=bridge, chain=chain.name, command=chain.command)
 

@@ -159,12 +159,7 @@ class Plan:
                 state.engine = False
                 yield Step(kind, detail=self._random.choice(("", "containerd")) if kind == "engine_kill" else "")
             case "order":
-                verb = self._random.choice(("ADD", "ADD", "DEL"))
-                what = self._random.choice(("fail", "fail", "hang", "die", "die", "garbage", "crowd"))
-                moment = self._random.choice(("before", "after"))
-                if (verb, what) == ("DEL", "garbage"):
-                    moment = "after"  # nobody can see through a plugin that says it is done and did nothing
-                yield Step(kind, detail=f"{self._random.choice(PLUGINS)}.{verb}.{moment}.{what}")
+                yield Step(kind, detail=self._order())
             case "flush":
                 yield Step(kind, detail=self._random.choice(list(FLUSHES)), delay=delay)
             case "unpin" | "forget" | "truncate":
@@ -180,6 +175,14 @@ class Plan:
                 yield Step(kind)
             case "cut" | "silence":
                 yield Step(kind)
+
+    def _order(self) -> str:
+        verb = self._random.choice(("ADD", "ADD", "DEL"))
+        what = self._random.choice(("fail", "fail", "hang", "die", "die", "garbage", "crowd"))
+        moment = self._random.choice(("before", "after"))
+        if (verb, what) == ("DEL", "garbage"):
+            moment = "after"  # nobody can see through a plugin that says it is done and did nothing
+        return f"{self._random.choice(PLUGINS)}.{verb}.{moment}.{what}"
 
     def _delay(self) -> float:
         return self._random.choice((0.0, 0.0, 0.02, 0.05, 0.1, 0.2))
