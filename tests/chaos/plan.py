@@ -147,7 +147,7 @@ class Plan:
                 state.full = False
         return Step(kind)
 
-    def _fault(self) -> Iterator[Step]:  # noqa: C901  one case for each fault
+    def _fault(self) -> Iterator[Step]:
         state = self._state
         (kind,) = self._random.choices(list(FAULTS), list(FAULTS.values()))
         delay = self._delay()
