@@ -14,7 +14,7 @@ run:
 test: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow" tests
 
-# Death between every two steps of ADD, DEL and roll-back, each point visited.
+# Native plugins beside the executables; death between every two steps of ADD, DEL and roll-back, each point visited.
 test-slow: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) -m slow tests
 

@@ -19,7 +19,7 @@ _IFNAMSIZ: Final = 16
 
 def is_bridge(name: str) -> bool:
     """Whether there is a link `name` and it is a bridge."""
-    if not 0 < len(os.fsencode(name)) < _IFNAMSIZ or "\0" in name:  # a plugin may print anything
+    if not _possible(name):
         return False
     with Netlink() as netlink:
         link = interfaces.find(netlink, name)
@@ -28,8 +28,15 @@ def is_bridge(name: str) -> bool:
 
 def has_ports(bridge: str) -> bool:
     """Whether any link has `bridge` as its master; False when there is no such bridge."""
+    if not _possible(bridge):
+        return False
     with Netlink() as netlink:
         return interfaces.has_ports(netlink, bridge)
+
+
+def _possible(name: str) -> bool:
+    """Whether a link can be called so: a plugin may print anything."""
+    return 0 < len(os.fsencode(name)) < _IFNAMSIZ and "\0" not in name
 
 
 def put_back(namespace: Namespace, ifname: str, addresses: Sequence[str], routes: Sequence[tuple[str, str]]) -> None:
