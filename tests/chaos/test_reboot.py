@@ -93,7 +93,7 @@ def test_pid_reuse(host: Host, outside: Outside, cli: Cli) -> None:
         between.replace_once(f'"Pid":{pid},'.encode(), f'"Pid":{sleeper.pid},'.encode())
         synced = cli("sync", "--docker-host", proxy.URL)
         assert not between.replacing, "the engine was not asked"
-    assert synced.returncode == 4, synced.stdout
+    assert synced.returncode == 0, synced.stdout  # the second look of the same sync found the container itself
     assert host.run("ip", "-n", "stranger", "-o", "link").stdout.count("\n") == 1  # lo
     sleeper.kill()
     host.run("ip", "netns", "delete", "stranger")
