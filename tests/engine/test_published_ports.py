@@ -108,7 +108,7 @@ def test_on_the_first_network_that_can(host: Host, outside: Outside, daemon: Sta
         'true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.77.3.0/24"}]]}}]}',
     )
     network(host, "lan", "10.77.4.0/24")
-    running = daemon()
+    running = daemon("--engine=exec")  # whose rules iptables lists
     serve(host, "tcp", f"--publish={PORT}:80", "--label=dockercni.networks=bare,lan")
     running.wait_event("ADD", container="server", network="lan", ifname="eth1")
     assert ask(outside, "tcp", outside.host_address, PORT)

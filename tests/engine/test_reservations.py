@@ -9,7 +9,14 @@ from tests.hosts import IMAGE, Host, serve_tcp, wait_until
 if TYPE_CHECKING:
     from tests.engine.daemons import Cli, Start
 
-BIND = "import socket, sys; s = socket.socket(); s.bind(('0.0.0.0', 8080)); s.listen()"
+# connections that have just ended are not in the way of a listener, and so not of this one
+BIND = """
+import socket
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", 8080))
+s.listen()
+"""
 
 
 def can_bind(host: Host) -> bool:
