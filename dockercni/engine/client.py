@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,8 @@ T = TypeVar("T")
 ACTIONS: Final = ("start", "die", "destroy")
 _SECONDS: Final = 20  # a container that is starting answers inspect only when it has started
 _IMAGES_KEPT: Final = 1024
-_CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while
+_CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while, which is nothing to warn of
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 

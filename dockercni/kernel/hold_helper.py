@@ -125,7 +125,10 @@ class Helper:
                         raise
                     continue
                 except PermissionError:
-                    if tid not in self._early:  # a new thread is traced from its first moment on: not by a stranger
+                    tracer = runtimes.tracer(traced.pid, tid)
+                    if tracer is None and tid != traced.pid:  # it was ending
+                        continue
+                    if tracer != os.getpid():  # else a traced thread has made it: it is traced from its first moment on
                         raise
                 self._adopt(tid, traced)
             if not new & traced.threads:

@@ -37,6 +37,16 @@ def forking(pid: int) -> bool:
         return True
 
 
+def tracer(pid: int, tid: int) -> int | None:
+    """Who traces a thread, 0 if nobody does; None if it has ended."""
+    try:
+        with open(f"/proc/{pid}/task/{tid}/status", encoding="utf-8", errors="replace") as file:
+            fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
+    except OSError:
+        return None
+    return None if fields["State"][0] in "ZX" else int(fields["TracerPid"])
+
+
 def executed(pid: int) -> bool:
     """Whether process `pid` executes the container's program already, and no longer the runtime's.
 

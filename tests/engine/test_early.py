@@ -28,9 +28,10 @@ def test_one_by_one(host: Host, daemon: Callable[..., Daemon]) -> None:
 
 
 def test_burst(host: Host, daemon: Callable[..., Daemon]) -> None:
-    """Fifty starts at the same time: every one of them."""
-    daemon()
+    """Fifty starts at the same time: every one of them, with nothing to complain of."""
+    one = daemon()
     assert share(host, 50, together=True) == 50
+    assert not [event for event in one.log() if event["level"] != "info"]
 
 
 def test_slow_plugin(host: Host, daemon: Callable[..., Daemon]) -> None:

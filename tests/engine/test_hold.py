@@ -58,7 +58,7 @@ def programs(host: Host) -> None:
     """What the cases run: a set-user-id program, and a script."""
     host.write("/run/private/script", '#!/bin/sh\necho "$0 $@"\n')
     host.path("/run/private/script").chmod(0o755)
-    host.path("/run/private/suid").mkdir()
+    host.path("/run/private/suid").mkdir(exist_ok=True)  # the fixture may come twice in one worker
     shutil.copy("/usr/bin/id", host.path("/run/private/suid/id"))
     host.path("/run/private/suid/id").chmod(0o4755)
 

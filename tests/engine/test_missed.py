@@ -152,12 +152,10 @@ def test_pin_removed(host: Host, daemon: Start, cli: Cli) -> None:
     container_id = run(host, "web", "--publish=8080:80")
     running.wait_event("ADD", container="web")
     pin = f"/run/netns/dockercni-{container_id}"
-    host.run("umount", pin)
-    host.run("rm", pin)
-    assert cli("sync").stdout.startswith("PIN web")
+    _take_away(host, pin)
+    cli("sync")
     assert f"pin dockercni-{container_id}" in leftovers(host)
-    host.run("umount", pin)
-    host.run("rm", pin)
+    _take_away(host, pin)
     host.docker("rm", "--force", "web")
     running.wait_event("DEL", container="web")
     # the reference bridge finds its masquerade rules by the address inside: without a namespace they stay
@@ -167,3 +165,9 @@ def test_pin_removed(host: Host, daemon: Start, cli: Cli) -> None:
         "nothing left but rules",
         lambda: leftovers(host),
     )
+
+
+def _take_away(host: Host, pin: str) -> None:
+    """Unmount and remove a pin, until the daemon was not quicker in between."""
+    take = ("/bin/sh", "-c", f"umount {pin}; rm {pin}")
+    wait_until(lambda: host.run(*take, check=False).returncode == 0, 10, "the pin's end")

@@ -131,6 +131,18 @@ def test_stands_still_until_let_go(holder: Holder, victim: Callable[..., Victim]
     assert hold.held > 0
 
 
+def test_threads_come_and_go(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """One whose threads come and go while it is being seized is held like any other."""
+    for _ in range(20):
+        one = victim("busy")
+        hold = _hold(holder, one)
+        one.execute()
+        _stopped(hold)
+        hold.go()
+        assert one.line() == "executed"
+        one.process.kill()
+
+
 def test_let_go_before_it_executes(holder: Holder, victim: Callable[..., Victim]) -> None:
     """What is let go before it executes is not traced any more, and not stopped later."""
     one = victim()

@@ -1,6 +1,7 @@
 """Stands for a runtime's init: makes a network namespace, changes its root, and executes a program when it is told to.
 
-victim.py ROOT leader|thread|twice|nothing: who executes; "twice" executes itself first, as runtimes do.
+victim.py ROOT leader|thread|twice|busy: who executes; "twice" executes itself first, as runtimes do; "busy"
+makes threads that end at once all the time.
 """
 
 import ctypes
@@ -15,6 +16,14 @@ if who != "again":
     threads = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
+if who == "busy":
+
+    def make_threads() -> None:
+        """Never fewer than one that is about to begin or to end."""
+        while True:
+            threading.Thread(target=int).start()
+
+    threading.Thread(target=make_threads, daemon=True).start()
 sys.stdout.write("ready\n")
 sys.stdout.flush()
 sys.stdin.readline()
