@@ -97,7 +97,7 @@ class Daemon:
         self._announced = False
         self._lanes = Lanes(self._look, parts.settings.workers)
         self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
-        self._early = Early(parts.settings, parts.client, ask=lambda key, hint: self._lanes.ask(key, hint, urgent=True))
+        self._early = Early(parts.settings, parts.client, self._ask_urgently, self._heart.off)
         self._reservations = Reservations()
         self._thoroughly: set[str] = set()
         self._stop = threading.Event()
@@ -202,6 +202,9 @@ class Daemon:
         self._thoroughly.add(container_id)  # an event that comes before the look must not make less of it
         self._early.starting.touch(container_id)
         self._lanes.ask(container_id, hint)
+
+    def _ask_urgently(self, container_id: str, hint: str) -> None:
+        self._lanes.ask(container_id, hint, urgent=True)
 
     def _look(self, key: str, hint: str) -> bool:
         """The lanes' work: True when nothing is left to do for `key`."""

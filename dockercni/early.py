@@ -29,15 +29,20 @@ log = structlog.get_logger()
 class Early:
     """The early watch of one engine. `ask` has a container looked at, before others that wait.
 
+    `off` is called with "early watch" or "hold" and the reason when that cannot work, without one when it can again.
     It serves from the first `serve` on, or from `start` on if an engine is remembered from an earlier run.
     """
 
-    def __init__(self, settings: Settings, client: Client, ask: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, settings: Settings, client: Client, ask: Callable[[str, str], None], off: Callable[[str, str], None]
+    ) -> None:
         self.starting = Starting(Holding(settings.hold or 0.0, settings.on_failure), settings.attach, ask)
         self._settings = settings
         self._client = client
+        self._tell_off = off
         self._holder = hold.Holder()
         self._files: Files | None = None
+        self._watching = False
 
     def remembered(self) -> Engine | None:
         """The engine of the last run: when it starts, it starts containers before it answers."""
@@ -58,19 +63,20 @@ class Early:
     def start(self) -> None:
         """Start to watch, or say why that cannot be."""
         if not self._settings.docker_host.startswith("unix:"):
-            self._off("early watch off", f"the engine at {self._settings.docker_host} is another machine's")
+            self._off("early watch", f"the engine at {self._settings.docker_host} is another machine's")
             return
         if reason := hold.obstacle():
             self.starting.may_hold = False
-            self._off("hold off", reason)
+            self._off("hold", reason)
         listener = Listener(self.starting.wanted, self.starting.started, self.starting.held, self.starting.ended)
         try:
             watch = Starts(cgroups.hierarchy(), self._container, self._holder, listener)
             if self.starting.may_hold and self._settings.hold:
                 self._holder.start()
         except OSError as error:
-            self._off("early watch off", error.strerror or str(error))
+            self._off("early watch", error.strerror or str(error))
             return
+        self._watching = True
         if engine := self.remembered():
             self._use(engine)
         threading.Thread(target=self._run, args=(watch,), name="starts", daemon=True).start()
@@ -95,10 +101,12 @@ class Early:
     def _use(self, engine: Engine) -> None:
         root = Path(engine.root or self._settings.docker_root)
         if not (root / "containers").is_dir():
-            self._off("early watch off", f"the engine's data root {root} cannot be seen from here")
+            self._off("early watch", f"the engine's data root {root} cannot be seen from here")
             self._files = None
         elif self._files is None or self._files.root != root:
             self._files = Files(root, self._settings.trust_image_labels, self._image_labels)
+            if self._watching:
+                self._tell_off("early watch", "")
 
     def _image_labels(self, image: str) -> Mapping[str, str]:
         return self._client.image_labels(image)
@@ -111,7 +119,10 @@ class Early:
         try:
             watch.run()
         except OSError as error:
-            self._off("early watch off", f"the cgroups cannot be watched any more: {error.strerror}")
+            self._watching = False
+            self._off("early watch", f"the cgroups cannot be watched any more: {error.strerror}")
 
     def _off(self, what: str, reason: str) -> None:
-        log.warning(what, reason=reason)
+        event = f"{what} off"
+        log.warning(event, reason=reason)
+        self._tell_off(what, reason)

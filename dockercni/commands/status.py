@@ -45,7 +45,7 @@ def run(request: Request) -> int:
         shown["notOurs"] = shown.pop("not_ours")
         render.json({"daemon": _shown(pulse, told, alive=alive), "converged": found.converged, **shown})
     else:
-        _print_lines(found, told)
+        _print_lines(found, told, pulse if alive else None)
     if request.args.wait is not None:
         return 0 if found.converged else FAILED
     if found.problem:
@@ -79,12 +79,15 @@ def _shown(pulse: Pulse | None, told: str, *, alive: bool) -> dict[str, object]:
             "lost": pulse.lost,
             "lookedAtAll": pulse.looked_at_all,
             "busy": list(pulse.busy),
+            "off": dict(pulse.off),
         }
     return {"running": alive, "told": told, "pulse": last}
 
 
-def _print_lines(found: State, told: str) -> None:
+def _print_lines(found: State, told: str, pulse: Pulse | None) -> None:
     render.line(told)
+    for what, reason in (pulse.off if pulse else {}).items():
+        render.line(f"{what} off: {reason}")
     if found.problem:
         render.line(found.problem)
         return

@@ -34,6 +34,7 @@ class Heartbeat:
         self._busy = busy
         self._guard = threading.Lock()
         self._failing: dict[str, Failing] = {}
+        self._off: dict[str, str] = {}
         self._pulse = Pulse(os.getpid(), _now(), time.monotonic())
         self._progress = threading.Event()
         self._closed = threading.Event()
@@ -64,6 +65,14 @@ class Heartbeat:
         """Every container was asked for."""
         self._change(looked_at_all=_now())
 
+    def off(self, what: str, reason: str) -> None:
+        """Something cannot work here, and why; it works if `reason` is empty."""
+        with self._guard:
+            self._off.pop(what, None)
+            if reason:
+                self._off[what] = _text(reason)
+        self._progress.set()
+
     def looked(self, key: str, container: str, reason: str) -> None:
         """A look has ended; `reason` says what fails, or is empty."""
         with self._guard:
@@ -88,7 +97,8 @@ class Heartbeat:
     def _write(self) -> None:
         busy = self._busy()
         with self._guard:
-            pulse = msgspec.structs.replace(self._pulse, beat=time.monotonic(), busy=busy, failing=dict(self._failing))
+            changes = {"beat": time.monotonic(), "busy": busy, "failing": dict(self._failing), "off": dict(self._off)}
+            pulse = msgspec.structs.replace(self._pulse, **changes)
         try:
             private_directory(self._path.parent)
             replace_file(self._path, msgspec.json.encode(pulse), scratch=self._path.parent, prefix=f".{FILE}-")

@@ -38,6 +38,7 @@ class Pulse(msgspec.Struct, frozen=True):
     looked_at_all: str = ""
     busy: tuple[str, ...] = ()
     failing: Mapping[str, Failing] = {}
+    off: Mapping[str, str] = {}  # what cannot work here, and why: "early watch", "hold"
     schema: int = 1
 
     @property

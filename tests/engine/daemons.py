@@ -12,7 +12,7 @@ from tests.hosts import wait_until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.hosts import Host
     from tests.hosts.commands import Background
@@ -55,10 +55,10 @@ class Daemon:
         self.program.kill()
 
 
-def start_daemon(host: Host, *flags: str) -> Daemon:
+def start_daemon(host: Host, *flags: str, through: Sequence[str] = ()) -> Daemon:
     """Start it, without waiting for anything."""
     env = environment() | {"DOCKERCNI_LOG_FORMAT": "json"}
-    return Daemon(host.popen(sys.executable, "-m", "dockercni", "daemon", *flags, env=env))
+    return Daemon(host.popen(*through, sys.executable, "-m", "dockercni", "daemon", *flags, env=env))
 
 
 def run_cli(host: Host, *arguments: str, check: bool, timeout: float) -> subprocess.CompletedProcess[str]:

@@ -305,7 +305,17 @@ class TestDoctor:
         assert failed == []
         assert done.returncode == 0
         subjects = {one["subject"] for one in findings}
-        assert {"engine", "daemon", "rights", "forwarding", "iptables", "nft", "FORWARD", "plugins"} <= subjects
+        assert {
+            "engine",
+            "daemon",
+            "rights",
+            "forwarding",
+            "iptables",
+            "nft",
+            "FORWARD",
+            "plugins",
+            "early watch",
+        } <= subjects
         assert all(one["mend"] for one in findings if one["level"] != "ok")
         after = (host.run("iptables-save").stdout.count("\n"), sorted(host.path("/var/lib/dockercni").iterdir()))
         assert after == before

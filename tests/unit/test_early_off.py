@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def early(tmp_path: Path) -> Any:
+def off() -> dict[str, str]:
+    """What is said to be off, and why."""
+    return {}
+
+
+@pytest.fixture
+def early(tmp_path: Path, off: dict[str, str]) -> Any:
     """Make one whose state is in a directory of the test."""
 
     def make(**flags: str) -> Early:
@@ -25,17 +31,18 @@ def early(tmp_path: Path) -> Any:
         file = tmp_path / "settings.toml"
         file.touch()
         settings = load(given, {}, file)
-        return Early(settings, Client(settings.docker_host), lambda *_: None)
+        return Early(settings, Client(settings.docker_host), lambda *_: None, off.__setitem__)
 
     return make
 
 
-def test_remote_engine(early: Any) -> None:
+def test_remote_engine(early: Any, off: dict[str, str]) -> None:
     """An engine that is reached over TCP may be on another machine."""
     with capture_logs() as logs:
         early(docker_host="tcp://10.0.0.1:2375").start()
     assert [log["event"] for log in logs] == ["early watch off"]
     assert "another machine" in logs[0]["reason"]
+    assert "another machine" in off["early watch"]
 
 
 def test_no_hierarchy(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,14 @@ def test_every_progress_is_written(heart: Heartbeat, tmp_path: Path) -> None:
     assert (lost.connected, lost.lost, lost.failing) == ("", "gone", {})
 
 
+def test_what_is_off(heart: Heartbeat, tmp_path: Path) -> None:
+    """What cannot work here stands in the file with its reason, until it works."""
+    heart.off("hold", "no")
+    wait_until(lambda: (last := pulse.read(tmp_path)) and last.off == {"hold": "no"}, 5, "the reason")
+    heart.off("hold", "")
+    wait_until(lambda: (last := pulse.read(tmp_path)) and not last.off, 5, "its end")
+
+
 def test_it_is_for_root_only_and_has_a_schema(heart: Heartbeat, tmp_path: Path) -> None:
     """Reasons of failures are nobody else's business."""
     wait_until((tmp_path / FILE).exists, 5, "the file")

@@ -10,10 +10,13 @@ from typing import Final
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.engine.client import Client
 from dockercni.errors import EngineRefused, EngineUnavailable
+from dockercni.observe import pulse as pulses
 from dockercni.reconcile.locks import Locks
 from dockercni.settings import Settings
 
 _OLDEST: Final = (20, 10)
+_EARLY: Final = "in a sidecar: --cgroupns host, -v /sys/fs/cgroup:/sys/fs/cgroup:ro, the engine's data root mounted"
+_HOLD: Final = "in a sidecar: --cap-add SYS_PTRACE --security-opt apparmor=unconfined --security-opt label=disable"
 
 
 def findings(settings: Settings, client: Client) -> Iterator[Finding]:
@@ -21,8 +24,20 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     yield from _engine(settings, client)
     if Locks(settings.run_dir, settings.plugin_timeout).daemon_lives():
         yield ok("daemon", "a daemon runs")
+        yield from _starts(settings)
     else:
         yield warn("daemon", "no daemon runs: containers get networks by sync only", "systemctl enable --now dockercni")
+
+
+def _starts(settings: Settings) -> Iterator[Finding]:
+    pulse = pulses.read(settings.run_dir)
+    off = pulse.off if pulse else {}
+    if reason := off.get("early watch"):
+        yield warn("early watch", f"off: {reason}; networks come after the entrypoint has begun", _EARLY)
+    elif reason := off.get("hold"):
+        yield warn("hold", f"off: {reason}; an entrypoint may be quicker than its network", _HOLD)
+    elif pulse:
+        yield ok("early watch", "starting containers are found before their entrypoint runs")
 
 
 def _engine(settings: Settings, client: Client) -> Iterator[Finding]:
