@@ -27,7 +27,7 @@ chaos: venv test-tools
 	.venv/bin/python -m tests.chaos --seed $(or $(SEED),1) --faults $(or $(FAULTS),1000)
 
 bench: venv test-tools
-	.venv/bin/python -m tests.bench.plugins
+	@missed=0; for part in plugins engine; do .venv/bin/python -m tests.bench.$$part || missed=1; done; exit $$missed
 
 soak: venv test-tools
 	.venv/bin/python -m tests.chaos.soak --cycles $(or $(CYCLES),5000)

@@ -105,7 +105,8 @@ class Starts:
         self._findings: dict[str, _Finding] = {}
 
     def run(self) -> None:
-        """Watch for ever. Raises OSError when the watch breaks."""
+        """Watch for ever, in a thread of its own. Raises OSError when the watch breaks."""
+        runtimes.before_all_others()
         poll = select.poll()
         poll.register(self._tree, select.POLLIN)
         while True:
@@ -200,6 +201,8 @@ class Starts:
     def _close(self, finding: _Finding) -> None:
         del self._findings[finding.cgroup]
         os.close(finding.directory)
+        if finding.start and finding.start.hold and not finding.start.hold.seized:
+            finding.start.hold.end("ended")  # nobody else will say so
 
 
 def _processes(directory: int) -> list[int]:

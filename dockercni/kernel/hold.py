@@ -86,6 +86,7 @@ class Hold:
             for pidfd in self._pidfds.values():
                 os.close(pidfd)
             self._pidfds.clear()
+        self._holder.forget(self._name)
         if not self.over:
             self.over = why
             self._changed()
@@ -141,6 +142,10 @@ class Holder:
         hold = self._holds[name] = Hold(self, name, limit, changed)
         return hold
 
+    def forget(self, name: str) -> None:
+        """What the helper says of that hold is of no interest any more."""
+        self._holds.pop(name, None)
+
     def close(self) -> None:
         """Let everything go and end the helper."""
         with self._guard:
@@ -164,13 +169,10 @@ class Holder:
                 what, name, pid, *rest = data.decode().split(" ", 3)
                 if hold := self._holds.get(name):
                     hold.told(what, int(pid), rest[0] if rest else "")
-                    if hold.over:
-                        self._holds.pop(name, None)
         with self._guard:
             self._link = None
             self.pid = 0
             orphans = list(self._holds.values())
-            self._holds.clear()
         link.close()
         try:
             helper.wait(_GRACE)

@@ -175,9 +175,11 @@ class Helper:
             with contextlib.suppress(ProcessLookupError):  # killed: its end is reported next
                 self._detach(traced, traced.pid, 0)
             return
-        for tid in traced.threads:
+        for tid in list(traced.threads):
             try:
                 ptrace.interrupt(tid)
+            except ProcessLookupError:  # its end was read before we knew of it
+                self._forget(traced, tid)
             except OSError:  # it ends, or stands in a stop that is yet to be read
                 continue
 
@@ -223,5 +225,6 @@ def main(fd: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)  # the daemon decides when to end
     with contextlib.suppress(ConnectionError):  # the daemon is gone
+        runtimes.before_all_others()
         Helper(socket.socket(fileno=fd)).run()
     os._exit(0)  # at once: every moment that it takes, somebody stands still

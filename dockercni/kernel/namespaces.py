@@ -78,7 +78,12 @@ class Namespace:
     @classmethod
     def of_process(cls, pid: int) -> Self:
         """Open the namespace that process `pid` lives in. Raises as `open`."""
-        return cls.open(f"/proc/{pid}/ns/net")
+        try:
+            return cls.open(f"/proc/{pid}/ns/net")
+        except PermissionError as error:  # what the kernel says of a process that has ended meanwhile, too
+            if os.path.exists(f"/proc/{pid}"):
+                raise
+            raise NamespaceGone(errno.ESRCH, "that process has ended", error.filename) from error
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Namespace) and self.identity == other.identity

@@ -115,9 +115,12 @@ class Starting:
         with self._guard:
             entry = self._entries.get(container_id)
             past = self._past.pop(container_id, [])
+            if pending := [one for one in past if not one.over]:  # its end is yet to be told, and asks for a look
+                self._past[container_id] = pending
         for one in past:
-            self._tell(one)
-            one.start.close()
+            if one not in pending:
+                self._tell(one)
+                one.start.close()
         if entry is None:
             return looker.look(container_id, thorough=thorough)
         try:

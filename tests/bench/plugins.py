@@ -49,7 +49,7 @@ def main() -> int:
     sys.stdout.write(report.table() + "\n")
     if options.json:
         options.json.write_text(report.to_json() + "\n", encoding="utf-8")
-    return 0 if all(ratio.reached for ratio in report.ratios) else 1
+    return 0 if report.reached else 1
 
 
 def _run(section: str, runs: int, report: Report) -> None:

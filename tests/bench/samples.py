@@ -47,12 +47,34 @@ class Ratio:
         return self.value <= self.bound if self.most else self.value >= self.bound
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number that is no time in milliseconds; `bound` is the most (or with `least` the least) that will do."""
+
+    what: str
+    value: float
+    unit: str
+    bound: float
+    least: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether that is good enough."""
+        return self.value >= self.bound if self.least else self.value <= self.bound
+
+
 class Report:
     """All of it, in the order in which it was first measured."""
 
     def __init__(self) -> None:
         self.samples: dict[tuple[str, str], Samples] = {}
         self.ratios: list[Ratio] = []
+        self.figures: list[Figure] = []
+
+    @property
+    def reached(self) -> bool:
+        """Whether everything is good enough."""
+        return all(each.reached for each in (*self.ratios, *self.figures))
 
     def add(self, what: str, who: str, *milliseconds: float) -> None:
         """One or more runs."""
@@ -74,12 +96,19 @@ class Report:
         for each in self.samples.values():
             low, high = each.spread
             lines.append(f"{each.what:44} {each.who:12} {len(each.runs):5} {each.median:9.3f} {low:9.3f} {high:9.3f}")
-        lines += ["", f"{'ratio of medians':57} {'is':>7} {'wanted':>9}"]
+        if self.ratios:
+            lines += ["", f"{'ratio of medians':57} {'is':>7} {'wanted':>9}"]
         for ratio in self.ratios:
             who = f"{ratio.ours} to {ratio.other}" if ratio.ours != ratio.other else ratio.ours
             sign = "<=" if ratio.most else ">="
             mark = "" if ratio.reached else "  missed"
             lines.append(f"{ratio.what + ', ' + who:57} {ratio.value:7.2f} {sign} {ratio.bound:6.2f}{mark}")
+        if self.figures:
+            lines += ["", f"{'figure':57} {'is':>7} {'wanted':>9}"]
+        for figure in self.figures:
+            sign = ">=" if figure.least else "<="
+            mark = "" if figure.reached else "  missed"
+            lines.append(f"{figure.what:57} {figure.value:7.2f} {sign} {figure.bound:6.2f} {figure.unit}{mark}")
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -92,5 +121,6 @@ class Report:
                 {**asdict(each), "median": each.median, "spread": each.spread} for each in self.samples.values()
             ],
             "ratios": [{**asdict(ratio), "reached": ratio.reached} for ratio in self.ratios],
+            "figures": [{**asdict(figure), "reached": figure.reached} for figure in self.figures],
         }
         return json.dumps(document, indent=2)

@@ -53,5 +53,14 @@ def worker(number: int, directory: str) -> dict[str, list[str]]:
     return held
 
 
+def release(directory: str, held: dict[str, list[str]]) -> None:
+    """Detach all that a worker holds at its end."""
+    runner = Dispatch(ExecRunner([EXECUTABLES]))
+    config = json.dumps(conf(directory)).encode()
+    for container in held:
+        runner.run(PluginCall("host-local", "DEL", config, environment("DEL", container), "native"))
+
+
 if __name__ == "__main__":
-    worker(int(sys.argv[1]), sys.argv[2])
+    while True:  # until it is killed
+        release(sys.argv[2], worker(int(sys.argv[1]), sys.argv[2]))

@@ -15,17 +15,30 @@ if TYPE_CHECKING:
 PLUGINS = Path(__file__).parents[1] / "plugins"
 BIN_DIR = f"--cni-bin-dir={PLUGINS}:/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni"
 PROBE = ("ip", "-o", "addr", "show", "eth0")
+ROUTES = ("ip", "-o", "route")
 
 
 def sees_address(host: Host, *flags: str) -> bool:
     """Run a container; whether its program found an address at its first instruction."""
-    return "inet " in host.docker("run", "--rm", "--network=none", *flags, IMAGE, *PROBE, check=False, timeout=110)
+    return "inet " in _said(host, *flags, IMAGE, *PROBE)
+
+
+def sees_route(host: Host, *flags: str) -> bool:
+    """Run a container; whether its program found the default route at its first instruction."""
+    return "default via " in _said(host, *flags, IMAGE, *ROUTES)
+
+
+def _said(host: Host, *arguments: str) -> str:
+    return host.docker("run", "--rm", "--network=none", *arguments, check=False, timeout=110)
 
 
 def share(host: Host, count: int, *flags: str, together: bool = False) -> int:
-    """How many of so many containers, one by one or all together, find their address at their first instruction."""
+    """How many of so many containers, one by one or all together, find what they look for at their first instruction.
+
+    Every other one looks for its address, the others for their default route.
+    """
     with ThreadPoolExecutor(count if together else 1) as pool:
-        return sum(pool.map(lambda _: sees_address(host, *flags), range(count)))
+        return sum(pool.map(lambda number: (sees_address, sees_route)[number % 2](host, *flags), range(count)))
 
 
 def configure(host: Host, name: str = "net", subnets: tuple[str, ...] = ("10.9.0.0/16",), **noop: Any) -> None:

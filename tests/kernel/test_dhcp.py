@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dockercni.cni import CacheEntry, ExecRunner, NetworkList, PluginError, PluginTimeout, Runtime, RuntimeConf
-from tests.hosts import wait_until
+from tests.hosts import dhcp, wait_until
 from tests.hosts.commands import Background
+from tests.hosts.dhcp import LEASES, RENEWAL, SOCKET, end
 from tests.kernel import hosted as made
 from tests.kernel.hosted import Hosted, network
 
@@ -20,9 +21,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("dnsmasq", path="/usr/sbin:/usr/bin:/sbin:/bin") is None, reason="needs dnsmasq"),
 ]
 
-SOCKET = "/run/cni/dhcp.sock"
-LEASES = "/run/dnsmasq.leases"
-RENEWAL = 3  # seconds, T1 (option 58): the least that dnsmasq takes; its leases are of two minutes at least
 IPAM = {"type": "dhcp", "request": [{"option": "58"}]}
 BRIDGE: dict[str, Any] = {"type": "bridge", "bridge": "br-test", "ipam": IPAM}
 MACVLAN: dict[str, Any] = {"type": "macvlan", "master": "port", "ipam": IPAM}
@@ -54,24 +52,7 @@ def bridge(hosted: Hosted) -> Iterator[None]:
 @pytest.fixture
 def server(hosted: Hosted) -> Iterator[Background]:
     """A DHCP server on the bridge, with two minutes' leases that are to be renewed after a few seconds."""
-    started = hosted.host.popen(
-        "dnsmasq",
-        "--keep-in-foreground",
-        "--conf-file=/dev/null",
-        "--log-facility=-",
-        "--log-dhcp",
-        "--port=0",
-        "--no-ping",
-        "--user=root",
-        "--interface=br-test",
-        "--bind-interfaces",
-        "--pid-file=",
-        f"--dhcp-leasefile={LEASES}",
-        "--dhcp-range=10.57.0.100,10.57.0.110,2m",
-        f"--dhcp-option-force=option:T1,{RENEWAL}",
-    )
-    wait_until(lambda: "DHCP, sockets bound" in started.text() or not started.running, 10, "dnsmasq", started.text)
-    assert started.running, started.text()
+    started = dhcp.start_server(hosted.host, "br-test", "10.57.0.100", "10.57.0.110")
     yield started
     end(started)
     hosted.host.path(LEASES).unlink(missing_ok=True)
@@ -83,23 +64,14 @@ def daemon(hosted: Hosted) -> Iterator[Callable[[], Background]]:
     started: list[Background] = []
 
     def start() -> Background:
-        hosted.host.path(SOCKET).unlink(missing_ok=True)  # one that was killed leaves it
-        one = hosted.host.popen(hosted.plugins / "dhcp", "daemon", "-timeout", "5s")
+        one = dhcp.start_daemon(hosted.host, hosted.plugins / "dhcp")
         started.append(one)
-        wait_until(lambda: hosted.host.path(SOCKET).exists() or not one.running, 20, "the dhcp daemon", one.text)
-        assert one.running, one.text()
         return one
 
     yield start
     for one in started:
         end(one)
     hosted.host.path(SOCKET).unlink(missing_ok=True)
-
-
-def end(daemon: Background) -> None:
-    """Kill it; on a busy machine, the end of its many threads in namespaces takes a while."""
-    daemon.process.kill()
-    daemon.process.wait(60)
 
 
 def attached(hosted: Hosted, net: NetworkList, name: str = "c1") -> tuple[CacheEntry, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -72,6 +73,19 @@ def test_processes(host: Host, netns: Callable[[str], str]) -> None:
         host.wait_until(lambda: namespace.processes() == [program.pid], 5, "the process", namespace.processes)
         program.kill()
         assert namespace.processes() == []
+
+
+def test_process_that_ends_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EACCES is what the kernel says of a process that has just ended, too: its namespace is gone."""
+
+    def refuse(path: str, _flags: int) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError):
+        Namespace.of_process(os.getpid())
+    with pytest.raises(NamespaceGone):
+        Namespace.of_process(1 << 30)
 
 
 PINS = """
