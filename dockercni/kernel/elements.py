@@ -15,17 +15,17 @@ from dockercni.kernel import netlink
 from dockercni.kernel.netfilter import netfilter
 from dockercni.kernel.netlink import Message, NetlinkError, attribute, attributes, be32, items, nest, text
 
-JUMP: Final = -3  # verdicts
-RETURN: Final = -5
+RETURN: Final = -5  # verdicts
 DROP: Final = 0
 
 COMMENT_LIMIT: Final = 127  # nft(8) takes 128 with the final NUL
 
 _INET: Final = 1
 _SUBSYSTEM: Final = 10
-_NEW, _GET, _DELETE = (_SUBSYSTEM << 8 | number for number in (12, 13, 14))
+_GET_SET, _NEW, _GET, _DELETE = (_SUBSYSTEM << 8 | number for number in (10, 12, 13, 14))
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _LIST_ELEMENT: Final = 1
+_SET_NAME: Final = 2
 _KEY, _DATA, _USERDATA = 1, 2, 6
 _VALUE, _VERDICT = 1, 2
 _CODE, _CHAIN = 1, 2
@@ -37,7 +37,7 @@ _END: Final = Message(0x11, 0, _NFGENMSG.pack(0, 0, _SUBSYSTEM))
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verdict map decides: DROP, RETURN, or JUMP to `chain`."""
+    """What a verdict map decides: DROP, RETURN, or to go to `chain`, which is read and never written."""
 
     code: int
     chain: str = ""
@@ -88,13 +88,23 @@ class Table:
         with netfilter() as socket:
             return [element for body in socket.dump(Message(_GET, 0, request)) for element in _read(name, body)]
 
+    def sets(self) -> list[str]:
+        """The names of all sets and maps; none if there is no such table."""
+        request = _NFGENMSG.pack(_INET, 0, 0) + text(_TABLE, self.name)
+        with netfilter() as socket:
+            try:
+                listed = socket.dump(Message(_GET_SET, 0, request))
+            except NetlinkError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                return []
+        return [netlink.string(attributes(body, _NFGENMSG.size)[_SET_NAME]) for body in listed]
+
     def _body(self, element: Element, *, whole: bool) -> bytes:
         parts = [nest(_KEY, attribute(_VALUE, element.key))]
         if whole:
             if isinstance(element.data, Verdict):
-                chain = (text(_CHAIN, element.data.chain),) if element.data.chain else ()
-                code = be32(_CODE, element.data.code & 0xFFFFFFFF)
-                parts.append(nest(_DATA, nest(_VERDICT, code, *chain)))
+                parts.append(nest(_DATA, nest(_VERDICT, be32(_CODE, element.data.code & 0xFFFFFFFF))))
             elif element.data is not None:
                 parts.append(nest(_DATA, attribute(_VALUE, element.data)))
             comment = element.comment.encode()[:COMMENT_LIMIT] + b"\0"

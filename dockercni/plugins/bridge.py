@@ -29,6 +29,7 @@ from dockercni.plugins import (
     container_side,
     ipam,
     keys,
+    layout,
     ruleset,
     spoof_check,
 )
@@ -91,7 +92,7 @@ def check(request: Request) -> None:
             raise PluginFailure("Required prevResult missing")
         bridge_check.check(request, conf, previous, host, container.netlink)
     if conf.masquerade and (gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous))):
-        raise PluginFailure(f"masquerading is missing: {ruleset.describe(gone[0])}")
+        raise PluginFailure(f"masquerading is missing: {layout.describe(gone[0])}")
 
 
 def delete(request: Request) -> None:

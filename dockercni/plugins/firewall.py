@@ -15,7 +15,7 @@ from dockercni.kernel import forward, interfaces, nftables, processes
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.netlink import Netlink
 from dockercni.kernel.nftables import NftablesError
-from dockercni.plugins import keys, ruleset
+from dockercni.plugins import keys, layout, ruleset
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def check(request: Request) -> None:
     except IptablesError as error:
         raise PluginFailure(str(error)) from error
     if gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous)):
-        raise PluginFailure(f"ingress policy is missing: {ruleset.describe(gone[0])}")
+        raise PluginFailure(f"ingress policy is missing: {layout.describe(gone[0])}")
 
 
 def delete(request: Request) -> None:

@@ -18,7 +18,7 @@ from dockercni.cni.errors import CNIError
 from dockercni.kernel import addressing, conntrack, nftables, sysctl
 from dockercni.kernel.netlink import Netlink, NetlinkError
 from dockercni.kernel.nftables import NftablesError
-from dockercni.plugins import addresses, keys, ruleset
+from dockercni.plugins import addresses, keys, layout, ruleset
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def check(request: Request) -> None:
     if previous is None:
         raise PluginFailure("Required prevResult missing")
     if mappings and (gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous))):
-        raise PluginFailure(f"not published: {ruleset.describe(gone[0])}")
+        raise PluginFailure(f"not published: {layout.describe(gone[0])}")
 
 
 def delete(request: Request) -> None:
@@ -145,7 +145,7 @@ def _mappings(fields: Fields) -> list[PublishedPort]:
         if not 0 < port < 1 << 16:
             raise PluginFailure(f"failed to parse config: Invalid host port number: {port}")
         protocol = entry.string("protocol").lower()
-        if protocol not in ruleset.PROTOCOLS:
+        if protocol not in layout.PROTOCOLS:
             raise PluginFailure(f'unknown protocol "{protocol}" of port {port}')
         found.append(PublishedPort(protocol, port, to, addresses.read(entry, "hostIP")))
     return found

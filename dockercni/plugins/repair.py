@@ -1,4 +1,4 @@
-"""Brings back the rules of recorded attachments, after somebody flushed them or for a table of an older version."""
+"""Brings back the rules of recorded attachments, after somebody flushed them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from dockercni.cni import conf, result, versions
 from dockercni.cni.document import Fields
-from dockercni.cni.errors import CNIError
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.netlink import NetlinkError
 from dockercni.kernel.nftables import NftablesError
@@ -14,7 +13,7 @@ from dockercni.plugins import bridge, firewall, portmap, registry, ruleset
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from dockercni.cni import CacheEntry
     from dockercni.cni.conf import NetworkList
@@ -24,34 +23,11 @@ if TYPE_CHECKING:
 _ELEMENTS = {"bridge": bridge.elements, "portmap": portmap.elements, "firewall": firewall.elements}
 
 
-def restore(entries: Iterable[CacheEntry]) -> None:
-    """Bring our table to exactly what `entries` need, in one transaction, and let their traffic through FORWARD.
-
-    Elements of no entry go; entries that cannot be read, and plugins that executables served, count for nothing.
-    Keep ADD and DEL away meanwhile. Raises PluginFailure.
-    """
-    found: dict[tuple[str, bytes], Element] = {}
-    through: list[Result] = []
-    for entry in entries:
-        try:
-            for element in _wanted(entry):
-                found.setdefault((element.set, element.key), element)
-            through += [attached for kind, _, attached in _native(entry) if kind == "firewall"]
-        except CNIError:
-            continue
-    try:
-        ruleset.restore(list(found.values()))
-        for attached in through:
-            firewall.open_forward(attached)
-    except (NftablesError, IptablesError) as error:
-        raise PluginFailure(str(error)) from error
-
-
 def lacking(entry: CacheEntry) -> bool:
     """Whether our table lacks an element of a recorded attachment. Raises PluginFailure."""
     try:
         return bool(ruleset.missing(_wanted(entry)))
-    except NetlinkError as error:
+    except (NetlinkError, NftablesError) as error:
         raise PluginFailure(str(error)) from error
 
 

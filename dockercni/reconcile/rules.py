@@ -15,7 +15,8 @@ from dockercni.cni import CacheEntry, CNIError, Runtime
 from dockercni.errors import DockercniError
 from dockercni.kernel import iptables, nftables
 from dockercni.kernel.iptables import IptablesError
-from dockercni.plugins import repair, ruleset
+from dockercni.kernel.netlink import NetlinkError
+from dockercni.plugins import layout, mending, repair
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.reconcile.footprint import FIREWALL, IPTABLES, MASQUERADE, Change, Footprint, Ruleset, footprint
 
@@ -72,10 +73,10 @@ class Rules:
             if not any(NATIVE in entry.served for entry in entries) or time.monotonic() < self._whole_until:
                 return
             try:
-                if nftables.available() and ruleset.exists() and not ruleset.whole():
-                    ruleset.mend()
-                    log.info("nftables rules put back", table=ruleset.NAME)
-            except nftables.NftablesError as error:
+                if nftables.available() and mending.exists() and not mending.whole():
+                    mending.mend()
+                    log.info("nftables rules put back", table=layout.NAME)
+            except (NetlinkError, nftables.NftablesError) as error:
                 raise RulesError(str(error)) from error
             self._whole_until = time.monotonic() + _FRESH
 

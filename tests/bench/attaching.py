@@ -17,8 +17,6 @@ from tests.bench.samples import Report
 EXECUTABLES = Path("/usr/lib/cni")
 NETAVARK = Path("/usr/lib/podman/netavark")
 PAUSE = 0.06  # seconds; the kernel frees links and rules behind the back of whoever removed them
-CROWD_ON_A_BRIDGE = 500  # a bridge has room for 1,023 ports
-CROWD_IN_A_NAMESPACE = 100
 
 
 def network(name: str, bridge: str, subnet: str, *more: dict[str, Any]) -> NetworkList:
@@ -115,38 +113,3 @@ def host_local(report: Report, runs: int) -> None:
                     report.add(f"host-local {verb}", who, took)
     for verb in ("ADD", "DEL"):
         report.compare(f"host-local {verb}", "native", "executables", 5)
-
-
-def crowd(report: Report, runs: int) -> None:
-    """ADD and DEL beside 0, 1,000 and 2,000 that are attached already, each with a port."""
-    serving = runtime("native")
-    run("ip", "netns", "add", "one")
-    lonely = network("lonely", "cni0", "10.99.0.0/16")
-    attached = 0
-    for size in (0, 1000, 2000):
-        while attached < size:
-            _join_crowd(serving, attached)
-            attached += 1
-        for turn in range(runs + 1):
-            conf = attachment(f"lonely{turn}", "one", 7000)
-            up = timed(lambda: serving.add(lonely, conf))  # noqa: B023
-            down = timed(lambda: serving.delete(lonely, conf))  # noqa: B023
-            if turn:
-                report.add(f"ADD beside {size}", "native", up)
-                report.add(f"DEL beside {size}", "native", down)
-        if size:
-            report.grow(f"ADD beside {size}", "native", "ADD beside 0", 1.2)
-            report.grow(f"DEL beside {size}", "native", "DEL beside 0", 1.2)
-
-
-def _join_crowd(serving: Runtime, number: int) -> None:
-    which = number // CROWD_ON_A_BRIDGE
-    netns = f"crowd{number // CROWD_IN_A_NAMESPACE}"
-    if number % CROWD_IN_A_NAMESPACE == 0:
-        run("ip", "netns", "add", netns)
-    # without a default route, of which a namespace has one
-    main = network(f"crowd{which}", f"cnic{which}", f"10.{20 + which}.0.0/16")
-    plugins = json.loads(main.raw)
-    plugins["plugins"][0]["ipam"]["routes"] = []
-    ifname = f"eth{number % CROWD_IN_A_NAMESPACE}"
-    serving.add(parse_list(json.dumps(plugins).encode()), attachment(f"crowd{number}", netns, 10000 + number, ifname))

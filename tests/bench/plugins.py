@@ -2,7 +2,7 @@
 
     python -m tests.bench.plugins [--runs 40] [--json FILE] [--only SECTION ...]
 
-Each section runs in a private host of its own; ADDs and DELs that are compared take turns, run by run.
+Each section runs in private hosts of its own; ADDs and DELs that are compared take turns, run by run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import attaching, connecting
+from tests.bench import attaching, connecting, crowd
 from tests.bench.samples import Ratio, Report
 from tests.hosts import Host
 
@@ -23,18 +23,20 @@ ROOT = Path(__file__).parents[2]
 SECTIONS: dict[str, Callable[[Report, int], None]] = {
     "chain": attaching.chain,
     "host-local": attaching.host_local,
-    "crowd": attaching.crowd,
     "connections": partial(connecting.published, who="native"),
     "connections-executables": partial(connecting.published, who="executables"),
 }
+PAIRED: dict[str, Callable[[Report, int], None]] = {"crowd": crowd.compare}
+"""Sections with several hosts, which they make themselves."""
 
 
 def main() -> int:
     """See the module. Ends with 1 if a target is missed."""
+    names = [*SECTIONS, *PAIRED]
     parser = argparse.ArgumentParser(prog="python -m tests.bench.plugins", description=__doc__)
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--only", nargs="*", choices=names, default=names)
     parser.add_argument("--inside", choices=SECTIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     report = Report()
@@ -45,7 +47,10 @@ def main() -> int:
         sys.stdout.write(json.dumps([samples, ratios]))
         return 0
     for section in options.only:
-        _run(section, options.runs, report)
+        if section in PAIRED:
+            PAIRED[section](report, options.runs)
+        else:
+            _run(section, options.runs, report)
     sys.stdout.write(report.table() + "\n")
     if options.json:
         options.json.write_text(report.to_json() + "\n", encoding="utf-8")

@@ -20,9 +20,9 @@ def expected(attached: Sequence[Attached]) -> Iterator[Rule]:
     for one in attached:
         owner = f"({one.id} {one.ifname} {one.network.name})"
         if not one.by_executable(0):
-            yield TABLE, f"sources4 {one.address} -> leaving-{one.network.subnet} {owner}"
+            yield TABLE, f"leaving-{one.network.subnet} {one.address} {owner}"
         if one.ports and not one.by_executable(1):
-            yield TABLE, f"targets4 {one.address} -> returning-{one.network.subnet} {owner}"
+            yield TABLE, f"returning-{one.network.subnet} {one.address} {owner}"
             for port in one.ports:
                 yield TABLE, f"ports4 tcp . {port} -> {one.address} . {one.inner} {owner}"
 
@@ -33,9 +33,9 @@ def found(host: Host) -> Iterator[Rule]:
     for item in json.loads(listed)["nftables"] if listed else ():
         for kind in ("map", "set"):
             for element in item.get(kind, {}).get("elem", ()):
-                key, data = element if kind == "map" else (element, "")
+                key, *data = element if kind == "map" else (element,)
                 whose = f" ({key['elem'].get('comment', '')})" if isinstance(key, dict) and "elem" in key else ""
-                yield TABLE, f"{item[kind]['name']} {_flat(key)} -> {_flat(data)}{whose}"
+                yield TABLE, f"{item[kind]['name']} {' -> '.join(map(_flat, (key, *data)))}{whose}"
 
 
 def _flat(value: Any) -> str:
@@ -44,6 +44,4 @@ def _flat(value: Any) -> str:
             return _flat(inner)
         case {"concat": parts}:
             return " . ".join(map(_flat, parts))
-        case {"jump": {"target": target}}:
-            return str(target)
     return str(value)

@@ -16,7 +16,7 @@ FLUSHES = {
     "docker-user": "iptables -F DOCKER-USER",
     "forward": "iptables -F CNI-FORWARD",
     "table": "nft delete table inet dockercni",
-    "sources": "nft flush map inet dockercni sources4",
+    "sources": f"nft flush set inet dockercni leaving-{NETWORKS[0].subnet}",
 }
 WORKS = ("run", "run", "start", "start", "stop", "restart", "kill", "crash", "remove", "pause", "unpause", "rename")
 FAULTS = {  # how often, relative to each other

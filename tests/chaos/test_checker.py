@@ -197,8 +197,8 @@ def test_complains_of_elements(host: Host, outside: Outside, cli: Callable[..., 
     for damage, expected in (
         ("add element inet dockercni ports4 { tcp . 99 : 10.61.0.9 . 80 }", r"ports4 tcp \. 99 -> .* too much"),
         ("delete element inet dockercni ports4 { tcp . 8081 }", r"ports4 tcp \. 8081 -> .* missing"),
-        ("flush map inet dockercni sources4", "sources4 .* missing"),
-        ("delete table inet dockercni", "targets4 .* missing"),
+        ("flush set inet dockercni leaving-10.61.0.0/24", "leaving-10.61.0.0/24 .* missing"),
+        ("delete table inet dockercni", "returning-10.61.0.0/24 .* missing"),
     ):
         host.run("nft", *damage.split())
         found = complaints(host, outside, wanted)

@@ -155,6 +155,12 @@ ALLOWED |= {
         r"1000|noqueue",
         "The installed 1.1.1 gives the container's end no queue; the reference's later versions leave it alone.",
     ),
+    "port-without-ipv6": Difference(
+        r"host\.(link|route|sysctl)\..*veth#\d+(\.addr_info.*|\[\d+\].*|/disable_ipv6)",
+        r".*",
+        rf"{MISSING}|\[\]|1",
+        "A bridge's port needs no IPv6 address; all of their routes are gone through whenever a link comes or goes.",
+    ),
     "keep-address": Difference(
         r".*\.sysctl\.net/ipv6/conf/\w+/keep_addr_on_down",
         r"0",
@@ -223,8 +229,8 @@ ALLOWED |= {
     ),
 }
 
-ALWAYS = ("lease-mode", "empty-dns", "queue-length", "keep-address")
-"""Rows that any case may meet, because they come from the age of the installed executables."""
+ALWAYS = ("lease-mode", "empty-dns", "queue-length", "keep-address", "port-without-ipv6")
+"""Rows that any case may meet: those from the age of the installed executables, and what concerns every bridge."""
 
 
 def flatten(value: Any, place: str = "") -> dict[str, Any]:

@@ -36,7 +36,12 @@ def settle(twin: Twin) -> None:
         shown = [
             line.split()[:2] for line in host.run("ip", "-br", "link", "show", "type", "bridge").stdout.splitlines()
         ]
-        return all((state == "UP") == (f"master {name} " in ports) for name, state in shown)
+        routes = "".join(host.run("ip", family, "route").stdout for family in ("-4", "-6")).splitlines()
+        followed = all(
+            (state == "UP") != (" linkdown" in route)
+            for name, state in shown for route in routes if f" dev {name} " in route
+        )  # fmt: skip
+        return followed and all((state == "UP") == (f"master {name} " in ports) for name, state in shown)
 
     for side in (twin.reference, twin.native):
         with contextlib.suppress(TimeoutError):  # then they may differ, and the comparison says so
@@ -68,7 +73,7 @@ def detach(twin: Twin, given: dict[str, Any], previous: tuple[Any, Any], **more:
 def test_versions(version: str, families: str) -> None:
     """One address or two families, in every version of the specification."""
     given = conf(version, FAMILIES[families], isGateway=True)
-    with Twin("queue-length", *(["keep-address"] if families != "v4" else [])) as twin:
+    with Twin("queue-length", "port-without-ipv6", *(["keep-address"] if families != "v4" else [])) as twin:
         twin.container()
         detach(twin, given, attach(twin, given))
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from dockercni.cni.calls import PluginCall
+from dockercni.plugins import skeleton
 from dockercni.plugins.table import NATIVE
 from tests.differential.score import allowed, paths, seam
 from tests.differential.score.breakage import ANY, Breakage
@@ -42,6 +44,18 @@ def test_watched() -> None:
     assert "subnet" in seen["Ipam"]["ranges"][0][0]
     assert "txQLen" not in seen
     assert asked == ["Ipam.ranges[][].subnet", "txQLen"]
+
+
+def test_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DEL that succeeds does not make a case one in which the plugin served such a configuration; an ADD does."""
+    noted: list[str] = []
+    monkeypatch.setattr(skeleton, "serve", lambda *_: None)
+    seam._wrap_serving(lambda what, plugin, path, value: noted.append(f"{what} {plugin} {paths.shown(path)} {value}"))
+    serve: Any = skeleton.serve
+    for verb, key in (("DEL", b"mtu"), ("ADD", b"vlan")):
+        serve(None, (), PluginCall("bridge", verb, b'{"%s": "x"}' % key, {}), None)
+    assert "serves bridge vlan x" in noted
+    assert "serves bridge mtu x" not in noted
 
 
 @pytest.mark.parametrize("plugin", NATIVE)

@@ -53,7 +53,9 @@ class Labels:
         return [self.apply(each) for each in value] if isinstance(value, list) else value
 
     def _label(self, text: str) -> str:
-        kind = "veth" if text.startswith("veth") else "link-local" if text.startswith("fe80") else "mac"
+        if text.startswith("fe80"):
+            return "link-local"
+        kind = "veth" if text.startswith("veth") else "mac"
         known = sum(label.startswith(kind) for label in self._labels.values())
         return self._labels.setdefault(text, f"{kind}#{known + 1}")
 
@@ -70,7 +72,10 @@ def network(host: Host, namespace: str = "") -> dict[str, Any]:
     links = {link["ifname"]: link for link in listed("ip", "-details", "-json", "address")}
     for port in listed("bridge", "-details", "-json", "link"):
         links[port["ifname"]]["port"] = port
-    routes = [*listed("ip", "-4", "-details", "-json", "route"), *listed("ip", "-6", "-details", "-json", "route")]
+    routes: dict[str, list[Any]] = {}
+    for family in ("-4", "-6"):
+        for route in listed("ip", family, "-details", "-json", "route"):
+            routes.setdefault(f"{route['dst']} {route.get('dev')}", []).append(route)
     patterns = " ".join(f"/proc/sys/{pattern}" for pattern in _SYSCTLS)
     sysctls = host.run(*enter, "/bin/sh", "-c", f"grep -H . {patterns} /dev/null", check=False).stdout
     return {

@@ -18,8 +18,8 @@ from typing import Any
 
 from dockercni.cni import Cache, CacheError, CNIError, ExecRunner, Runtime, RuntimeConf, parse_list
 from dockercni.kernel import elements, iptables, netlink, nftables, sysctl
-from dockercni.plugins import repair
 from dockercni.plugins.dispatch import Dispatch
+from dockercni.reconcile.rules import Rules
 from tests.differential.score import seam
 
 CACHE = Path("/var/lib/cni")
@@ -88,8 +88,12 @@ def main() -> int:
                     runtime.delete(network, attachment)
             case "GC":
                 runtime.gc(network, [(container, ifname)] if container else [])
-            case "RESTORE":
-                repair.restore(entry for entry in Cache(CACHE).entries() if not isinstance(entry, CacheError))
+            case "REPAIR":
+                rules = Rules(runtime)
+                for entry in Cache(CACHE).entries():
+                    assert not isinstance(entry, CacheError)
+                    for kinds in rules.missing([entry]).values():
+                        rules.repair(entry, kinds, 0)
             case _:
                 raise AssertionError(verb)
     except CNIError as error:

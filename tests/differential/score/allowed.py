@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from dockercni.plugins import firewall, keys, registry, ruleset
+from dockercni.plugins import firewall, keys, layout, registry
 from dockercni.plugins.table import NATIVE
 from tests.differential.score.breakage import Breakage
 from tests.differential.score.paths import EACH, Path
@@ -15,7 +15,7 @@ _PROBE: Final[dict[str, Any]] = {"ipam": {"ranges": [[{}]]}}
 
 VALUES: Final[dict[tuple[str, Path], tuple[str, ...]]] = {
     ("firewall", ("ingressPolicy",)): firewall._POLICIES,
-    ("portmap", ("runtimeConfig", "portMappings", EACH, "protocol")): tuple(ruleset.PROTOCOLS),
+    ("portmap", ("runtimeConfig", "portMappings", EACH, "protocol")): tuple(layout.PROTOCOLS),
 }
 
 

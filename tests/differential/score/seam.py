@@ -128,6 +128,8 @@ def _wrap_serving(note: Note) -> None:
 
     def serve(plugin: Any, supported: Any, call: PluginCall, runner: Any) -> Mapping[str, Any] | None:
         printed = original(plugin, supported, call, runner)
+        if call.verb == "DEL":  # succeeds whatever ADD said of the configuration
+            return printed
         arguments = (pair.partition("=")[0] for pair in call.environment.get("CNI_ARGS", "").split(";"))
         for path, value in paths.present(document.decode(call.config) | {ARGUMENTS: dict.fromkeys(arguments, "")}):
             note("serves", call.plugin, path, value if isinstance(value, str) else None)

@@ -9,7 +9,7 @@ import pytest
 
 from dockercni.cni import result
 from dockercni.kernel import tunables
-from dockercni.plugins import firewall, link_changes, portmap, ruleset, wishes
+from dockercni.plugins import firewall, layout, link_changes, portmap, ruleset, wishes
 from dockercni.plugins.contract import Request
 from tests.unit.plugins.asking import Executables, ask, call
 
@@ -47,7 +47,7 @@ def test_protocols(protocol: str) -> None:
     made = request("portmap", runtimeConfig={"portMappings": [port]}, snat=False)
     number = {"tcp": 6, "udp": 17, "sctp": 132}[protocol]
     (element,) = portmap.elements(ruleset.owner(made), made.fields, result.parse(PREVIOUS, "1.0.0"))
-    assert ruleset.describe(element).startswith(f"{number} . 8080 ")
+    assert layout.describe(element).startswith(f"{number} . 8080 ")
 
 
 @pytest.mark.parametrize("policy", ["", "open", "same-bridge", "isolated"])

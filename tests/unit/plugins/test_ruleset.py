@@ -10,7 +10,7 @@ import pytest
 from dockercni.cni.calls import PluginCall, PluginRunner
 from dockercni.cni.document import Fields
 from dockercni.cni.result import Interface, IPConfig, Result
-from dockercni.plugins import bridge, firewall, portmap, ruleset
+from dockercni.plugins import bridge, firewall, layout, portmap, ruleset
 from dockercni.plugins.contract import PluginFailure, Request
 from dockercni.plugins.ruleset import Owner
 
@@ -33,9 +33,9 @@ def test_elements_in_words() -> None:
         ruleset.port("udp", 53, V4.ip, 5353, OWNER, host),
         *ruleset.bridge("cni0", isolated=True),
     ]
-    assert [f"{element.set} {ruleset.describe(element)}" for element in elements] == [
-        'sources4 10.1.0.2 comment "c1 eth0 net" : jump leaving-10.1.0.0/24',
-        'targets6 fd00:1::2 comment "c1 eth0 net" : jump returning-fd00_1__/64',
+    assert [f"{element.set} {layout.describe(element)}" for element in elements] == [
+        'leaving-10.1.0.0/24 10.1.0.2 comment "c1 eth0 net"',
+        'returning-fd00_1__/64 fd00:1::2 comment "c1 eth0 net"',
         'ports4 6 . 8080 comment "c1 eth0 net" : 10.1.0.2 . 80',
         'addressed4 198.51.100.1 . 17 . 53 comment "c1 eth0 net" : 10.1.0.2 . 5353',
         'bridges "cni0" comment "cni0"',
@@ -43,13 +43,18 @@ def test_elements_in_words() -> None:
     ]
 
 
-def test_chains_follow_from_their_names() -> None:
-    """The name of a network's chain says all that is in it."""
-    (chain,) = ruleset._chains([ruleset.source(V6, OWNER)])
-    assert chain.splitlines()[1:] == [
-        "add rule inet dockercni leaving-fd00_1__/64 ip6 daddr fd00:1::/64 return",
-        "add rule inet dockercni leaving-fd00_1__/64 ip6 daddr ff00::/8 return",
-        "add rule inet dockercni leaving-fd00_1__/64 masquerade",
+def test_rules_follow_from_names() -> None:
+    """The name of a subnet's set says which rules look into it."""
+    six = ruleset.source(V6, OWNER).set
+    away = "ip6 daddr != fd00:1::/64 ip6 daddr != ff00::/8"
+    assert layout.subnet(six).splitlines() == [
+        f"create set inet dockercni {six} {{ type ipv6_addr; }}",
+        f"add rule inet dockercni leaving ip6 saddr @{six} {away} masquerade",
+    ]
+    four = ruleset.target(V4, OWNER).set
+    assert layout.rules_of(four) == [
+        f"ip daddr @{four} ip saddr 10.1.0.0/24 masquerade",
+        f"ip daddr @{four} ip saddr 127.0.0.0/8 masquerade",
     ]
 
 
@@ -79,11 +84,11 @@ TCP = {"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}
 def test_published_ports() -> None:
     """A port of any address is published in both families, one of an address in its own, and the first of two wins."""
     sets = [element.set for element in portmap.elements(OWNER, conf(TCP), ATTACHED)]
-    assert sets == ["ports4", "targets4", "ports6", "targets6"]
+    assert sets == ["ports4", "returning-10.1.0.0/24", "ports6", "returning-fd00_1__/64"]
     of_one = conf({**TCP, "hostIP": "198.51.100.1"}, {**TCP, "hostIP": "::"}, snat=False)
     assert [element.set for element in portmap.elements(OWNER, of_one, ATTACHED)] == ["addressed4", "ports6"]
     twice = portmap.elements(OWNER, conf(TCP, {**TCP, "containerPort": 81}), ATTACHED)
-    assert [ruleset.describe(each)[-13:] for each in twice if each.set == "ports4"] == ["10.1.0.2 . 80"]
+    assert [layout.describe(each)[-13:] for each in twice if each.set == "ports4"] == ["10.1.0.2 . 80"]
 
 
 PORT_ERRORS = [
@@ -106,7 +111,7 @@ def test_masquerade_and_policy() -> None:
     """Without ipMasq or IPAM nothing is masqueraded; a policy is the bridge's, which is the first link."""
     assert bridge.elements(OWNER, Fields({"ipMasq": True}), ATTACHED) == []
     both = bridge.elements(OWNER, Fields({"ipMasq": True, "ipam": {"type": "x"}}), ATTACHED)
-    assert [element.set for element in both] == ["sources4", "sources6"]
+    assert [element.set for element in both] == ["leaving-10.1.0.0/24", "leaving-fd00_1__/64"]
     assert firewall.elements(OWNER, Fields({"ingressPolicy": "open"}), ATTACHED) == []
     same = firewall.elements(OWNER, Fields({"ingressPolicy": "same-bridge"}), ATTACHED)
     assert same == ruleset.bridge("cni0", isolated=False)

@@ -1,0 +1,150 @@
+"""What our one nftables table, `inet dockercni`, is made of: sets and maps, chains, and the rules that look into them.
+
+Rules follow from what there is once: the host, a subnet. A container or port is an element. None of the elements has a
+jump for a verdict: the kernel would walk through all of them, and through what they lead to, at each change.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Final
+
+from dockercni.kernel import elements
+from dockercni.kernel.elements import Element, Verdict
+
+NAME: Final = "dockercni"
+LEAVING: Final = "leaving"  # sets of a subnet begin so, and their rules stand in the chain of that name
+RETURNING: Final = "returning"
+
+PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+
+_MULTICAST: Final = {4: "224.0.0.0/4", 6: "ff00::/8"}
+_FAMILY: Final = {4: "ip", 6: "ip6"}
+_ADDRESS: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
+
+_PORT: Final = ("inet_proto", "inet_service")
+_SETS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "ports4": (_PORT, ("ipv4_addr", "inet_service")),
+    "ports6": (_PORT, ("ipv6_addr", "inet_service")),
+    "addressed4": (("ipv4_addr", *_PORT), ("ipv4_addr", "inet_service")),
+    "addressed6": (("ipv6_addr", *_PORT), ("ipv6_addr", "inet_service")),
+    "bridges": (("ifname",), ()),
+    "within": (("ifname", "ifname"), ("verdict",)),
+}
+"""Each set or map that there is once, with the types of its key and of its data."""
+
+# Numbers stand for priorities where nft 1.0.6 does not take the names in this place: dstnat is -100, srcnat 100.
+CHAINS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "publish": (
+        "",
+        (
+            "fib daddr type != local return",
+            "dnat ip to ip daddr . meta l4proto . th dport map @addressed4",
+            "dnat ip6 to ip6 daddr . meta l4proto . th dport map @addressed6",
+            "dnat ip to meta l4proto . th dport map @ports4",
+            "dnat ip6 to meta l4proto . th dport map @ports6",
+        ),
+    ),
+    LEAVING: ("", ()),
+    RETURNING: ("", ()),
+    "prerouting": ("type nat hook prerouting priority -100", ("jump publish",)),
+    "output": ("type nat hook output priority -100", ("jump publish",)),
+    "postrouting": (
+        "type nat hook postrouting priority 100",
+        (f"ct status dnat jump {RETURNING}", f"jump {LEAVING}"),
+    ),
+    # route_localnet, which ports on 127.0.0.1 need, lets containers reach what listens on the host's loopback
+    "input": ("type filter hook input priority 0", ('iifname != "lo" ip daddr 127.0.0.0/8 ct status ! dnat drop',)),
+    "forward": (
+        "type filter hook forward priority 0",
+        ("iifname . oifname vmap @within", "iifname @bridges oifname @bridges drop"),
+    ),
+}
+"""Each chain with its hook and its own rules; those of subnets come on top."""
+
+
+def set_of(kind: str, network: IPv4Network | IPv6Network) -> str:
+    """The set that holds the addresses of a subnet, of kind LEAVING or RETURNING."""
+    return f"{kind}-{str(network).replace(':', '_')}"
+
+
+def kind_of(name: str) -> str:
+    """What kind of set or map that is: LEAVING or RETURNING for those of subnets, else its name."""
+    return name.partition("-")[0]
+
+
+def rules_of(name: str) -> list[str]:
+    """The rules that look into a subnet's set, which follow from its name."""
+    network = _network(name)
+    family = _FAMILY[network.version]
+    if kind_of(name) == LEAVING:
+        away = f"{family} daddr != {network} {family} daddr != {_MULTICAST[network.version]}"
+        return [f"{family} saddr @{name} {away} masquerade"]
+    near = [str(network), "127.0.0.0/8"] if network.version == 4 else [str(network)]
+    return [f"{family} daddr @{name} {family} saddr {source} masquerade" for source in near]
+
+
+def subnet(name: str) -> str:
+    """The definition of a subnet's set with its rules. Fails as a whole if it exists."""
+    lines = [f"create set inet {NAME} {name} {{ type {_ADDRESS[_network(name).version]}; }}"]
+    lines += [f"add rule inet {NAME} {kind_of(name)} {rule}" for rule in rules_of(name)]
+    return "\n".join(lines)
+
+
+def chains() -> list[str]:
+    """The lines that make all chains, as far as they are not there, and give them their own rules and no others."""
+    lines = [f"add chain inet {NAME} {chain} {{ {hook}; }}" if hook else f"add chain inet {NAME} {chain}"
+             for chain, (hook, _) in CHAINS.items()]  # fmt: skip
+    for chain, (_, rules) in CHAINS.items():
+        lines.append(f"flush chain inet {NAME} {chain}")
+        lines += [f"add rule inet {NAME} {chain} {rule}" for rule in rules]
+    return lines
+
+
+def skeleton() -> str:
+    """The definition of the table without any subnet. Fails as a whole if it exists."""
+    return "\n".join([f"create table inet {NAME}", *map(_declaration, _SETS), *chains()])
+
+
+def describe(element: Element) -> str:
+    """An element in nft's words."""
+    key_types, data_types = _SETS.get(element.set) or ((_ADDRESS[_network(element.set).version],), ())
+    key = f'{_words(key_types, element.key)} comment "{element.comment}"'
+    if isinstance(element.data, Verdict):
+        return f"{key} : {'drop' if element.data.code == elements.DROP else 'return'}"
+    return key if element.data is None else f"{key} : {_words(data_types, element.data)}"
+
+
+def service(number: int) -> bytes:
+    """A port in a key or in data."""
+    return number.to_bytes(2, "big") + b"\0\0"
+
+
+def _network(name: str) -> IPv4Network | IPv6Network:
+    return ip_network(name.partition("-")[2].replace("_", ":"))
+
+
+def _declaration(name: str) -> str:
+    key, data = _SETS[name]
+    kind = f"{' . '.join(key)} : {' . '.join(data)}" if data else " . ".join(key)
+    return f"add {'map' if data else 'set'} inet {NAME} {name} {{ type {kind}; }}"
+
+
+def _words(types: Sequence[str], packed: bytes) -> str:
+    words = []
+    for each in types:
+        size, read = _TYPES[each]
+        words.append(read(packed[:size]))
+        packed = packed[size:]
+    return " . ".join(words)
+
+
+_TYPES: Final[dict[str, tuple[int, Callable[[bytes], str]]]] = {
+    "ipv4_addr": (4, lambda raw: str(IPv4Address(raw))),
+    "ipv6_addr": (16, lambda raw: str(IPv6Address(raw))),
+    "inet_proto": (4, lambda raw: str(raw[0])),
+    "inet_service": (4, lambda raw: str(int.from_bytes(raw[:2], "big"))),
+    "ifname": (16, lambda raw: '"' + raw.rstrip(b"\0").decode() + '"'),
+}
