@@ -7,6 +7,8 @@ ports (ctstate DNAT). Nothing more: accepting all that goes to the bridge would 
 from __future__ import annotations
 
 import re
+import threading
+from collections import defaultdict
 from typing import Final
 
 import structlog
@@ -27,14 +29,18 @@ class Forwarding:
     def __init__(self, locks: Locks) -> None:
         self._locks = locks
         self._opened: dict[str, bytes] = {}
+        self._guards: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def open(self, bridge: str) -> None:
         """See to it that the rules of `bridge` are there. Call it when the container's port is on the bridge already.
 
         Costs nothing if we did it before and nobody took the bridge's lock since. Raises iptables.IptablesError.
         """
-        if self._opened.get(bridge) == self._locks.last_on_bridge(bridge):
-            return
+        with self._guards[bridge]:  # whoever waits for the first one to look need not look as well
+            if self._opened.get(bridge) != self._locks.last_on_bridge(bridge):
+                self._open(bridge)
+
+    def _open(self, bridge: str) -> None:
         with self._locks.bridge(bridge):
             for chain in iptables.filter_chains(CHAIN):
                 present = chain.rules()

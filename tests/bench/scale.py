@@ -22,6 +22,7 @@ REST = 60.0  # seconds
 SOCKET = "/run/private/engine.sock"
 ENGINE = f"--docker-host=unix://{SOCKET}"
 FAR = "--resync-interval=1h"
+IMAGE_ID = f"sha256:{'0' * 64}"
 STARTED = "2026-01-01T00:00:00.000000000Z"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -113,7 +114,7 @@ def _engine(host: Host, pids: list[int]) -> Iterator[str]:
     answers: dict[str, Answer] = {"/version": VERSION, "/info": INFO, "/events": (200, b"")}
     for number, pid in enumerate(pids):
         container_id = f"{number:064x}"
-        names = {"HostConfig": {"NetworkMode": "none"}, "Id": container_id}
+        names = {"HostConfig": {"NetworkMode": "none"}, "Id": container_id, "Image": IMAGE_ID}
         listed.append({**names, "Names": [f"/one{number}"]})
         answers[f"/containers/{container_id}/json"] = {
             **names,
@@ -122,7 +123,7 @@ def _engine(host: Host, pids: list[int]) -> Iterator[str]:
             "Config": {"Labels": {"dockercni.networks": f"net{number % 3}"}},
         }
     answers["/containers/json"] = listed
-    answers["/images//json"] = {"Config": None}
+    answers[f"/images/{IMAGE_ID}/json"] = {"Config": None}
     path = host.path(SOCKET)
     path.unlink(missing_ok=True)
     with fake_engine(path, answers) as url:

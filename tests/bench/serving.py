@@ -22,7 +22,7 @@ FLAGS = {
     "dockercni": ("--network=none", f"--label=dockercni.ip={ADDRESS['dockercni']}"),
     "docker": ("--network=own", f"--ip={ADDRESS['docker']}"),
 }
-PORT = 8080
+PORT = {"dockercni": 8080, "docker": 8081}  # ours is free again a moment after `docker rm` has returned
 PATIENCE = 20  # seconds
 
 
@@ -63,8 +63,8 @@ def _inside(runs: int) -> list[tuple[str, str, float]]:
     for turn in range(runs + 1):
         for published in ("", ", -p"):
             for who, flags in FLAGS.items():
-                port = (f"--publish={PORT}:80",) if published else ()
-                target = ("127.0.0.1", PORT) if published else (ADDRESS[who], 80)
+                port = (f"--publish={PORT[who]}:80",) if published else ()
+                target = ("127.0.0.1", PORT[who]) if published else (ADDRESS[who], 80)
                 began = time.perf_counter()
                 _docker("run", "--detach", "--name=one", *flags, *port, IMAGE, *serve_tcp(80))
                 _answered(target)

@@ -61,6 +61,7 @@ def fake_engine(path: Path, answers: dict[str, Answer], *, headers: bool = True)
 def _serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Iterator[None]:
     class Server(socketserver.ThreadingUnixStreamServer):
         daemon_threads = True
+        request_queue_size = 1024
 
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that went away is none."""
