@@ -53,6 +53,16 @@ def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stri
     assert not problems, "\n".join(problems)
 
 
+def test_steps_in_process_are_seen(host: Host, outside: Outside, obedient: orders.Orders) -> None:
+    """What a native ADD does to links, rules and leases is told step by step, so that it can die before each."""
+    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "native"\n')
+    WANTED["one"].run(host, "one")
+    crash.sync(host)
+    told = " ".join(crash.steps(host))
+    for step in ("Netlink._send", "apply", "last_reserved_ip", "os.rename"):
+        assert step in told, step
+
+
 @pytest.mark.parametrize("engine", ["exec", "auto"])
 @pytest.mark.parametrize("stripe", range(STRIPES))
 def test_roll_back(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, engine: str) -> None:
