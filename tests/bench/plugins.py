@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import attaching, connecting, crowd
+from tests.bench import attaching, connecting, crowd, processes
 from tests.bench.samples import Ratio, Report
 from tests.hosts import Host
 
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 SECTIONS: dict[str, Callable[[Report, int], None]] = {
     "chain": attaching.chain,
     "host-local": attaching.host_local,
+    "cold": processes.cold,
     "connections": partial(connecting.published, who="native"),
     "connections-executables": partial(connecting.published, who="executables"),
 }

@@ -90,6 +90,11 @@ class Report:
         value = self.samples[what, who].median / self.samples[base, who].median
         self.ratios.append(Ratio(f"{what}, to {base}", who, who, value, bound, most=True))
 
+    def within(self, what: str, who: str, milliseconds: float) -> None:
+        """Which part of the time that it may take it takes."""
+        value = self.samples[what, who].median / milliseconds
+        self.ratios.append(Ratio(f"{what}, to {milliseconds:g} ms", who, who, value, 1, most=True))
+
     def table(self) -> str:
         """For people."""
         lines = [f"{'what':44} {'who':12} {'runs':>5} {'median':>9} {'10 %':>9} {'90 %':>9}  (ms)"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos import crash, orders
 from tests.chaos.checker import complaints
-from tests.chaos.wanted import Wanted, configure
+from tests.chaos.wanted import NETWORKS, Wanted, configure
 from tests.engine.daemons import run_cli
 from tests.hosts import wait_until, wipe
 
@@ -53,9 +53,28 @@ def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stri
     assert not problems, "\n".join(problems)
 
 
+def test_steps_in_process_are_seen(host: Host, outside: Outside, obedient: orders.Orders) -> None:
+    """What a native ADD does to links, rules and leases is told step by step, so that it can die before each."""
+    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "native"\n')
+    WANTED["one"].run(host, "one")
+    crash.sync(host)
+    told = " ".join(crash.steps(host))
+    for step in ("Netlink._send", "apply", "last_reserved_ip", "os.rename"):
+        assert step in told, step
+
+
+@pytest.mark.parametrize("engine", ["exec", "auto"])
 @pytest.mark.parametrize("stripe", range(STRIPES))
-def test_roll_back(host: Host, outside: Outside, obedient: orders.Orders, stripe: int) -> None:
-    """Killed before any step of an ADD whose last plugin fails, or of its roll-back, a sync is mended by the next."""
+def test_roll_back(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, engine: str) -> None:
+    """Killed before any step of an ADD whose last plugin fails, or of its roll-back, a sync is mended by the next.
+
+    With "auto" bridge and portmap are served in process, and the last plugin, which names a backend, is not.
+    """
+    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "{engine}"\n')
+    backend = '{"type": "firewall", "backend": "iptables"}'
+    for network in NETWORKS:
+        conflist = network.conflist().replace('{"type": "firewall"}', backend)
+        host.write(f"/etc/cni/net.d/{network.name}.conflist", conflist)
     problems: list[str] = []
     for at in _points(stripe):
         WANTED["one"].run(host, "one")

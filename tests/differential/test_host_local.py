@@ -161,6 +161,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ranges": ({}, {"runtimeConfig": {"ipRanges": [[{"subnet": "10.7.0.0/24"}]]}}),
     "ranges-and-ip": ({}, {"runtimeConfig": {"ipRanges": [[{"subnet": "10.7.0.0/24"}]], "ips": ["10.7.0.9"]}}),
     "ranges-and-bounds": ({}, {"runtimeConfig": {"ipRanges": [[{**SMALL, "gateway": "10.1.0.3"}]]}, **NO_RANGES}),
+    "ranges-and-end": ({}, {"runtimeConfig": {"ipRanges": [[{**SMALL, "rangeEnd": "10.1.0.2"}]]}, **NO_RANGES}),
     "ranges-overlap": ({}, {"runtimeConfig": {"ipRanges": [[V4]]}}),
 }
 

@@ -1,8 +1,8 @@
 """Put first on PYTHONPATH, this ends the process by SIGKILL before its n-th step that changes anything outside of it.
 
-The steps are what CPython's audit hooks tell (files created, renamed and removed, locks, programs, netlink), and
-mounts, which they do not tell. CRASH_LOG names the file that each step is written to, CRASH_AT the number of the step
-before which to die; without it all are only told.
+The steps are what CPython's audit hooks tell (files created, renamed and removed, locks, programs, netlink of other
+libraries), and what they do not tell: mounts, our own netlink, rulesets. CRASH_LOG names the file that each step is
+written to, CRASH_AT the number of the step before which to die; without it all are only told.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _EVENTS = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "fcntl.flock", "subprocess.Popen"}
 _NETLINK = {"socket.sendto", "socket.sendmsg"}
 _UNSEEN = ("/proc/", "/sys/", "/dev/")
+_SEND = "Netlink._send"
+_UNHEARD = {
+    "dockercni.kernel.namespaces": ("_mount", "unpin"),
+    "dockercni.kernel.netlink": (_SEND,),  # by socket.send, which has no audit event
+    "dockercni.kernel.nftables": ("apply",),
+}
+_CHANGES = {0x10, 0x11, 0x14, 0x15, 0x18, 0x19, 0x102}  # links (and transactions), addresses, routes, connections
 
 
 class Steps:
@@ -52,19 +59,18 @@ class Steps:
             self.step(event)
 
 
-class MountFinder:
-    """Waits for the module that mounts, and puts the steps before its mounts."""
-
-    NAME = "dockercni.kernel.namespaces"
+class Finder:
+    """Waits for the modules that do what no audit hook tells, and puts steps before it."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
+        self._waiting = dict(_UNHEARD)
 
     def find_spec(self, name: str, path: object, target: object = None) -> object:
         """Let the others find the module, and change it when it is there."""
-        if name != self.NAME:
+        functions = self._waiting.pop(name, ())
+        if not functions:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         assert spec
         assert spec.loader
@@ -72,15 +78,18 @@ class MountFinder:
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            for function in ("_mount", "unpin"):
-                setattr(module, function, self._told(function, getattr(module, function)))
+            for function in functions:
+                place, _, last = function.rpartition(".")
+                owner = getattr(module, place) if place else module
+                setattr(owner, last, self._told(function, getattr(owner, last)))
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
     def _told(self, name: str, function: Any) -> Any:
         def told(*arguments: Any) -> Any:
-            self._steps.step(name)
+            if name != _SEND or any(message.kind in _CHANGES for message in arguments[1]):
+                self._steps.step(name)
             return function(*arguments)
 
         return told
@@ -88,5 +97,5 @@ class MountFinder:
 
 if log := os.environ.pop("CRASH_LOG", ""):
     counting = Steps(log, int(os.environ.pop("CRASH_AT", "0")))
-    sys.meta_path.insert(0, MountFinder(counting))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder(counting))  # type: ignore[arg-type]
     sys.addaudithook(counting.hear)
