@@ -70,7 +70,8 @@ def _give_back(parts: Parts, *, dry_run: bool) -> None:
             render.line(f"remove {stray.what}{f' failed: {problem}' if problem else ''}")
     for container_id in list(parts.sandboxes.pins()):
         parts.sandboxes.unpin(container_id)
-    for what in traces.remove(parts.attacher.networks.catalogue().networks, parts.settings.cni_cache_dir):
+    networks, settings = parts.attacher.networks.catalogue().networks, parts.settings
+    for what in traces.remove(networks, settings.cni_cache_dir, settings.netns_dir):
         render.line(f"remove {what}")
 
 

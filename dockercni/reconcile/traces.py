@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dockercni.cni import NetworkList
-from dockercni.kernel import links, nftables
+from dockercni.kernel import links, namespaces, nftables
 from dockercni.plugins import ruleset
 from dockercni.reconcile import strays
 from dockercni.reconcile.networks import BUILT_IN_BRIDGE
@@ -17,7 +17,7 @@ from dockercni.reconcile.networks import BUILT_IN_BRIDGE
 _KEEPING: Final = re.compile(r"lock|last_reserved_ip\..*")
 
 
-def remove(networks: Iterable[NetworkList], cache: Path) -> Iterator[str]:
+def remove(networks: Iterable[NetworkList], cache: Path, netns: Path) -> Iterator[str]:
     """Remove it, and say what; nothing that anybody uses. No ADD may be under way. Raises NftablesError, OSError."""
     if ruleset.exists():
         nftables.apply(f"delete table inet {ruleset.NAME}")
@@ -32,5 +32,6 @@ def remove(networks: Iterable[NetworkList], cache: Path) -> Iterator[str]:
             store.rmdir()
             yield f"{store}, the lease store of network {network.name}"
     for directory in (cache / "networks", cache / "results", cache):
-        with contextlib.suppress(OSError):  # other runtimes use these directories, too
+        with contextlib.suppress(OSError):  # others use them, too
             directory.rmdir()
+    namespaces.remove_directory(netns)
