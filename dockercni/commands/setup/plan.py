@@ -104,17 +104,17 @@ def stop(found: Found, files: Mapping[str, str]) -> Iterator[Step]:
 
 def remove(found: Found, example: str, state: Path, run: Path, *, keep: bool) -> Iterator[Step]:
     """The last steps, when the networks were given back, or with `keep` are left as they are."""
-    if not found.packaged:
-        for name in sorted(found.units):
-            yield Remove(UNITS / name)
+    if found.units and not found.packaged:  # without units there was no install, as in a sidecar
         yield Remove(TMPFILES)
-        if found.units and found.systemd:
-            yield Run(("systemctl", "daemon-reload"))
         if found.settings == example:
             yield Remove(DEFAULT_FILE)
             yield Remove(DEFAULT_FILE.parent, empty=True)
         elif found.settings is not None:
             yield Note(f"keep {DEFAULT_FILE}: it is not as install wrote it")
+        for name in sorted(found.units):
+            yield Remove(UNITS / name)
+        if found.systemd:
+            yield Run(("systemctl", "daemon-reload"))
     if keep:
         yield Note(f"keep {state}, {run} and the records: another install goes on with them")
     else:
