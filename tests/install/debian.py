@@ -12,6 +12,7 @@ PACKAGES = (
     "busybox-static",
     "ca-certificates",
     "containernetworking-plugins",
+    "curl",
     "dbus",
     "docker.io",
     "iproute2",
