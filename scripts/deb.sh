@@ -11,6 +11,10 @@ trap 'rm -rf "$stage"' EXIT
 umask 022
 chmod 755 "$stage"
 
+/usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "The package needs a distribution whose python3 is 3.11 or later: Debian 12, Ubuntu 24.04" >&2
+    exit 1
+}
 home=/usr/lib/dockercni
 root=$stage/root
 python=$root$home/bin/python3

@@ -1,14 +1,21 @@
-"""A Debian root, made by debootstrap: what is installed on a fresh host, and the base of the sidecar's image."""
+"""A root of this machine's own release, made by debootstrap: what is on a fresh host, and the base of the sidecar.
+
+Of the same release, because the package is for the Python of the one that it was built on.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import subprocess
 from pathlib import Path
 
-RELEASE = "bookworm"
+SYSTEM = platform.freedesktop_os_release()
+RELEASE = SYSTEM["VERSION_CODENAME"]
+COMPONENTS = "main,universe" if SYSTEM["ID"] == "ubuntu" else "main"
 PACKAGES = (
+    *(() if RELEASE == "bookworm" or SYSTEM["ID"] == "ubuntu" else ("docker-cli",)),  # its own package since Debian 13
     "busybox-static",
     "ca-certificates",
     "containernetworking-plugins",
@@ -36,7 +43,7 @@ def tarball(scratch: Path) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
         root = scratch / "root"
         include = f"--include={','.join(PACKAGES)}"
-        _run("debootstrap", "--variant=minbase", include, RELEASE, str(root))
+        _run("debootstrap", "--variant=minbase", f"--components={COMPONENTS}", include, RELEASE, str(root))
         partial = kept.with_suffix(".partial")
         _run("tar", "-C", str(root), *(f"--exclude={path}" for path in LEFT_OUT), "-cf", str(partial), ".")
         partial.rename(kept)

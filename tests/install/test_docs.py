@@ -23,8 +23,8 @@ def sections() -> list[tuple[str, str, str]]:
     found = []
     for path in sorted((ROOT / "docs").glob("*.md")):
         for section in path.read_text(encoding="utf-8").split("\n## ")[1:]:
-            if blocks := _BLOCK.findall(section):
-                found.append((path.stem, section.partition("\n")[0], "".join(blocks)))
+            title, commands = section.partition("\n")[0], "".join(_BLOCK.findall(section))
+            found += [(path.stem, title, commands)] if commands else []
     return found
 
 

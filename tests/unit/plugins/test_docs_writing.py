@@ -38,7 +38,7 @@ def call(tmp_path: Path, verb: str, **more: Any) -> tuple[int, str]:
 
 
 def test_every_verb(tmp_path: Path) -> None:
-    """ADD hands the result on and leaves the file, CHECK looks for it, DEL removes it, twice if asked; errors are JSON."""
+    """ADD hands the result on and leaves the file, CHECK looks for it, DEL removes it, also twice; errors are JSON."""
     previous = {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.5/16"}]}
     assert json.loads(call(tmp_path, "VERSION")[1])["supportedVersions"][-1] == "1.1.0"
     code, printed = call(tmp_path, "ADD", prevResult=previous)
