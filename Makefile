@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test test-slow score chaos soak bench venv test-tools lint clean
+.PHONY: run test test-slow test-install score chaos soak bench dist venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -12,11 +12,16 @@ run:
 	@exec .venv/bin/dockercni daemon --attach-running
 
 test: venv test-tools
-	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow" tests
+	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not install" tests
 
 # Native plugins beside the executables; death between every two steps of ADD, DEL and roll-back, each point visited.
 test-slow: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) -m slow tests
+
+# Packages and sidecar, on Debian hosts of their own with systemd and an engine. KEEP=DIR keeps the downloaded Debian.
+test-install: venv test-tools
+	@scripts/install-tools.sh
+	.venv/bin/python -m pytest -n 0 -m install tests/install
 
 # Break every key of every native plugin on purpose: some case has to notice.
 score: venv test-tools
@@ -31,6 +36,10 @@ bench: venv test-tools
 
 soak: venv test-tools
 	.venv/bin/python -m tests.chaos.soak --cycles $(or $(CYCLES),5000)
+
+# Wheel, source distribution and Debian package, in dist.
+dist: venv
+	@scripts/dist.sh
 
 venv:
 	@scripts/venv.sh dev

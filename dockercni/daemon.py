@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +107,7 @@ class Daemon:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
+        faulthandler.enable()  # says where every thread was when the service manager's watchdog ends us
         # A signal may reach any thread, and does not wake one that waits for a lock: what is written to a pipe does.
         self._wake, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakeup)
@@ -126,7 +129,9 @@ class Daemon:
         notify.send("READY=1")
         while (received := self._next_signals()) <= {int(signal.SIGHUP)}:
             if received:
+                notify.send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
                 self._take_over_settings()
+                notify.send("READY=1")
             else:
                 watch.replace_if_silent()
             self._lanes.ask(_ALL, "SIGHUP" if received else "resync interval")

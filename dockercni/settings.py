@@ -146,7 +146,12 @@ TABLE = (
     Setting(
         "log-level", _choice("debug", "info", "warning", "error"), "info", "the least important events that are logged"
     ),
-    Setting("log-format", _choice("auto", "console", "json"), "auto", "auto: console on a terminal, else JSON"),
+    Setting(
+        "log-format",
+        _choice("auto", "console", "json"),
+        "auto",
+        "auto: console on a terminal, lines in the journal, else JSON",
+    ),
 )
 
 _BY_KEY = {setting.key: setting for setting in TABLE}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = (".ci/run", "scripts/*.sh", "tests/hosts/*.sh")
+SCRIPTS = (".ci/run", "packaging/debian/p*", "scripts/*.sh", "tests/hosts/*.sh")
 
 
 def check(*argv: str) -> None:

@@ -7,6 +7,11 @@ from dockercni.settings import TABLE, spelled
 
 def run(request: Request) -> int:
     """Print them as their file would spell them; JSON keys: settings {KEY: {value, default, origin, fixed}}."""
+    if request.args.example:
+        from dockercni.commands.manual import toml  # noqa: PLC0415  values are to be printed quickly
+
+        render.text(toml.example())
+        return 0
     found = {setting: spelled(getattr(request.settings, setting.attribute)) for setting in TABLE}
     origins = request.settings.origins
     if request.output == "json":

@@ -208,7 +208,31 @@ COMMANDS = (
         more="Looks at the engine, rights, plugins, forwarding, firewall, cgroups, confinement, networks and records; "
         "changes nothing. Each finding comes with what mends it. Exit code 1 if something fails.",
     ),
-    Command("settings", "print each setting's value and where it came from", _HERE + "settings", (), _JSON),
+    Command(
+        "settings",
+        "print each setting's value and where it came from",
+        _HERE + "settings",
+        (Argument(("--example",), "a settings file with every default, commented out, instead"),),
+        _JSON,
+    ),
+    Command(
+        "install",
+        "make this program a service of systemd",
+        _HERE + "install",
+        (Argument(("--timer",), "no daemon: sync twice a minute, and when the firewall is reloaded"), _DRY_RUN),
+        more="For hosts without a package: writes the units with the path of this program, the settings file with its "
+        "defaults commented out, and the directories; then enables and starts the service. Again after an upgrade of "
+        "the program, which restarts it; settings stay, and running containers are not touched.",
+    ),
+    Command(
+        "uninstall",
+        "give back every network, and take away what install made",
+        _HERE + "uninstall",
+        (Argument(("--keep",), "leave running containers their networks, and the records that say so"), _DRY_RUN),
+        more="Stops the service, takes back every attachment, then removes units, directories, state, and the settings "
+        "file unless it was changed. Where a package installed the program only the networks are given back: the rest "
+        "goes with the package. Network configurations stay.",
+    ),
     Command("version", "print the versions of dockercni, Python and the kernel", _HERE + "version", (), _JSON),
     Command(
         "completion",

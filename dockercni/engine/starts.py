@@ -201,8 +201,8 @@ class Starts:
     def _close(self, finding: _Finding) -> None:
         del self._findings[finding.cgroup]
         os.close(finding.directory)
-        if finding.start and finding.start.hold and not finding.start.hold.seized:
-            finding.start.hold.end("ended")  # nobody else will say so
+        if finding.start and finding.start.hold:
+            finding.start.hold.finish()
 
 
 def _processes(directory: int) -> list[int]:

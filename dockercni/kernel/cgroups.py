@@ -53,7 +53,8 @@ def hierarchy(mountinfo: str | None = None) -> Path:
     root, place = next((found[name] for name in (only, *_CONTROLLERS) if name in found), ("", ""))
     if not place:
         raise NoHierarchy(errno.ENOENT, "no cgroup hierarchy is mounted here")
-    if root != "/":
+    # From a cgroup namespace of its own a sidecar is shown /.. for what lies above; its engine's containers are there.
+    if set(root.split("/")) - {"", ".."}:
         raise NoHierarchy(errno.EXDEV, f"{place} shows only our own cgroup ({root}), not the machine's")
     return Path(place)
 

@@ -51,6 +51,7 @@ class Hold:
         self._limit = limit
         self._changed = changed
         self._pidfds: dict[int, int] = {}
+        self._finished = False
         self._guard = threading.Lock()
 
     def seize(self, pid: int, namespace: tuple[int, int], procs: Path) -> None:
@@ -91,6 +92,14 @@ class Hold:
             self.over = why
             self._changed()
 
+    def finish(self) -> None:
+        """No other process will come: it is over when the helper has told the end of those that it knows."""
+        with self._guard:
+            self._finished = True
+            idle = not self._pidfds
+        if idle:
+            self.end("ended")
+
     def told(self, what: str, pid: int, rest: str) -> None:
         """The helper said something about it."""
         if what == "stopped":
@@ -104,7 +113,7 @@ class Hold:
                 last = not self._pidfds
             if int(microseconds) >= 0:
                 self.held = int(microseconds) / 1e6
-            if int(microseconds) >= 0 or (last and why != "ended"):
+            if int(microseconds) >= 0 or (last and (self._finished or why != "ended")):
                 self.end(why)
 
 

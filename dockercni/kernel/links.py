@@ -34,6 +34,16 @@ def has_ports(bridge: str) -> bool:
         return interfaces.has_ports(netlink, bridge)
 
 
+def remove_bridge(name: str) -> bool:
+    """Remove the bridge `name`, if there is one without ports; whether that was so."""
+    with Netlink() as netlink:
+        link = interfaces.find(netlink, name)
+        if link is None or link.kind != "bridge" or interfaces.has_ports(netlink, name):
+            return False
+        netlink.do(interfaces.delete(link.index))
+        return True
+
+
 def _possible(name: str) -> bool:
     """Whether a link can be called so: a plugin may print anything."""
     return 0 < len(os.fsencode(name)) < _IFNAMSIZ and "\0" not in name

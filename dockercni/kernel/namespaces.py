@@ -7,6 +7,7 @@ boot, so the cookie together with the boot id is what can be written down.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -197,6 +198,15 @@ def unpin(path: Path) -> None:
     if (code := ctypes.get_errno()) not in {errno.EINVAL, errno.ENOENT}:
         raise OSError(code, os.strerror(code), str(path))
     path.unlink(missing_ok=True)
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove the directory of pins if it is empty, and the mount that `pin` may have made of it."""
+    with contextlib.suppress(OSError):
+        if not any(directory.iterdir()):
+            while _libc.umount2(os.fsencode(directory), _UMOUNT_NOFOLLOW) == 0:
+                continue
+            directory.rmdir()
 
 
 def _enter(fd: int) -> None:

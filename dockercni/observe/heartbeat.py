@@ -1,7 +1,7 @@
 """The daemon's heartbeat: a small file that says that it lives, what it did last, and what fails.
 
 It is written after every progress and at least every BEAT seconds, by a thread that asks the lanes first: a daemon
-that is stuck stops beating.
+that is stuck stops beating. The service manager's watchdog and status line get the same beat.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import msgspec
 import structlog
 
 from dockercni.cni.files import private_directory, replace_file
+from dockercni.observe import notify
 from dockercni.observe.pulse import BEAT, FILE, Failing, Pulse
+from dockercni.render import escape
 
 _MOST: Final = 2000  # characters of a reason
 _PAUSE: Final = 0.1  # seconds at least between two writes: a burst of looks is one progress
@@ -99,6 +101,7 @@ class Heartbeat:
         with self._guard:
             changes = {"beat": time.monotonic(), "busy": busy, "failing": dict(self._failing), "off": dict(self._off)}
             pulse = msgspec.structs.replace(self._pulse, **changes)
+        notify.send(f"WATCHDOG=1\nSTATUS={escape(pulse.sentence)}")
         try:
             private_directory(self._path.parent)
             replace_file(self._path, msgspec.json.encode(pulse), scratch=self._path.parent, prefix=f".{FILE}-")

@@ -1,4 +1,4 @@
-"""How log events look: readable on a terminal, JSON otherwise; always stderr, always whole lines."""
+"""How log events look: readable on a terminal and in the journal, JSON otherwise; always stderr, always whole lines."""
 
 import contextlib
 import logging
@@ -19,6 +19,7 @@ Style = Literal["auto", "console", "json"]
 
 _SCHEMA = 1
 _MOST = 8192  # characters of one value: what plugins and containers say may have any length
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
 # The keys that people filter by come first, in this order, whatever order the call had.
 _FIRST = ("container", "id", "network", "ifname", "plugin", "engine", "ms", "reason")
 
@@ -26,6 +27,7 @@ _FIRST = ("container", "id", "network", "ifname", "plugin", "engine", "ms", "rea
 def configure(level: Level, style: Style) -> None:
     """Set structlog up for the whole process; may be called again, and then serves loggers that exist already."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    journal = style == "auto" and _is_journal()
     lines = _Lines(sys.stderr)
     structlog.configure(
         processors=[
@@ -33,7 +35,7 @@ def configure(level: Level, style: Style) -> None:
             structlog.processors.add_log_level,
             *([] if console else [structlog.processors.format_exc_info]),
             _bounded,
-            *(_console() if console else _json()),
+            *(_console() if console else _journal() if journal else _json()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_: lines,
@@ -57,6 +59,30 @@ class _Foreign(logging.Handler):
             reason = str(record.msg)
         extra = {"exc_info": record.exc_info} if record.exc_info else {}
         structlog.get_logger().log(record.levelno, "library", logger=record.name, reason=reason, **extra)
+
+
+def _is_journal() -> bool:
+    """Whether stderr leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _journal() -> list[Processor]:
+    """The event and its values in a line, with the priority for the journal, which knows the time itself."""
+
+    def render(_logger: Any, _method: str, event: EventDict) -> str:
+        words = [f"<{_PRIORITIES[event.pop('level')]}>{escape(str(event.pop('event')))}"]
+        return " ".join([*words, *(f"{escape(key)}={_word(value)}" for key, value in _ordered(event, _FIRST).items())])
+
+    return [render]
+
+
+def _word(value: Any) -> str:
+    text = escape(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    return f'"{text}"' if not text or " " in text else text
 
 
 def _json() -> list[Processor]:

@@ -47,6 +47,17 @@ class Pulse(msgspec.Struct, frozen=True):
         return time.monotonic() - self.beat
 
     @property
+    def sentence(self) -> str:
+        """What it says, in one line for people."""
+        if not self.connected:
+            return f"no engine: {self.lost}" if self.lost else "waits for the engine"
+        if not self.failing:
+            return f"serves; all containers looked at {self.looked_at_all}" if self.looked_at_all else "connected"
+        first = next(iter(self.failing.values()))
+        more = f" (and {len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
+        return f"failing: {first.container}: {first.reason}{more}".replace("failing: : ", "failing: ")
+
+    @property
     def fresh(self) -> bool:
         """Whether the daemon has written it lately."""
         return 0 <= self.age < FRESH

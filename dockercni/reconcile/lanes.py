@@ -40,6 +40,7 @@ class Lanes:
         self._later: list[tuple[float, str]] = []  # a heap; what is not in _due as well is void
         self._due: dict[str, float] = {}
         self._closing = False
+        self._turns = 0  # of the dispatcher
         threading.Thread(target=self._dispatch, name="lanes", daemon=True).start()
 
     def ask(self, key: str, hint: str, *, urgent: bool = False) -> None:
@@ -55,8 +56,14 @@ class Lanes:
             return not self._hints and not self._busy
 
     def busy(self) -> tuple[str, ...]:
-        """The keys that are being looked at."""
+        """The keys that are being looked at.
+
+        The dispatcher has to take a turn first: for as long as it gives nobody work, nothing is said here either.
+        """
         with self._changed:
+            asked = self._turns
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._turns != asked or self._closing)
             return tuple(sorted(self._busy))
 
     def drain(self, seconds: float) -> list[str]:
@@ -92,6 +99,8 @@ class Lanes:
     def _dispatch(self) -> None:
         with self._changed:
             while not self._closing:
+                self._turns += 1
+                self._changed.notify_all()
                 now = time.monotonic()
                 while self._later and self._later[0][0] <= now:
                     due, key = heapq.heappop(self._later)

@@ -79,16 +79,19 @@ def send_gc(attacher: Attacher) -> Iterator[tuple[str, str]]:
                 yield network.name, ""
 
 
-def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Stray]:
-    held = {(entry.network, entry.container_id, entry.ifname) for entry in entries}
+def stores(networks: Iterable[NetworkList]) -> Iterator[tuple[NetworkList, Path]]:
+    """Where host-local keeps the leases of those networks that it serves."""
     for network in networks:
         ipam = network.plugins[0].raw.get("ipam")
-        if not isinstance(ipam, dict) or ipam.get("type") != "host-local":
-            continue
-        place = ipam.get("dataDir") or _STORE
-        if not isinstance(place, str):  # the plugin says so at ADD
-            continue
-        store = Path(place) / network.name
+        if isinstance(ipam, dict) and ipam.get("type") == "host-local":
+            place = ipam.get("dataDir") or _STORE
+            if isinstance(place, str):  # if not, the plugin says so at ADD
+                yield network, Path(place) / network.name
+
+
+def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Stray]:
+    held = {(entry.network, entry.container_id, entry.ifname) for entry in entries}
+    for network, store in stores(networks):
         for path in sorted(store.glob("*")):
             try:
                 address = ip_address(path.name)

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.hosts.host import Host
+    from typing import Protocol
+
+    class Host(Protocol):
+        """Where an engine is: a private host, or a machine that one of these runs."""
+
+        def path(self, inside: str, /) -> Path: ...
+        def docker(self, *argv: str) -> str: ...
+
 
 IMAGE = "dockercni-test"
 

@@ -58,6 +58,7 @@ def tree(top: Path) -> Iterator[cgroups.Tree]:
             f"50 30 0:40 / /home/u/a\rb\x1c\x85\u2028\fc rw - fuse \x0b rw\n{V2}\n51 30 0:41 / /x rw - fuse",
             "/sys/fs/cgroup",
         ),
+        ("30 20 0:26 /../../.. /sys/fs/cgroup ro - cgroup2 cgroup rw", "/sys/fs/cgroup"),  # a sidecar's
     ],
 )
 def test_hierarchy(mountinfo: str, place: str) -> None:

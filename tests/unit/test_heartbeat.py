@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,30 @@ def test_it_beats_without_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert first
     wait_until(lambda: (last := pulse.read(tmp_path)) and last.beat > first.beat, 5, "the second beat")
     heart.close()
+
+
+def test_the_service_manager_gets_each_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the file goes a datagram that feeds the watchdog and says in one line how things are."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        heart = Heartbeat(tmp_path, tuple)
+        heart.start()
+        assert manager.recv(4096) == b"WATCHDOG=1\nSTATUS=waits for the engine"
+        heart.lost("it\nsays no")
+        assert manager.recv(4096) == b"WATCHDOG=1\nSTATUS=no engine: it\\nsays no"
+        heart.close()
+
+
+def test_the_sentence() -> None:
+    """What is wrong is said before what is right, the first failure by name."""
+    now = {"connected": "then", "looked_at_all": "11:00"}
+    assert Pulse(1, "", 0.0, **now).sentence == "serves; all containers looked at 11:00"
+    one, two = Failing("web", "no room"), Failing("db", "bad label")
+    assert Pulse(1, "", 0.0, **now, failing={"a": one}).sentence == "failing: web: no room"
+    assert Pulse(1, "", 0.0, **now, failing={"a": one, "b": two}).sentence == "failing: web: no room (and 1 more)"
+    assert Pulse(1, "", 0.0, **now, failing={"*": Failing("", "gone")}).sentence == "failing: gone"
 
 
 @pytest.mark.parametrize(("ago", "fresh"), [(0.0, True), (29.0, True), (31.0, False), (-5.0, False)])

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -212,11 +213,11 @@ def test_a_log_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPa
 def test_what_libraries_log_are_events_like_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings of urllib3 or docker come in our shape, with the library's name; their chatter does not come at all."""
     stream = _configured(monkeypatch, "json")
-    library = logging.getLogger("urllib3.connectionpool")
+    library = logging.getLogger("urllib3.util.retry")
     library.warning("Retrying %s", "GET")
     library.info("chatter")
     event = json.loads(stream.getvalue())
-    assert (event["level"], event["event"], event["logger"]) == ("warning", "library", "urllib3.connectionpool")
+    assert (event["level"], event["event"], event["logger"]) == ("warning", "library", "urllib3.util.retry")
     assert event["reason"] == "Retrying GET"
 
 
@@ -240,3 +241,21 @@ def test_configured_twice_says_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logging.getLogger("docker").error("once")
     logging.getLogger("docker").warning("not at this level")
     assert [json.loads(line)["reason"] for line in stream.getvalue().splitlines()] == ["once"]
+
+
+def test_lines_in_the_journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where stderr is the journal's, a line has its priority, the event, and the values, the usual ones first."""
+    with (tmp_path / "stream").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        configure("info", "auto")
+        structlog.get_logger().warning(
+            "not\nnow", reason="a b", addresses=["10.1.0.5/16", "fd00::5/64"], container="web"
+        )
+        monkeypatch.setenv("JOURNAL_STREAM", "1:1")
+        configure("info", "auto")
+        structlog.get_logger().info("elsewhere")
+        first, second = (tmp_path / "stream").read_text().splitlines()
+    assert first == r'<4>not\nnow container=web reason="a b" addresses=10.1.0.5/16,fd00::5/64'
+    assert second.startswith("{")

@@ -1,4 +1,4 @@
-"""The README's reference of commands and settings."""
+"""The reference of commands and settings: in the README, and as pages of their own."""
 
 from __future__ import annotations
 
@@ -30,10 +30,17 @@ def replaced(text: str) -> str:
 
 def reference() -> str:
     """All commands, exit codes and settings."""
-    return "\n".join(_lines()) + "\n"
+    return "\n".join([*_commands(), "", *_settings()]) + "\n"
 
 
-def _lines() -> Iterator[str]:
+def pages() -> dict[str, str]:
+    """The pages that are made from the tables alone, by the name of their file below docs."""
+    commands = ["# Commands", "", "Any [setting](settings.md) is an option of every command.", "", *_commands()]
+    settings = ["# Settings", "", *_settings(), "", "Allowed values:", "", *_allowed()]
+    return {"commands.md": "\n".join(commands) + "\n", "settings.md": "\n".join(settings) + "\n"}
+
+
+def _commands() -> Iterator[str]:
     for command in COMMANDS:
         yield f"`{words.usage(command)}`  "
         yield f"{words.sentence(command.help)} {_cell(command.more)}".rstrip()
@@ -46,7 +53,9 @@ def _lines() -> Iterator[str]:
         yield ""
     yield from ("| exit code | meaning |", "|---|---|")
     yield from (f"| {code} | {_cell(meaning)} |" for code, meaning in EXIT_CODES)
-    yield ""
+
+
+def _settings() -> Iterator[str]:
     yield f"Settings stand in `{settings.DEFAULT_FILE}` (TOML), in the environment as `DOCKERCNI_<KEY>`, or are flags"
     yield "of any command; the later of these wins. Unknown keys are errors. Those marked * keep their value until the"
     yield "daemon is started anew; the others follow SIGHUP."
@@ -54,6 +63,11 @@ def _lines() -> Iterator[str]:
     yield from ("| setting | default | |", "|---|---|---|")
     for row in settings.TABLE:
         yield f"| `{row.key}`{' *' if row.fixed else ''} | `{row.default_text}` | {_cell(row.help)} |"
+
+
+def _allowed() -> Iterator[str]:
+    yield from ("| setting | allowed | environment |", "|---|---|---|")
+    yield from (f"| `{row.key}` | {_cell(row.kind.allowed)} | `{row.variable}` |" for row in settings.TABLE)
 
 
 def _cell(text: str) -> str:

@@ -20,6 +20,13 @@ def test_the_readme_has_the_reference_of_this_program() -> None:
     assert markdown.replaced(text) == text, "run: PYTHONPATH=. python scripts/reference.py"
 
 
+def test_the_pages_are_those_of_this_program() -> None:
+    """docs/commands.md and docs/settings.md are what scripts/reference.py would make them."""
+    for name, text in markdown.pages().items():
+        written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert written == text, "run: PYTHONPATH=. python scripts/reference.py"
+
+
 def test_the_reference_has_everything() -> None:
     """Every command, option and setting stands in the reference."""
     reference = markdown.reference()

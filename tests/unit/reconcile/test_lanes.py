@@ -134,3 +134,18 @@ def test_delays() -> None:
     for failures, longest in ((1, 1), (2, 2), (3, 4), (9, 256), (10, LONGEST_RETRY), (10**6, LONGEST_RETRY)):
         for _ in range(20):
             assert longest / 2 <= retry_delay(failures) <= longest
+
+
+def test_lanes_that_give_no_work_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks what is busy waits for a turn of the dispatcher: one that has ended is noticed by the silence."""
+    assert Lanes(Looks(), workers=1).busy() == ()
+    monkeypatch.setattr(Lanes, "_dispatch", lambda _: None)
+    stuck = Lanes(Looks(), workers=1)
+    answers: list[tuple[str, ...]] = []
+    asking = threading.Thread(target=lambda: answers.append(stuck.busy()))
+    asking.start()
+    asking.join(0.2)
+    assert answers == []
+    stuck.drain(1)
+    asking.join(5)
+    assert answers == [()]

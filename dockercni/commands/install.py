@@ -1,0 +1,39 @@
+"""`dockercni install [--timer] [--dry-run]`: make this program a service of systemd."""
+
+import os
+import sys
+from pathlib import Path
+
+from dockercni import render
+from dockercni.commands.manual import toml
+from dockercni.commands.setup import effects, plan
+from dockercni.commands.sync import DRIFT
+from dockercni.commands.table import Request
+from dockercni.errors import DockercniError, NotRoot
+
+
+class NotForUs(DockercniError):
+    """What is here is somebody else's to change."""
+
+
+def run(request: Request) -> int:
+    """Print one line for each step."""
+    dry_run = request.args.dry_run
+    if os.geteuid() != 0 and not dry_run:
+        raise NotRoot("only root can install a service; try sudo")
+    files = effects.files()
+    found = effects.found(files)
+    if found.packaged:
+        raise NotForUs("a package has installed the units here: systemctl enable --now dockercni")
+    steps = plan.install(found, program(), files, toml.example(), timer=request.args.timer)
+    for line in effects.done(steps, dry_run=dry_run):
+        render.line(line)
+    return DRIFT if dry_run else 0
+
+
+def program() -> Path:
+    """The console script of this very program, which the units are to start. Raises NotForUs."""
+    path = Path(sys.executable).with_name("dockercni")
+    if not path.is_file():
+        raise NotForUs(f"there is no {path}: install the program into a virtual environment first (pip install)")
+    return path

@@ -1,0 +1,109 @@
+"""Carries out what the plan says, and tells it what there is on the host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dockercni.commands.setup import plan
+from dockercni.errors import DockercniError
+from dockercni.settings import DEFAULT_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dockercni.commands.setup.plan import Step
+
+_SECONDS: Final = 120
+_SYSTEMD: Final = Path("/run/systemd/system")  # sd_booted(3)
+
+
+class StepFailed(DockercniError):
+    """A step could not be done; those before it were, and none after it."""
+
+
+def found(files: Mapping[str, str]) -> plan.Found:
+    """What is on this host. Raises StepFailed."""
+    try:
+        settings = DEFAULT_FILE.read_text(encoding="utf-8") if DEFAULT_FILE.exists() else None
+    except (OSError, ValueError) as error:
+        raise StepFailed(f"cannot read {DEFAULT_FILE}: {error}") from error
+    return plan.Found(
+        units=frozenset(name for name in files if (plan.UNITS / name).exists()),
+        settings=settings,
+        systemd=_SYSTEMD.is_dir(),
+        packaged=any((directory / plan.DAEMON[0]).exists() for directory in plan.PACKAGED),
+    )
+
+
+def files() -> dict[str, str]:
+    """The units and the directories' file that come with the program."""
+    place = resources.files("dockercni") / "systemd"
+    return {file.name: file.read_text(encoding="utf-8") for file in place.iterdir()}
+
+
+def do(step: Step) -> None:
+    """Do one step; what is done already is done. Raises StepFailed."""
+    try:
+        match step:
+            case plan.Write():
+                _write(step)
+            case plan.Remove():
+                _remove(step)
+            case plan.Run():
+                _run(step.argv)
+            case plan.Note():
+                pass
+    except OSError as error:
+        raise StepFailed(f"cannot {step.words}: {error.strerror}") from error
+
+
+def _write(step: plan.Write) -> None:
+    step.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    temporary = step.path.with_name(f".{step.path.name}-new")
+    temporary.write_text(step.text, encoding="utf-8")
+    temporary.chmod(0o644)
+    os.replace(temporary, step.path)
+
+
+def _remove(step: plan.Remove) -> None:
+    if step.empty:
+        with contextlib.suppress(OSError):
+            step.path.rmdir()
+    elif step.path.is_dir() and not step.path.is_symlink():
+        for below in step.path.iterdir():
+            if below.is_dir() and not below.is_symlink():
+                shutil.rmtree(below)
+            else:
+                below.unlink()
+        with contextlib.suppress(OSError):  # busy, where it is a mount of a sidecar: being empty is enough
+            step.path.rmdir()
+    else:
+        step.path.unlink(missing_ok=True)
+
+
+def _run(argv: tuple[str, ...]) -> None:
+    try:
+        done = subprocess.run(
+            argv, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS
+        )
+    except FileNotFoundError:
+        raise StepFailed(f"there is no {argv[0]}: this command is for hosts with systemd") from None
+    except subprocess.TimeoutExpired:
+        raise StepFailed(f"{' '.join(argv)}: no end after {_SECONDS} s") from None
+    if done.returncode:
+        raise StepFailed(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip()}")
+
+
+def done(steps: Iterator[Step], *, dry_run: bool) -> Iterator[str]:
+    """Do each step, unless it is a `dry_run`; yields what was done, in words. Raises StepFailed."""
+    for step in steps:
+        if not dry_run:
+            do(step)
+        said = dry_run and not isinstance(step, plan.Note)
+        yield f"would {step.words}" if said else step.words

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# dist.sh [DIRECTORY]: build the wheel, the source distribution and, where dpkg-deb is, the Debian package.
+set -euo pipefail
+cd "${BASH_SOURCE%/*}/.."
+. scripts/apt.sh
+
+output=${1:-dist}
+rm -f "$output"/dockercni[-_]*
+.venv/bin/python -m build --outdir "$output" . >/dev/null
+wheel=("$output"/dockercni-*.whl)
+if has dpkg-deb; then
+    scripts/deb.sh "${wheel[0]}" "$output" >/dev/null
+else
+    echo "No Debian package: there is no dpkg-deb here" >&2
+fi
+ls -l "$output"

@@ -1,0 +1,1 @@
+"""The program as it is shipped: packages and sidecar, on whole hosts."""
