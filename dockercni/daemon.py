@@ -26,7 +26,7 @@ from dockercni.observe import logs, notify
 from dockercni.observe.heartbeat import Heartbeat
 from dockercni.plugins import registry
 from dockercni.plugins.dispatch import Dispatch
-from dockercni.reconcile import records, state
+from dockercni.reconcile import records, state, strays
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.lanes import Lanes
@@ -44,6 +44,7 @@ DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop 
 _FIRST_START: Final = "first-start.json"
 _ALL: Final = "*"  # lanes of their own, for looking at all and at the rules; no container id looks like them
 _RULES: Final = "*rules"
+_STRAYS: Final = "*strays"
 _QUIET: Final = 0.2  # seconds without a deleted rule
 
 log = structlog.get_logger()
@@ -169,6 +170,14 @@ class Daemon:
             self._ask(key, hint)
         attacher.forwarding.reopen()
 
+    def _collect_strays(self) -> None:
+        """Remove what has no owner and is provably ours; `sync` and `status` name the rest."""
+        for stray, ours, problem in strays.collect(self._parts.attacher, self._parts.memory, dry_run=False):
+            if problem:
+                log.error("GC failed", id=stray.container_id, stray=stray.what, reason=problem)
+            elif ours:
+                log.info("GC", id=stray.container_id, stray=stray.what, reason="no record explains it")
+
     def _next_signals(self) -> set[int]:
         """Wait for signals; none when it is time to look at everything."""
         ready, _, _ = select.select([self._wake], [], [], self._parts.settings.resync_interval)
@@ -221,6 +230,9 @@ class Daemon:
             if key == _RULES:
                 self._look_at_rules(hint)
                 return True
+            if key == _STRAYS:
+                self._collect_strays()
+                return True
             if self._looker is None:  # an event before the first list: that look will come
                 return True
             thorough = key in self._thoroughly or hint not in ACTIONS
@@ -253,6 +265,7 @@ class Daemon:
         self._parts.attacher.forwarding.recheck()
         for key in ids:
             self._ask(key, hint)
+        self._lanes.ask(_STRAYS, hint)
         self._heart.looked_at_all()
         log.info("looking at all", hint=hint, containers=len(ids), engine_version=engine.version)
         if not self._announced:

@@ -19,14 +19,8 @@ def run(request: Request) -> int:
     looker = parts.looker(engine.id, Policy(request.settings.attach))
     seen = look_at(parts, looker, parts.everything(engine.id), dry_run=dry_run)
     sync.print_lines(seen, dry_run=dry_run)
-    failed = not all(one.converged for one in seen)
-    removable = 0
-    for stray, ours, problem in strays.collect(parts.attacher, parts.memory, dry_run=dry_run):
-        verb = "GC" if ours else "NOTE"
-        outcome = f"failed: {problem}" if problem else "" if ours else "(not provably ours: left alone)"
-        render.line(" ".join(filter(None, ["would" if dry_run and ours else "", verb, stray.what, outcome])))
-        failed = failed or bool(problem)
-        removable += ours
+    removable, failed = sync.collect_strays(parts, dry_run=dry_run)
+    failed = failed or not all(one.converged for one in seen)
     for network, problem in () if dry_run else strays.send_gc(parts.attacher):
         if problem:
             render.line(f"GC {network} failed: {problem}")

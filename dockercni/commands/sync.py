@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dockercni import render
 from dockercni.commands.containers import look_at, resolve
 from dockercni.commands.table import Request
-from dockercni.daemon import wire
+from dockercni.daemon import Parts, wire
 from dockercni.observe import logs
 from dockercni.reconcile import strays
 from dockercni.reconcile.look import NOTE, Outcome, Policy, Seen
@@ -29,6 +29,7 @@ def run(request: Request) -> int:
     seen = look_at(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
     if not dry_run:
         parts.attacher.cache.sweep()
+    removable, failed = 0, False
     if request.output == "json":
         _print_json(seen)
     elif request.output == "name":
@@ -37,14 +38,24 @@ def run(request: Request) -> int:
                 render.line(one.name)
     else:
         if not named:
-            for stray, ours, _ in strays.collect(parts.attacher, parts.memory, dry_run=True):
-                hint = "dockercni gc removes it" if ours else "not provably ours: left alone"
-                render.line(f"NOTE {stray.what} ({hint})")
+            removable, failed = collect_strays(parts, dry_run=dry_run)
         print_lines(seen, dry_run=dry_run, wide=request.output == "wide")
-    if any(outcome.error for one in seen for outcome in one.outcomes):
+    if failed or any(outcome.error for one in seen for outcome in one.outcomes):
         return SOME_FAILED
     acted = any(outcome.verb != NOTE or outcome.drift for one in seen for outcome in one.outcomes)
-    return DRIFT if dry_run and acted else 0
+    return DRIFT if dry_run and (acted or removable) else 0
+
+
+def collect_strays(parts: Parts, *, dry_run: bool) -> tuple[int, bool]:
+    """Remove what has no owner and is provably ours, name the rest; how much it was, and whether some of it failed."""
+    removable, failed = 0, False
+    for stray, ours, problem in strays.collect(parts.attacher, parts.memory, dry_run=dry_run):
+        verb = "GC" if ours else "NOTE"
+        outcome = f"failed: {problem}" if problem else "" if ours else "(not provably ours: left alone)"
+        render.line(" ".join(filter(None, ["would" if dry_run and ours else "", verb, stray.what, outcome])))
+        failed = failed or bool(problem)
+        removable += ours
+    return removable, failed
 
 
 def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:

@@ -254,8 +254,8 @@ COMMANDS = (
         "remove what is provably ours and has no owner",
         _HERE + "gc",
         (_DRY_RUN,),
-        more="Looks at every container as sync does, then at leases and firewall chains that no record explains. Those "
-        "that are provably of dockercni's making are removed, the others named; networks that know CNI's GC get it.",
+        more="Does what sync does: leases and firewall chains that no record explains are removed if they are provably "
+        "of dockercni's making, the others named. Networks that know CNI's GC get it, too.",
     ),
     Command(
         "plugin",

@@ -6,9 +6,11 @@ anybody, in CNI-FORWARD, as those of the reference plugin do. Elsewhere everythi
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +23,7 @@ ADMIN: Final = "CNI-ADMIN"
 _LEGACY: Final = {4: Path("/proc/net/ip_tables_names"), 6: Path("/proc/net/ip6_tables_names")}
 _COMMAND: Final = {4: "iptables", 6: "ip6tables"}
 _MARKED: Final = re.compile(r'--comment "dockercni:([^"]+)"')
-_lock = threading.Lock()
+_LOCK: Final = Path("/run/dockercni/forward.lock")
 
 
 def accepts(link: str) -> list[str]:
@@ -36,6 +38,24 @@ def accepts(link: str) -> list[str]:
         f"-o {link} -m conntrack --ctstate RELATED,ESTABLISHED {mark}",
         f"-o {link} -m conntrack --ctstate DNAT {mark}",
     ]
+
+
+@contextlib.contextmanager
+def changing() -> Iterator[None]:
+    """Be the only one who changes such rules: for iptables looking and changing are two steps. Raises IptablesError.
+
+    One lock for daemon, commands and plugins on their own, so it lies where none of them can be told otherwise.
+    """
+    try:
+        _LOCK.parent.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise iptables.IptablesError(f"cannot lock {_LOCK}: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def restricted(versions: Iterable[int]) -> bool:
@@ -55,7 +75,7 @@ def open_for(link: str, versions: Iterable[int]) -> None:
     """See to it that the rules of `link` are there, where they are needed. Raises NetlinkError, IptablesError."""
     if not missing(link, versions := tuple(versions)):
         return
-    with _lock:
+    with changing():
         for version in missing(link, versions):
             chain = _chain(version)
             present = chain.rules()
@@ -71,7 +91,7 @@ def close_unused(used: Callable[[str], bool]) -> None:
 
     Raises IptablesError.
     """
-    with _lock:
+    with changing():
         for chain in iptables.filter_chains(OURS):
             ours = [rule for rule in chain.rules() if (found := _MARKED.search(rule)) and not used(found[1])]
             if ours:

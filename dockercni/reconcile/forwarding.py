@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from dockercni.kernel import iptables, links
+from dockercni.kernel import forward, iptables, links
 from dockercni.kernel.forward import DOCKER as CHAIN
 from dockercni.kernel.forward import accepts
 from dockercni.reconcile.locks import Locks
@@ -41,12 +41,11 @@ class Forwarding:
                 self._open(bridge)
 
     def _open(self, bridge: str) -> None:
-        with self._locks.bridge(bridge):
+        with self._locks.bridge(bridge), forward.changing():
             for chain in iptables.filter_chains(CHAIN):
                 present = chain.rules()
                 chain.enter_from("FORWARD")  # Docker's own jump; after a flush only a restart of Docker would bring it
                 missing = [rule for rule in accepts(bridge) if rule not in present]
-                # the in-process firewall plugin adds them too, and does not know of our lock
                 surplus = [rule for rule in accepts(bridge) for _ in range(1, present.count(rule))]
                 if missing or surplus:
                     chain.change(insert=missing, delete=surplus)
@@ -57,7 +56,7 @@ class Forwarding:
         """Take the rules of `bridge` away if no container is on it any more. Raises iptables.IptablesError."""
         if links.has_ports(bridge):
             return
-        with self._locks.bridge(bridge):
+        with self._locks.bridge(bridge), forward.changing():
             if links.has_ports(bridge):  # an ADD was faster
                 return
             for chain in iptables.filter_chains(CHAIN):

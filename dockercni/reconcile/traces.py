@@ -10,7 +10,8 @@ from typing import Final
 
 from dockercni.cni import NetworkList
 from dockercni.kernel import links, namespaces, nftables
-from dockercni.plugins import ruleset
+from dockercni.plugins import mending
+from dockercni.plugins.layout import NAME
 from dockercni.reconcile import strays
 from dockercni.reconcile.networks import BUILT_IN_BRIDGE
 
@@ -19,9 +20,9 @@ _KEEPING: Final = re.compile(r"lock|last_reserved_ip\..*")
 
 def remove(networks: Iterable[NetworkList], cache: Path, netns: Path) -> Iterator[str]:
     """Remove it, and say what; nothing that anybody uses. No ADD may be under way. Raises NftablesError, OSError."""
-    if ruleset.exists():
-        nftables.apply(f"delete table inet {ruleset.NAME}")
-        yield f"table inet {ruleset.NAME} of nftables"
+    if mending.exists():
+        nftables.apply(f"delete table inet {NAME}")
+        yield f"table inet {NAME} of nftables"
     if links.remove_bridge(BUILT_IN_BRIDGE):
         yield f"bridge {BUILT_IN_BRIDGE}"
     for network, store in strays.stores(networks):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -196,7 +198,7 @@ def test_namespace_gone(host: Host, daemon: Start, cli: Cli) -> None:
 
 
 def test_gc(host: Host, daemon: Start, cli: Cli) -> None:
-    """A lease that bears a container of ours and has no record is removed by gc; one of a stranger is only named."""
+    """A lease that bears a container of ours and has no record is removed; one of a stranger is only named."""
     running = daemon()
     host.docker("run", "-d", "--name", "web", "--network", "none", IMAGE)
     running.wait_event("ADD", container="web")
@@ -208,9 +210,15 @@ def test_gc(host: Host, daemon: Start, cli: Cli) -> None:
     assert dry.returncode == 3, dry.stderr
     assert "would GC lease 10.22.7.7" in dry.stdout
     assert host.path(f"{store}/10.22.7.7").exists()
-    done = cli("gc", check=True)
-    assert "GC lease 10.22.7.7" in done.stdout
-    assert "NOTE lease 10.22.7.8" in done.stdout
+    for command in ("gc", "sync"):
+        host.write(f"{store}/10.22.7.7", f"{ours}\r\neth7")
+        done = cli(command, check=True)
+        assert "GC lease 10.22.7.7" in done.stdout
+        assert "NOTE lease 10.22.7.8" in done.stdout
+        assert not host.path(f"{store}/10.22.7.7").exists()
+        assert host.path(f"{store}/10.22.7.8").exists()
+    host.write(f"{store}/10.22.7.7", f"{ours}\r\neth7")
+    os.kill(running.program.pid, signal.SIGHUP)
+    running.wait_event("GC", id=ours)
     assert not host.path(f"{store}/10.22.7.7").exists()
     assert host.path(f"{store}/10.22.7.8").exists()
-    assert "NOTE lease 10.22.7.8" in cli("sync", check=True).stdout
