@@ -20,6 +20,7 @@ from dockercni.early import Early
 from dockercni.engine.client import ACTIONS, Client
 from dockercni.engine.watch import Watch
 from dockercni.errors import DockercniError, NotRoot
+from dockercni.kernel import processes
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
@@ -327,6 +328,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     with parts.attacher.locks.daemon():
         parts.attacher.cache.sweep()
         parts.networks.catalogue()  # says at once what is broken, or that the built-in network serves
+        processes.few_arenas()
         registry.preload()  # the first container is not to wait for imports
         log.info("started", pid=os.getpid())
         return Daemon(parts, reload).run()

@@ -162,12 +162,15 @@ def _family(daemon: Daemon) -> list[int]:
 
 
 def _resident(daemon: Daemon) -> float:
-    """MiB that are resident, the sum of both."""
-    total = 0
-    for pid in _family(daemon):
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            total += next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
-    return total / 1024
+    """MiB that are resident in both, what they share counted once: files of the interpreter and of libraries."""
+    first, *others = map(_memory, _family(daemon))
+    return (first["Rss"] + sum(one["Private_Clean"] + one["Private_Dirty"] for one in others)) / 1024
+
+
+def _memory(pid: int) -> dict[str, int]:
+    """KiB by their kind."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return {line.split(":")[0]: int(line.split()[1]) for line in file if line.endswith(" kB\n")}
 
 
 def _cpu(daemon: Daemon) -> float:
