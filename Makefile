@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test test-slow test-install score chaos soak bench dist venv test-tools lint clean
+.PHONY: run test test-slow test-points test-install score chaos soak bench dist venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -12,11 +12,15 @@ run:
 	@exec .venv/bin/dockercni daemon --attach-running
 
 test: venv test-tools
-	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not install" tests
+	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not point and not install" tests
 
-# Native plugins beside the executables; death between every two steps of ADD, DEL and roll-back, each point visited.
+# Native plugins beside the executables; every way of starting, in numbers; death at every sixth step of ADD and DEL.
 test-slow: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) -m slow tests
+
+# Death between every two steps of ADD, DEL and roll-back, each point visited.
+test-points: venv test-tools
+	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "slow or point" tests/chaos/test_crash_points.py
 
 # Packages and sidecar, on Debian hosts of their own with systemd and an engine. KEEP=DIR keeps the downloaded Debian.
 test-install: venv test-tools

@@ -106,7 +106,7 @@ class Starts:
 
     def run(self) -> None:
         """Watch for ever, in a thread of its own. Raises OSError when the watch breaks."""
-        runtimes.before_all_others()
+        runtimes.before_others()
         poll = select.poll()
         poll.register(self._tree, select.POLLIN)
         while True:

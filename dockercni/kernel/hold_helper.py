@@ -74,11 +74,15 @@ class Helper:
                 self._on_stop(*stop)
             now = time.monotonic()
             for traced in list(self._traced.values()):
-                if traced.deadline <= now and not traced.leaving:
-                    if traced.then == "kill":
-                        with contextlib.suppress(ProcessLookupError):
-                            signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
-                    self._let_go(traced, "limit")
+                if traced.deadline > now:
+                    continue
+                if traced.leaving:
+                    self._ask_again(traced)
+                    continue
+                if traced.then == "kill":
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
+                self._let_go(traced, "limit")
 
     def _pause(self) -> float | None:
         """Milliseconds until there is something to do by ourselves."""
@@ -171,17 +175,25 @@ class Helper:
 
     def _let_go(self, traced: Traced, why: str) -> None:
         traced.leaving = why
+        traced.deadline = time.monotonic() + _FEED
         if traced.stopped_at:
             with contextlib.suppress(ProcessLookupError):  # killed: its end is reported next
                 self._detach(traced, traced.pid, 0)
             return
+        self._interrupt(traced)
+
+    def _ask_again(self, traced: Traced) -> None:
+        """It should have left by now: forget the threads whose end was read before we knew of them."""
+        traced.deadline = time.monotonic() + _FEED
         for tid in list(traced.threads):
-            try:
-                ptrace.interrupt(tid)
-            except ProcessLookupError:  # its end was read before we knew of it
+            if runtimes.tracer(traced.pid, tid) != os.getpid():
                 self._forget(traced, tid)
-            except OSError:  # it ends, or stands in a stop that is yet to be read
-                continue
+        self._interrupt(traced)
+
+    def _interrupt(self, traced: Traced) -> None:
+        for tid in list(traced.threads):
+            with contextlib.suppress(OSError):  # it ends, or stands in a stop that is yet to be read
+                ptrace.interrupt(tid)
 
     def _detach(self, traced: Traced, tid: int, number: int) -> None:
         ptrace.detach(tid, number)
@@ -225,6 +237,6 @@ def main(fd: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)  # the daemon decides when to end
     with contextlib.suppress(ConnectionError):  # the daemon is gone
-        runtimes.before_all_others()
+        runtimes.before_others()
         Helper(socket.socket(fileno=fd)).run()
     os._exit(0)  # at once: every moment that it takes, somebody stands still

@@ -26,7 +26,8 @@ MOST = 200
 SETTINGS_FILE = "/etc/dockercni/dockercni.toml"
 SETTINGS = f'cni-bin-dir = "{orders.SEARCH}"\nplugin-timeout = "10s"\nattach-running = true\n'
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
+STRIPE = [pytest.param(stripe, marks=pytest.mark.point if stripe else pytest.mark.slow) for stripe in range(STRIPES)]
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def obedient(host: Host) -> orders.Orders:
 
 
 @pytest.mark.parametrize("engine", ["exec", "native"])
-@pytest.mark.parametrize("stripe", range(STRIPES))
+@pytest.mark.parametrize("stripe", STRIPE)
 def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, engine: str) -> None:
     """Killed before any step of an ADD or DEL, by executables or in process, a sync is mended by the next."""
     host.write(SETTINGS_FILE, f'{SETTINGS}engine = "{engine}"\n')
@@ -53,6 +54,7 @@ def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stri
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.slow
 def test_steps_in_process_are_seen(host: Host, outside: Outside, obedient: orders.Orders) -> None:
     """What a native ADD does to links, rules and leases is told step by step, so that it can die before each."""
     host.write(SETTINGS_FILE, f'{SETTINGS}engine = "native"\n')
@@ -64,7 +66,7 @@ def test_steps_in_process_are_seen(host: Host, outside: Outside, obedient: order
 
 
 @pytest.mark.parametrize("engine", ["exec", "auto"])
-@pytest.mark.parametrize("stripe", range(STRIPES))
+@pytest.mark.parametrize("stripe", STRIPE)
 def test_roll_back(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, engine: str) -> None:
     """Killed before any step of an ADD whose last plugin fails, or of its roll-back, a sync is mended by the next.
 
@@ -87,6 +89,7 @@ def test_roll_back(host: Host, outside: Outside, obedient: orders.Orders, stripe
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
 def test_daemon_dies_under_a_plugin(
     host: Host, outside: Outside, obedient: orders.Orders, daemon: Callable[..., Daemon], verb: str
@@ -114,6 +117,7 @@ def test_daemon_dies_under_a_plugin(
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["bridge.ADD.after.hang", "portmap.ADD.before.hang", "firewall.DEL.before.hang"])
 def test_plugin_hangs_without_its_daemon(
     host: Host, outside: Outside, obedient: orders.Orders, daemon: Callable[..., Daemon], order: str
@@ -121,12 +125,9 @@ def test_plugin_hangs_without_its_daemon(
     """A plugin that hangs, and whose daemon was killed, is killed by a sync once its time is over; it converges."""
     running = daemon()
     WANTED["one"].run(host, "one")
-    if ".DEL." in order:
-        running.wait_event("ADD")
-        host.docker("kill", "one")
+    running.wait_event("ADD")
     given = obedient.give(order)
-    if ".ADD." in order:
-        host.docker("restart", "--time=0", "one")
+    host.docker(*(("kill", "one") if ".DEL." in order else ("restart", "--time=0", "one")))
     wait_until(lambda: not given.exists(), 20, f"a plugin that obeys {order}")
     running.kill()
     repaired = run_cli(host, "sync", check=False, timeout=60)
