@@ -105,8 +105,7 @@ class Starts:
         self._findings: dict[str, _Finding] = {}
 
     def run(self) -> None:
-        """Watch for ever, in a thread of its own. Raises OSError when the watch breaks."""
-        runtimes.before_others()
+        """Watch for ever. Raises OSError when the watch breaks."""
         poll = select.poll()
         poll.register(self._tree, select.POLLIN)
         while True:

@@ -237,6 +237,5 @@ def main(fd: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)  # the daemon decides when to end
     with contextlib.suppress(ConnectionError):  # the daemon is gone
-        runtimes.before_others()
         Helper(socket.socket(fileno=fd)).run()
     os._exit(0)  # at once: every moment that it takes, somebody stands still

@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-
-_NICENESS = -20
-
-
-def before_others() -> None:
-    """Have the calling thread run rather than others, if we may (CAP_SYS_NICE): a start that it misses is missed.
-
-    By niceness, that of the session as well where the kernel groups by it (sched(7), autogroup). Not in real time: on
-    a small machine that starves what the kernel does by threads, and with it all starts.
-    """
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
-        with open("/proc/self/autogroup", "w", encoding="ascii") as file:
-            file.write(str(_NICENESS))
 
 
 def namespace(pid: int) -> tuple[int, int]:

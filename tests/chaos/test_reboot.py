@@ -58,6 +58,7 @@ def test_reboot(host: Host, outside: Outside, daemon: Start, cli: Cli, rebooting
     assert {lease: before[lease] for lease in now} == now
 
 
+@pytest.mark.timeout(240)
 def test_inode_reuse(host: Host, outside: Outside, cli: Cli) -> None:
     """A stranger's namespace that got the inode of a container's, at the path of its pin, is not touched."""
     configure(host)
@@ -107,11 +108,14 @@ def _addresses(host: Host) -> dict[str, str]:
 
 
 def _namespace_of_inode(host: Host, inode: int) -> str:
-    """Make namespaces until one has it: the kernel gives the inode of one that is gone to the next or so."""
+    """Make namespaces until one has it: the kernel gives the inode of one that is gone to the next or so.
+
+    That may be one of another test's, which has to end first.
+    """
 
     def made() -> str:
         name = f"stranger{len(os.listdir(host.path('/run/netns')))}"
         host.run("ip", "netns", "add", name)
         return name if os.stat(host.path(f"/run/netns/{name}")).st_ino == inode else ""
 
-    return wait_until(made, 30, "a namespace with the inode of one that is gone")
+    return wait_until(made, 100, "a namespace with the inode of one that is gone")

@@ -115,7 +115,7 @@ def test_pause(host: Host, daemon: Start, cli: Cli) -> None:
 def test_rename(host: Host, daemon: Start, cli: Cli) -> None:
     """After `docker rename` the container keeps its network and is known by its new name."""
     running = daemon()
-    run(host, "old")
+    container_id = run(host, "old")
     running.wait_event("ADD", container="old")
     before = address(host, "old")
     host.docker("rename", "old", "new")
@@ -123,7 +123,7 @@ def test_rename(host: Host, daemon: Start, cli: Cli) -> None:
     assert address(host, "new") == before
     assert cli("ps", check=True).stdout.splitlines()[1].split()[0] == "new"
     host.docker("rm", "--force", "new")
-    running.wait_event("DEL", container="new")
+    running.wait_event("DEL", id=container_id)
     wait_clean(host)
 
 
