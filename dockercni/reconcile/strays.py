@@ -1,13 +1,13 @@
 """What nobody's record explains: leases, and chains of the reference plugins. Removed only if provably ours.
 
-Proof is the memory of a container: what bears its id was made for it by us. containerd and CRI-O use ids of the same
-form in the same directories, so everything else is only named.
+Proof is the memory of a container none of whose records is lost: what bears its id was made for it by us. containerd and
+CRI-O use ids of the same form in the same directories, so everything else is only named.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,7 +19,7 @@ from dockercni.cni import CacheEntry, CacheError, CNIError, NetworkList, read_re
 from dockercni.errors import DockercniError
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.footprint import IPTABLES, Change, Ruleset, footprint
-from dockercni.reconcile.memory import Memory
+from dockercni.reconcile.memory import Had, Memory
 
 _STORE: Final = "/var/lib/cni/networks"  # host-local's default dataDir
 _MOST: Final = 4096  # bytes of a lease
@@ -46,7 +46,8 @@ def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tu
     """
     with attacher.locks.host(exclusive=True):
         entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError)]
-        proven = set(memory.known())
+        attached = {(entry.container_id, entry.network, entry.ifname) for entry in entries}
+        proven = {each for each in memory.known() if not _lost(memory.recall(each), each, attached)}
         for stray in [*_leases(attacher.networks.catalogue().networks, entries), *_chains(attacher, entries)]:
             ours = stray.container_id in proven
             problem = ""
@@ -56,6 +57,11 @@ def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tu
                 except (OSError, DockercniError) as error:
                     problem = str(error)
             yield stray, ours, problem
+
+
+def _lost(had: Iterable[Had], container_id: str, recorded: Set[tuple[str, str, str]]) -> bool:
+    """Whether a record of the container is missing: what bears its id may be in use, until a look has made it good."""
+    return any(one.attached and (container_id, one.network, one.ifname) not in recorded for one in had)
 
 
 def send_gc(attacher: Attacher) -> Iterator[tuple[str, str]]:

@@ -8,12 +8,14 @@ import pytest
 
 from tests.chaos.checker import complaints
 from tests.chaos.wanted import Wanted, configure
+from tests.hosts import leftovers
 
 if TYPE_CHECKING:
     from tests.engine.daemons import Cli
     from tests.hosts import Host, Outside
 
 WANTED = {"one": Wanted(("alpha", "beta"), (8081,))}
+NET = "/etc/cni/net.d"
 LOSSES = ("rm", "truncate --size=99", "truncate --size=0")
 
 
@@ -42,6 +44,31 @@ def test_container_is_gone_too(host: Host, outside: Outside, cli: Cli, engine: s
         unreadable = [line for line in left if line.startswith("cache entry: ") and not loss.startswith("rm")]
         assert left == unreadable, (loss, left, synced.stdout)  # what cannot be read is named, and left alone
         host.run("/bin/sh", "-c", "rm -f /var/lib/cni/results/*")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kept"),
+    [(f"rm {NET}/*", ""), (f'sed -i \'s/"type": *"bridge"/"type": "nobody"/\' {NET}/*', "lease ")],
+    ids=["no file", "no plugin"],
+)
+def test_live_and_beyond_repair(host: Host, outside: Outside, cli: Cli, spoil: str, kept: str) -> None:
+    """What a live container uses stays while its lost record cannot be made good; its lease at least, if DEL half fails."""
+    configure(host)
+    WANTED["one"].run(host, "one")
+    cli("sync", "--engine=exec", check=True)
+    host.run("/bin/sh", "-c", f"rm /var/lib/cni/results/*; {spoil}")
+
+    def used() -> list[str]:
+        return [line for line in leftovers(host) if line.startswith(kept) and not line.startswith("cache")]
+
+    before = used()
+    assert before
+    for command in ("sync", "gc"):
+        cli(command, "--engine=exec")
+        assert used() == before, command
+    configure(host)
+    cli("sync", "--engine=exec", check=True)
+    assert complaints(host, outside, WANTED) == []
 
 
 def test_memory_is_refreshed(host: Host, outside: Outside, cli: Cli) -> None:
