@@ -1,13 +1,13 @@
 """What nobody's record explains: leases, and chains of the reference plugins. Removed only if provably ours.
 
-Proof is the memory of a container none of whose records is lost: what bears its id was made for it by us. containerd and
-CRI-O use ids of the same form in the same directories, so everything else is only named.
+Proof is the memory of a container none of whose records is lost: what bears its id was made for it by us. containerd
+and CRI-O use ids of the same form in the same directories, so everything else is only named.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -59,7 +59,7 @@ def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tu
             yield stray, ours, problem
 
 
-def _lost(had: Iterable[Had], container_id: str, recorded: Set[tuple[str, str, str]]) -> bool:
+def _lost(had: Iterable[Had], container_id: str, recorded: set[tuple[str, str, str]]) -> bool:
     """Whether a record of the container is missing: what bears its id may be in use, until a look has made it good."""
     return any(one.attached and (container_id, one.network, one.ifname) not in recorded for one in had)
 

@@ -52,7 +52,7 @@ def test_container_is_gone_too(host: Host, outside: Outside, cli: Cli, engine: s
     ids=["no file", "no plugin"],
 )
 def test_live_and_beyond_repair(host: Host, outside: Outside, cli: Cli, spoil: str, kept: str) -> None:
-    """What a live container uses stays while its lost record cannot be made good; its lease at least, if DEL half fails."""
+    """What a live container uses stays while its lost record cannot be made good; its lease, where DEL half fails."""
     configure(host)
     WANTED["one"].run(host, "one")
     cli("sync", "--engine=exec", check=True)
