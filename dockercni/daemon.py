@@ -43,7 +43,7 @@ from dockercni.settings import Settings
 
 DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop -t` commonly allow
 _FIRST_START: Final = "first-start.json"
-_ALL: Final = "*"  # lanes of their own, for looking at all and at the rules; no container id looks like them
+_ALL: Final = "*"  # lanes of their own, for what is no look at one container; no container id looks like them
 _RULES: Final = "*rules"
 _STRAYS: Final = "*strays"
 _QUIET: Final = 0.2  # seconds without a deleted rule
@@ -106,6 +106,7 @@ class Daemon:
         self._thoroughly: set[str] = set()
         self._stop = threading.Event()
         self._wake = -1
+        self._works = {_ALL: self._look_at_all, _RULES: self._look_at_rules, _STRAYS: self._collect_strays}
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
@@ -171,7 +172,7 @@ class Daemon:
             self._ask(key, hint)
         attacher.forwarding.reopen()
 
-    def _collect_strays(self) -> None:
+    def _collect_strays(self, _hint: str) -> None:
         """Remove what has no owner and is provably ours; `sync` and `status` name the rest."""
         for stray, ours, problem in strays.collect(self._parts.attacher, self._parts.memory, dry_run=False):
             if problem:
@@ -224,15 +225,9 @@ class Daemon:
     def _look(self, key: str, hint: str) -> bool:
         """The lanes' work: True when nothing is left to do for `key`."""
         try:
-            if key == _ALL:
-                self._look_at_all(hint)
-                self._heart.looked(_ALL, "", "")
-                return True
-            if key == _RULES:
-                self._look_at_rules(hint)
-                return True
-            if key == _STRAYS:
-                self._collect_strays()
+            if work := self._works.get(key):
+                work(hint)
+                self._heart.looked(key, "", "")
                 return True
             if self._looker is None:  # an event before the first list: that look will come
                 return True

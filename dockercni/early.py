@@ -22,9 +22,7 @@ from dockercni.reconcile.starting import Starting
 from dockercni.settings import Settings
 
 _REMEMBERED: Final = "engine.json"
-_SWITCH: Final = (
-    0.0005  # seconds that the watch's thread waits for another one that computes: ten times less than usual
-)
+_SWITCH: Final = 0.0005  # seconds that a thread waits for one that computes: ten times less than usual
 _MOST: Final = 4096  # bytes of the engine's file with its id
 
 log = structlog.get_logger()

@@ -19,12 +19,13 @@ def run(request: Request) -> int:
     looker = parts.looker(engine.id, Policy(request.settings.attach))
     seen = look_at(parts, looker, parts.everything(engine.id), dry_run=dry_run)
     sync.print_lines(seen, dry_run=dry_run)
-    removable, failed = sync.collect_strays(parts, dry_run=dry_run)
-    failed = failed or not all(one.converged for one in seen)
+    found = list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
+    sync.print_strays(found, dry_run=dry_run)
+    failed = any(problem for _, _, problem in found) or not all(one.converged for one in seen)
     for network, problem in () if dry_run else strays.send_gc(parts.attacher):
         if problem:
             render.line(f"GC {network} failed: {problem}")
             failed = True
     if failed:
         return sync.SOME_FAILED
-    return sync.DRIFT if dry_run and removable else 0
+    return sync.DRIFT if dry_run and any(ours for _, ours, _ in found) else 0

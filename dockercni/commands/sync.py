@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dockercni import render
 from dockercni.commands.containers import look_at, resolve
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, wire
+from dockercni.daemon import wire
 from dockercni.observe import logs
 from dockercni.reconcile import strays
 from dockercni.reconcile.look import NOTE, Outcome, Policy, Seen
+from dockercni.reconcile.strays import Stray
 
 SOME_FAILED = 4
 DRIFT = 3
@@ -18,7 +19,7 @@ def run(request: Request) -> int:
     """Look at the named containers, or at everything of ours; print one line for each action, and a verdict.
 
     JSON keys: converged, containers, attachments, actions [{action, container, id, network, ifname, addresses, ms,
-    reason, error}].
+    reason, error}], strays [{what, id, ours, error}].
     """
     logs.configure("error", "auto")  # what is worth telling stands in the lines
     parts = wire(request.settings)
@@ -29,33 +30,28 @@ def run(request: Request) -> int:
     seen = look_at(parts, parts.looker(engine.id, Policy(request.settings.attach)), ids, dry_run=dry_run)
     if not dry_run:
         parts.attacher.cache.sweep()
-    removable, failed = 0, False
+    found = [] if named else list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
     if request.output == "json":
-        _print_json(seen)
+        _print_json(seen, found)
     elif request.output == "name":
         for one in seen:
             if one.outcomes:
                 render.line(one.name)
     else:
-        if not named:
-            removable, failed = collect_strays(parts, dry_run=dry_run)
+        print_strays(found, dry_run=dry_run)
         print_lines(seen, dry_run=dry_run, wide=request.output == "wide")
-    if failed or any(outcome.error for one in seen for outcome in one.outcomes):
+    if any(problem for _, _, problem in found) or any(outcome.error for one in seen for outcome in one.outcomes):
         return SOME_FAILED
     acted = any(outcome.verb != NOTE or outcome.drift for one in seen for outcome in one.outcomes)
-    return DRIFT if dry_run and (acted or removable) else 0
+    return DRIFT if dry_run and (acted or any(ours for _, ours, _ in found)) else 0
 
 
-def collect_strays(parts: Parts, *, dry_run: bool) -> tuple[int, bool]:
-    """Remove what has no owner and is provably ours, name the rest; how much it was, and whether some of it failed."""
-    removable, failed = 0, False
-    for stray, ours, problem in strays.collect(parts.attacher, parts.memory, dry_run=dry_run):
+def print_strays(found: Sequence[tuple[Stray, bool, str]], *, dry_run: bool) -> None:
+    """One line for each thing without an owner: those that are provably ours go, the others are named."""
+    for stray, ours, problem in found:
         verb = "GC" if ours else "NOTE"
         outcome = f"failed: {problem}" if problem else "" if ours else "(not provably ours: left alone)"
         render.line(" ".join(filter(None, ["would" if dry_run and ours else "", verb, stray.what, outcome])))
-        failed = failed or bool(problem)
-        removable += ours
-    return removable, failed
 
 
 def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:
@@ -94,7 +90,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _print_json(seen: Sequence[Seen]) -> None:
+def _print_json(seen: Sequence[Seen], found: Sequence[tuple[Stray, bool, str]]) -> None:
     actions = [
         {
             "action": outcome.verb,
@@ -116,5 +112,9 @@ def _print_json(seen: Sequence[Seen]) -> None:
             "containers": sum(bool(one.attachments) for one in seen),
             "attachments": sum(one.attachments for one in seen),
             "actions": actions,
+            "strays": [
+                {"what": stray.what, "id": stray.container_id, "ours": ours, "error": problem}
+                for stray, ours, problem in found
+            ],
         }
     )

@@ -38,8 +38,7 @@ T = TypeVar("T")
 ACTIONS: Final = ("start", "die", "destroy")
 _SECONDS: Final = 20  # a container that is starting answers inspect only when it has started
 _IMAGES_KEPT: Final = 1024
-_CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while, which is nothing to warn of
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+_CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
@@ -217,6 +216,7 @@ def _one_pool(api: docker.APIClient) -> docker.APIClient:
     if isinstance(before, UnixHTTPAdapter):
         after = _OnePool(f"http+unix://{before.socket_path}", _SECONDS, max_pool_size=_CONNECTIONS)
         api.mount("http+docker://", after)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a full pool is nothing to warn of
         before.close()
     return api
 

@@ -210,11 +210,16 @@ def test_gc(host: Host, daemon: Start, cli: Cli) -> None:
     assert dry.returncode == 3, dry.stderr
     assert "would GC lease 10.22.7.7" in dry.stdout
     assert host.path(f"{store}/10.22.7.7").exists()
-    for command in ("gc", "sync"):
+    told = {
+        ("gc",): ("GC lease 10.22.7.7", "NOTE lease 10.22.7.8"),
+        ("sync",): ("GC lease 10.22.7.7", "NOTE lease 10.22.7.8"),
+        ("sync", "-o", "name"): (),
+        ("sync", "-o", "json"): ('"what": "lease 10.22.7.7', '"what": "lease 10.22.7.8'),
+    }
+    for command, words in told.items():
         host.write(f"{store}/10.22.7.7", f"{ours}\r\neth7")
-        done = cli(command, check=True)
-        assert "GC lease 10.22.7.7" in done.stdout
-        assert "NOTE lease 10.22.7.8" in done.stdout
+        done = cli(*command, check=True)
+        assert all(each in done.stdout for each in words), done.stdout
         assert not host.path(f"{store}/10.22.7.7").exists()
         assert host.path(f"{store}/10.22.7.8").exists()
     host.write(f"{store}/10.22.7.7", f"{ours}\r\neth7")

@@ -71,7 +71,7 @@ def test_json(host: Host, cli: Cli) -> None:
     container_id = run(host, "web")
     found = json.loads(cli("sync", "-o", "json", check=True).stdout)
     (action,) = found.pop("actions")
-    assert found == {"schema": 1, "converged": True, "containers": 1, "attachments": 1}
+    assert found == {"schema": 1, "converged": True, "containers": 1, "attachments": 1, "strays": []}
     assert action.pop("ms") > 0
     assert action.pop("reason")
     assert action == {
