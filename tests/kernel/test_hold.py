@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 
 from dockercni.kernel import cgroups, hold_helper, runtimes
+from dockercni.kernel import hold as hold_module
 from dockercni.kernel.hold import Hold, Holder, Limit
 from tests.hosts import wait_until
 
@@ -141,6 +142,29 @@ def test_threads_come_and_go(holder: Holder, victim: Callable[..., Victim]) -> N
         hold.go()
         assert one.line() == "executed"
         one.process.kill()
+
+
+FORGETFUL = """
+import sys
+sys.path.append(sys.argv[1])
+from dockercni.kernel import hold_helper
+seize_threads = hold_helper.Helper._seize_threads
+def and_one_that_is_gone(self, traced):
+    seize_threads(self, traced)
+    traced.threads.add((1 << 22) - 1)
+hold_helper.Helper._seize_threads = and_one_that_is_gone
+hold_helper.main(int(sys.argv[2]))
+"""
+
+
+def test_thread_whose_end_was_not_seen(victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is gone without the helper's knowledge keeps nothing from being let go."""
+    monkeypatch.setattr(hold_module, "_PROGRAM", FORGETFUL)
+    one, holder = victim(), Holder()
+    hold = _hold(holder, one)
+    hold.go()
+    wait_until(lambda: hold.over == "go", 10, "its end", lambda: hold.over)
+    holder.close()
 
 
 def test_let_go_before_it_executes(holder: Holder, victim: Callable[..., Victim]) -> None:
