@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -24,6 +25,7 @@ _PROGRAM: Final = (
 _CAP_SYS_PTRACE: Final = 1 << 19
 _UNCONFINED: Final = ("unconfined_t", "unconfined_service_t", "spc_t", "kernel_t")
 _GRACE: Final = 5.0
+_SETTLED: Final = 0.5  # seconds: a helper that ends sooner would only end again, and is not started until it is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,13 @@ class Holder:
         self._numbers = count(1)
         self._holds: dict[str, Hold] = {}
         self._link: socket.socket | None = None
+        self._closed = False
         self.pid = 0
 
     def start(self) -> None:
         """Have a helper running. Raises OSError."""
         with self._guard:
-            if self._link is not None:
+            if self._link is not None or self._closed:
                 return
             link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -158,6 +161,7 @@ class Holder:
     def close(self) -> None:
         """Let everything go and end the helper."""
         with self._guard:
+            self._closed = True
             if self._link:
                 self._link.shutdown(socket.SHUT_RDWR)
 
@@ -173,6 +177,7 @@ class Holder:
             return True
 
     def _listen(self, link: socket.socket, helper: subprocess.Popen[bytes]) -> None:
+        began = time.monotonic()
         with contextlib.suppress(OSError):
             while data := link.recv(4096):
                 what, name, pid, *rest = data.decode().split(" ", 3)
@@ -190,6 +195,9 @@ class Holder:
             helper.wait()
         for hold in orphans:
             hold.end("the helper ended")
+        if time.monotonic() - began > _SETTLED:
+            with contextlib.suppress(OSError):  # the next hold tries again
+                self.start()  # now: the next container would be at its entrypoint before a new one is up
 
 
 def obstacle() -> str:

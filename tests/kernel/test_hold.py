@@ -245,6 +245,18 @@ def test_helper_killed(holder: Holder, victim: Callable[..., Victim]) -> None:
     assert two.line() == "executed"
 
 
+def test_helper_comes_back(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper that ends has a successor at once, before any hold needs it; none when the holder is closed."""
+    monkeypatch.setattr(hold_module, "_SETTLED", 0.0)
+    first = holder.pid
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: holder.pid not in {0, first}, 10, "another helper")
+    second = holder.pid
+    holder.close()
+    wait_until(lambda: not Path(f"/proc/{second}").exists(), 10, "its end")
+    assert holder.pid == 0
+
+
 def test_helper_hangs(holder: Holder, victim: Callable[..., Victim]) -> None:
     """A helper that hangs is killed by the kernel, even if it is stopped, and what it held runs on."""
     one = victim()
