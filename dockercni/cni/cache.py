@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from dockercni.cni.errors import CacheError, EntryTooNew
 from dockercni.cni.files import private_directory, read_regular, replace_file
 
 MAX_BYTES: Final = 64 << 20  # of an entry: more than the longest output of a plugin comes to
+_TICK: Final = 3 * 10**9  # nanoseconds: more than any file system's clock takes from one time to the next
 _PREFIX: Final = ".cache-entry-"
 
 
@@ -33,6 +35,7 @@ class Cache:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._results = directory / "results"
+        self._listed: tuple[tuple[int, ...], list[str]] = (), []  # what the directory was like, and its file names
 
     def write(self, entry: CacheEntry, *, new: bool = False) -> None:
         """Record `entry`; with `new`, refuse if a file of that name is there. Raises CacheError."""
@@ -88,7 +91,7 @@ class Cache:
     def entries(self, container_id: str = "") -> Iterator[CacheEntry | CacheError]:
         """Every entry (of one container), by file name; for a file that cannot be read, the error that says why."""
         try:
-            names = sorted(os.listdir(self._results))
+            names = self._names()
         except FileNotFoundError:
             return
         except OSError as error:
@@ -107,6 +110,17 @@ class Cache:
                     yield found
             elif found is not None:
                 yield CacheError(f"{self._results / name} is a bare result and does not say whose")
+
+    def _names(self) -> list[str]:
+        """The file names, in order; a directory that has not changed is not listed again. Raises OSError."""
+        status = os.stat(self._results)
+        state = status.st_dev, status.st_ino, status.st_mtime_ns
+        known, names = self._listed
+        if state != known:
+            names = sorted(os.listdir(self._results))
+            if time.time_ns() - status.st_mtime_ns > _TICK:  # else the next change may leave that time as it is
+                self._listed = state, names
+        return names
 
     def sweep(self) -> None:
         """Remove what writers that were killed left behind; whoever lives may be writing now."""

@@ -10,6 +10,7 @@ import os
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ class Directory:
         return min(self.files, key=lambda entry: os.fsencode(entry[0].name), default=(None, None))[1]
 
 
+@lru_cache(maxsize=64)  # every record of a network holds the same list, and each look reads it several times
 def parse_list(data: bytes, source: Path | None = None) -> NetworkList:
     """Read a .conflist from its bytes alone. Raises ConfigurationError."""
     network = _parse(data, source)

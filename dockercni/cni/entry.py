@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
 
-from dockercni.cni import conf, document
+from dockercni.cni import conf, document, versions
 from dockercni.cni.errors import CacheError, EntryTooNew
+from dockercni.cni.result import Result, parse
 
 KIND: Final = "cniCacheV1"
 SCHEMA: Final = 1  # of our own object; an entry with a higher one was written by a newer version
 _DEPTH: Final = document.MAX_DEPTH + 8  # what was taken from outside at its deepest, and our own levels around it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CacheEntry:
     """One attachment as recorded.
 
@@ -43,6 +45,11 @@ class CacheEntry:
     def complete(self) -> bool:
         """Whether ADD got through the whole list."""
         return self.result is not None and self.done == len(self.served)
+
+    @cached_property
+    def attached(self) -> Result:
+        """`result` as ADD has recorded it; an empty one before the first plugin. Raises ResultError."""
+        return parse(self.result, versions.OLDEST) if self.result else Result(versions.OLDEST)
 
     @property
     def key(self) -> tuple[str, str, str]:

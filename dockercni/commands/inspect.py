@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from dockercni import render
-from dockercni.cni import OLDEST, CacheEntry, CacheError, CNIError, Result, parse_list, parse_result
+from dockercni.cni import CacheEntry, CacheError, CNIError, parse_list
 from dockercni.commands.containers import resolve
 from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
@@ -61,12 +61,12 @@ def _networks(entries: Sequence[CacheEntry], files: Mapping[str, str]) -> dict[s
 
 
 def _network(entry: CacheEntry, file: str | None) -> dict[str, Any]:
-    result = _result(entry)
-    addresses = result.addresses_of(entry.ifname) if result else ()
-    gateways = [ip.gateway for ip in result.ips if ip.gateway] if result else []
+    result = records.given(entry)
+    addresses = result.addresses_of(entry.ifname)
+    gateways = [ip.gateway for ip in result.ips if ip.gateway]
     four = next((one for one in addresses if isinstance(one, IPv4Interface)), None)
     six = next((one for one in addresses if not isinstance(one, IPv4Interface)), None)
-    inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname] if result else []
+    inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname]
     return {
         "IPAddress": str(four.ip) if four else "",
         "IPPrefixLen": four.network.prefixlen if four else 0,
@@ -86,13 +86,6 @@ def _network(entry: CacheEntry, file: str | None) -> dict[str, Any]:
             "Result": entry.result,
         },
     }
-
-
-def _result(entry: CacheEntry) -> Result | None:
-    try:
-        return parse_result(entry.result, OLDEST) if entry.result else None
-    except CNIError:
-        return None
 
 
 def _plugins(entry: CacheEntry) -> list[dict[str, str]]:

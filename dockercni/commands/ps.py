@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dockercni import render
-from dockercni.cni import OLDEST, CacheEntry, CacheError, CNIError, Result, parse_result
+from dockercni.cni import CacheError
 from dockercni.commands.containers import resolve
 from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
@@ -65,29 +65,20 @@ def _rows(parts: Parts, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         if isinstance(entry, CacheError):
             render.error(str(entry))
         elif record := records.record(entry):
-            result = _result(entry)
-            inside = (
-                [link for link in result.interfaces if link.sandbox and link.name == entry.ifname] if result else []
-            )
+            result = records.given(entry)
+            inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname]
             yield {
                 "container": names.get(entry.container_id, (entry.owner or {}).get(records.NAME, "")),
                 "id": entry.container_id,
                 "network": entry.network,
                 "ifname": entry.ifname,
-                "addresses": [str(ip.address) for ip in result.ips] if result else [],
+                "addresses": [str(ip.address) for ip in result.ips],
                 "mac": inside[0].mac if inside else "",
                 "ports": [_port(mapping) for mapping in ports.recorded(entry.capability_args)],
                 "netns": entry.netns,
                 "state": _state(parts, record),
                 "served": list(entry.served),
             }
-
-
-def _result(entry: CacheEntry) -> Result | None:
-    try:
-        return parse_result(entry.result, OLDEST) if entry.result else None
-    except CNIError:
-        return None
 
 
 def _state(parts: Parts, record: records.Record) -> str:

@@ -216,6 +216,7 @@ def _one_pool(api: docker.APIClient) -> docker.APIClient:
     if isinstance(before, UnixHTTPAdapter):
         after = _OnePool(f"http+unix://{before.socket_path}", _SECONDS, max_pool_size=_CONNECTIONS)
         api.mount("http+docker://", after)
+        api.trust_env = False  # proxies and netrc are nothing to a socket, but are looked up for each request
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a full pool is nothing to warn of
         before.close()
     return api

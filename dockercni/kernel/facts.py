@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Final
 
-from dockercni.kernel.namespaces import Namespace
+from dockercni.kernel.namespaces import Namespace, cookie
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -27,11 +27,15 @@ _NET: Final = Path("/proc/thread-self/net")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The links, the addresses of each link, and the destinations of the main table (default routes included)."""
+    """The links, the addresses of each link, and the destinations of the main table (default routes included).
+
+    `cookie` is the namespace's own: see Namespace.cookie.
+    """
 
     links: frozenset[str] = frozenset()
     addresses: frozenset[tuple[str, IPAddress]] = frozenset()
     routes: frozenset[IPNetwork] = frozenset()
+    cookie: int | None = None
 
 
 def facts(namespace: Namespace) -> Facts:
@@ -49,6 +53,7 @@ def _facts() -> Facts:
         links=frozenset(name for _, name in socket.if_nameindex()),
         addresses=frozenset([*_addresses4(), *_addresses6()]),
         routes=frozenset([*(network for _, network in _paths4()), *_routes6()]),
+        cookie=cookie(),
     )
 
 

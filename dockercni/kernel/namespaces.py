@@ -126,17 +126,7 @@ class Namespace:
     def cookie(self) -> int | None:
         """The kernel's SO_NETNS_COOKIE of this namespace, unique within a boot; None before Linux 5.14."""
 
-        def ask() -> int | None:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-                try:
-                    raw = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-                except OSError as error:
-                    if error.errno == errno.ENOPROTOOPT:
-                        return None
-                    raise
-            return int.from_bytes(raw, sys.byteorder)
-
-        return self.run(ask)
+        return self.run(cookie)
 
     def interfaces(self) -> frozenset[str]:
         """Names of the links in this namespace."""
@@ -155,6 +145,18 @@ class Namespace:
             if (stat.st_dev, stat.st_ino) == self.identity:
                 found.append(int(entry.name))
         return found
+
+
+def cookie() -> int | None:
+    """The cookie of the namespace that the calling thread is in; see Namespace.cookie."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+        try:
+            raw = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError as error:
+            if error.errno == errno.ENOPROTOOPT:
+                return None
+            raise
+    return int.from_bytes(raw, sys.byteorder)
 
 
 def boot_id() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dockercni.cni import conf, result, versions
+from dockercni.cni import conf
 from dockercni.cni.document import Fields
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.netlink import NetlinkError
@@ -54,7 +54,7 @@ def _native(entry: CacheEntry) -> Iterator[tuple[str, Fields, Result]]:
     if entry.result is None:
         return
     network: NetworkList = conf.parse_list(entry.config)
-    attached = result.parse(entry.result, versions.OLDEST)
+    attached = entry.attached
     for plugin, served in zip(network.plugins, entry.served, strict=False):
         if served == registry.ENGINE and plugin.type in _ELEMENTS:
             given = {key: value for key, value in entry.capability_args.items() if key in plugin.capabilities}

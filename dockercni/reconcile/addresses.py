@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dockercni.cni import OLDEST, CacheEntry, CNIError, parse_result
+from dockercni.cni import CacheEntry
 from dockercni.errors import DockercniError
 from dockercni.model import IPAddress
 from dockercni.reconcile import records
@@ -21,14 +21,7 @@ def refuse_taken(wanted: Sequence[IPAddress], network: str, others: Iterable[Cac
     for entry in others if wanted else ():
         if entry.network != network:
             continue
-        for address in _given(entry):
-            if address in wanted:
+        for ip in records.given(entry).ips:
+            if ip.address.ip in wanted:
                 name = (entry.owner or {}).get(records.NAME, "") or entry.container_id[:12]
-                raise AddressTaken(f"address {address} is taken by container {name}")
-
-
-def _given(entry: CacheEntry) -> list[IPAddress]:
-    try:
-        return [ip.address.ip for ip in parse_result(entry.result, OLDEST).ips] if entry.result else []
-    except CNIError:  # a damaged record is told elsewhere
-        return []
+                raise AddressTaken(f"address {ip.address.ip} is taken by container {name}")

@@ -11,7 +11,6 @@ import structlog
 
 from dockercni.cni import (
     EXEC,
-    OLDEST,
     Cache,
     CacheEntry,
     CacheError,
@@ -27,7 +26,6 @@ from dockercni.cni import (
     RuntimeConf,
     VersionError,
     parse_list,
-    parse_result,
 )
 from dockercni.errors import DockercniError
 from dockercni.kernel import links
@@ -131,7 +129,7 @@ class Attacher:
                 self._delete(entry, lock)
             except (CNIError, RulesError) as error:
                 raise AttachFailed(str(error)) from error
-            for bridge in _recorded_bridges(record):
+            for bridge in _bridges(records.given(record.entry)):
                 try:
                     self.forwarding.close(bridge)
                 except IptablesError as error:
@@ -159,7 +157,7 @@ class Attacher:
         """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed."""
         try:
             if repair.addresses or repair.routes:
-                result = parse_result(record.entry.result or {}, OLDEST)
+                result = record.entry.attached
                 addresses = [ip for ip in result.addresses_of(record.entry.ifname) if ip.ip in repair.addresses]
                 routes = [
                     (str(route.dst), _gateway(result, route)) for route in result.routes if route.dst in repair.routes
@@ -173,7 +171,7 @@ class Attacher:
 
     def open_bridges(self, record: Record) -> None:
         """See to it that the traffic of a live attachment's bridges passes. Raises AttachFailed."""
-        for bridge in _recorded_bridges(record):
+        for bridge in _bridges(records.given(record.entry)):
             try:
                 self.forwarding.open(bridge)
             except IptablesError as error:
@@ -322,12 +320,3 @@ def _entered(entry: CacheEntry) -> bool:
             return entry.ifname in namespace.interfaces()
     except OSError:
         return False
-
-
-def _recorded_bridges(record: Record) -> list[str]:
-    if record.entry.result is None:
-        return []
-    try:
-        return _bridges(parse_result(record.entry.result, OLDEST))
-    except CNIError:  # DEL tolerates a damaged result, and so do we
-        return []

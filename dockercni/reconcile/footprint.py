@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dockercni.cni import EXEC, OLDEST, CacheEntry, CNIError, Result, parse_list, parse_result
+from dockercni.cni import EXEC, CacheEntry, CNIError, Result, parse_list
 
 IPTABLES: Final = {4: "iptables", 6: "ip6tables"}
 MASQUERADE: Final = "masquerade"
@@ -157,7 +157,7 @@ def footprint(entry: CacheEntry) -> Footprint | None:
     """The footprint of a recorded attachment; None if no executable that we know left one."""
     try:
         plugins = parse_list(entry.config).plugins
-        result = parse_result(entry.result, OLDEST) if entry.result else Result(OLDEST)
+        result = entry.attached
     except CNIError:
         return None
     kinds = {

@@ -135,7 +135,7 @@ class Looker:
         if container and container.id != container_id:
             container = None  # a namespace that was attached by hand, under what is also a container's name
         had = self.memory.recall(container_id)
-        recorded = self._recorded(container_id, had)
+        recorded, legible = self._recorded(container_id, had)
         outcomes: list[Outcome] = []
         with self.sandboxes.of(container, start) as namespace:
             observed = self._observe(container_id, container, namespace, recorded, thorough=thorough)
@@ -152,19 +152,18 @@ class Looker:
             if lock is not None and thorough and not actions and observed.life:
                 outcomes.extend(self._vouched(recorded, lock))
                 self._refresh(container_id, recorded, had)
-        outcomes.extend(self._unreadable(container_id))
+        if not legible:
+            outcomes.extend(self._unreadable(container_id))
         if container is None and lock is not None and not execution.attachments and not observed.inhabited:
             self.memory.forget(container_id)
         name = container.name if container else _recorded_name(recorded) or container_id[:12]
         return Seen(container_id, name, observed.life is not None, execution.attachments, tuple(outcomes))
 
-    def _recorded(self, container_id: str, had: Sequence[Had]) -> list[Record]:
-        """What stands in the cache, and what we remember attaching but stands there no more."""
-        found = [
-            record
-            for record in records.records(self.attacher.cache, self.engine_id, container_id)
-            if not isinstance(record, CacheError)
-        ]
+    def _recorded(self, container_id: str, had: Sequence[Had]) -> tuple[list[Record], bool]:
+        """What stands in the cache, and what we remember attaching but stands there no more; and if all was legible."""
+        everything = list(records.records(self.attacher.cache, self.engine_id, container_id))
+        found = [record for record in everything if not isinstance(record, CacheError)]
+        legible = len(found) == len(everything)
         known = {(record.attachment.network, record.attachment.ifname) for record in found}
         for one in had:
             if one.attached and (one.network, one.ifname) not in known:
@@ -175,7 +174,7 @@ class Looker:
                     continue
                 netns = str(self.sandboxes.pin_path(container_id))
                 found.append(records.lost(one, container_id, network, netns))
-        return found
+        return found, legible
 
     def _unreadable(self, container_id: str) -> Iterator[Outcome]:
         """Cache entries with this container's id in their name that cannot be read: not provably ours, so reported."""
@@ -214,15 +213,16 @@ class Looker:
         sandboxes = self.sandboxes
         paths = {record.attachment.path for record in recorded} - {""}
         shown = facts(namespace) if namespace else Facts()
+        life = sandboxes.life(namespace, shown) if namespace else None
         lives = {record.attachment.life for record in recorded}
         complete = [record.entry for record in recorded if record.attachment.complete]
         return Observed(
             container=container,
-            life=sandboxes.life(namespace) if namespace else None,
+            life=life,
             links=shown.links,
             addresses=shown.addresses,
             routes=shown.routes,
-            pinned=sandboxes.pinned(container_id),
+            pinned=sandboxes.pinned(container_id, (namespace, life) if namespace and life else None),
             pin_exists=os.path.lexists(sandboxes.pin_path(container_id)),
             inhabited=container is None and sandboxes.inhabited(container_id, lives),
             paths={path: life for path in paths if (life := sandboxes.life_at(path))},

@@ -7,7 +7,7 @@ from ipaddress import IPv6Interface
 
 import structlog
 
-from dockercni.cni import OLDEST, CNIError, Result, parse_result
+from dockercni.cni import CNIError, Result
 from dockercni.kernel import ipv6
 from dockercni.kernel.namespaces import Namespace
 from dockercni.reconcile.records import Record
@@ -38,7 +38,7 @@ def _results(recorded: Iterable[Record]) -> Iterator[tuple[Record, Result]]:
     for record in recorded:
         if record.attachment.complete and record.entry.result is not None:
             try:
-                yield record, parse_result(record.entry.result, OLDEST)
+                yield record, record.entry.attached
             except CNIError:
                 continue  # reported where it matters
 

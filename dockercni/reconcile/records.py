@@ -6,18 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dockercni.cni import (
-    OLDEST,
-    Cache,
-    CacheEntry,
-    CacheError,
-    CNIError,
-    NetworkList,
-    Result,
-    names,
-    parse_list,
-    parse_result,
-)
+from dockercni.cni import OLDEST, Cache, CacheEntry, CacheError, CNIError, NetworkList, Result, names, parse_list
 from dockercni.model import Attachment, IPAddress, IPNetwork, Life
 from dockercni.reconcile.memory import Had
 
@@ -103,19 +92,23 @@ def records(cache: Cache, engine: str, container_id: str = "") -> Iterator[Recor
             yield found
 
 
+def given(entry: CacheEntry) -> Result:
+    """What ADD gave; an empty result where the record of it is damaged."""
+    try:
+        return entry.attached
+    except CNIError:
+        return Result(OLDEST)
+
+
 def addresses(entry: CacheEntry) -> tuple[str, ...]:
     """The addresses that ADD gave, with their prefixes."""
-    try:
-        result = parse_result(entry.result, OLDEST) if entry.result else Result(OLDEST)
-    except CNIError:
-        return ()
-    return tuple(str(ip.address) for ip in result.ips)
+    return tuple(str(ip.address) for ip in given(entry).ips)
 
 
 def _shown(entry: CacheEntry) -> tuple[frozenset[IPAddress], frozenset[IPNetwork]]:
     """The addresses and routes that the container has to show, if only plugins made them of which that is known."""
     try:
-        result = parse_result(entry.result, OLDEST) if entry.result else Result(OLDEST)
+        result = entry.attached
         plugins = {plugin.type for plugin in parse_list(entry.config).plugins}
     except CNIError:
         return frozenset(), frozenset()

@@ -14,7 +14,8 @@ from typing import Final
 
 import structlog
 
-from dockercni.cni import OLDEST, CacheEntry, CNIError, parse_result
+from dockercni.cni import CacheEntry
+from dockercni.reconcile import records
 from dockercni.reconcile.ports import recorded
 
 Port = tuple[str, str, int]  # protocol, address ("0.0.0.0" and "::" for any), number
@@ -56,11 +57,7 @@ class Reservations:
 
 def published(entry: CacheEntry) -> Iterator[Port]:
     """The ports of the host that an attachment takes: of each family in which the container can be reached."""
-    try:
-        result = parse_result(entry.result or {}, OLDEST)
-    except CNIError:
-        return
-    versions = sorted({ip.address.version for ip in result.ips})
+    versions = sorted({ip.address.version for ip in records.given(entry).ips})
     for mapping in recorded(entry.capability_args):
         host = mapping.get("hostIP", "")
         for version in versions:

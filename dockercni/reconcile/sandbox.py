@@ -13,6 +13,7 @@ from dockercni.engine.client import Client
 from dockercni.engine.starts import Start
 from dockercni.errors import DockercniError
 from dockercni.kernel import namespaces
+from dockercni.kernel.facts import Facts
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
 from dockercni.model import Container, Life
 
@@ -74,23 +75,26 @@ class Sandboxes:
             if own == namespace:
                 raise SandboxError(f"the network namespace of {name} is the host's own, which is never configured")
 
-    def life(self, namespace: Namespace) -> Life:
+    def life(self, namespace: Namespace, facts: Facts | None = None) -> Life:
         """What names the namespace for ever; before Linux 5.14 only for as long as a pin holds it."""
-        cookie = namespace.cookie()
+        cookie = facts.cookie if facts else namespace.cookie()
         return Life(self.boot, str(cookie) if cookie is not None else "{}:{}".format(*namespace.identity))
 
-    def pinned(self, container_id: str) -> Life | None:
-        """The life of the namespace that a container's pin holds; None if there is none. A link is no pin."""
-        return self._life_at(self.pin_path(container_id), follow=False)
+    def pinned(self, container_id: str, living: tuple[Namespace, Life] | None = None) -> Life | None:
+        """The life of the namespace that a container's pin holds; None if there is none. A link is no pin.
+
+        `living` is the namespace that its process lives in, usually the same: what is known of it need not be asked.
+        """
+        return self._life_at(self.pin_path(container_id), follow=False, known=living)
 
     def life_at(self, path: str | Path) -> Life | None:
         """The life of the namespace at `path`; None if there is none."""
         return self._life_at(path, follow=True)
 
-    def _life_at(self, path: str | Path, *, follow: bool) -> Life | None:
+    def _life_at(self, path: str | Path, *, follow: bool, known: tuple[Namespace, Life] | None = None) -> Life | None:
         try:
             with Namespace.open(path, follow=follow) as namespace:
-                return self.life(namespace)
+                return known[1] if known and known[0] == namespace else self.life(namespace)
         except OSError:
             return None
 

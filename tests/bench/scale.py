@@ -13,7 +13,7 @@ from typing import Any
 from tests.bench.samples import Figure, Report
 from tests.engine.daemons import Daemon, run_cli, start_daemon
 from tests.hosts import IMAGE, Host, import_image, wait_until
-from tests.unit.engine.fake import INFO, VERSION, Answer, fake_engine
+from tests.unit.engine.fake import INFO, SILENCE, VERSION, Answer, fake_engine
 
 SIZES = (100, 500, 1000)
 ATTACHED = 200
@@ -111,7 +111,7 @@ def _is_apart(pid: int, own: int) -> bool:
 def _engine(host: Host, pids: list[int]) -> Iterator[str]:
     """Answers as if those processes were containers."""
     listed: list[dict[str, Any]] = []
-    answers: dict[str, Answer] = {"/version": VERSION, "/info": INFO, "/events": (200, b"")}
+    answers: dict[str, Answer] = {"/version": VERSION, "/info": INFO, "/events": SILENCE}
     for number, pid in enumerate(pids):
         container_id = f"{number:064x}"
         names = {"HostConfig": {"NetworkMode": "none"}, "Id": container_id, "Image": IMAGE_ID}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -177,3 +179,26 @@ def test_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "cni").touch()
     with pytest.raises(CacheError, match="results/net-id-eth0"):
         Cache(tmp_path / "cni").write(ENTRY)
+
+
+def test_a_change_within_one_tick(tmp_path: Path) -> None:
+    """An entry shows from its writing on, also where the file system's clock stood still since the last listing."""
+    cache, other = Cache(tmp_path / "cni"), Cache(tmp_path / "cni")
+    now = time.time_ns()
+    for number in range(3):
+        other.write(replace(ENTRY, container_id=f"id{number}"))
+        os.utime(cache.directory / "results", ns=(now, now))
+        assert len(list(cache.entries())) == number + 1
+
+
+def test_listed_once(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that nobody has changed for a while is not listed again."""
+    cache.write(ENTRY)
+    hour = 3600 * 10**9
+    os.utime(cache.directory / "results", ns=(hour, hour))
+    assert list(cache.entries()) == [ENTRY]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", lambda _: pytest.fail("listed again"))
+        assert list(cache.entries()) == [ENTRY]
+    cache.write(replace(ENTRY, container_id="id2"))
+    assert len(list(cache.entries())) == 2

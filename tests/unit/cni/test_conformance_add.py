@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_what_is_not_allowed_is_refused_before_anything_runs(
     runner = FakeRunner()
     net = network("one")
     if name != "net":
-        object.__setattr__(net, "name", name)  # such a name cannot come from a file
+        net = replace(net, name=name)  # such a name cannot come from a file
     with pytest.raises(InvalidParameters) as error:
         Runtime(runner, Cache(tmp_path / "cache")).add(net, attachment(**changes))
     assert error.value.code == code

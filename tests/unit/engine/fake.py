@@ -13,6 +13,8 @@ from pathlib import Path
 INFO = {"ID": "ENGINE", "ServerVersion": "20.10.24", "DockerRootDir": "/var/lib/docker", "SecurityOptions": []}
 VERSION = {"ApiVersion": "1.41", "Version": "20.10.24"}
 Answer = tuple[int, bytes] | object  # a status and a raw body, or a JSON value
+SILENCE = object()
+"""The answer that begins, and goes on without a word until the client leaves: events where nothing happens."""
 
 
 @contextmanager
@@ -38,6 +40,12 @@ def fake_engine(path: Path, answers: dict[str, Answer], *, headers: bool = True)
             asked = self.path.partition("?")[0]
             known = asked if asked in answers else "/" + asked.split("/", 2)[-1]
             answer = answers.get(known, (404, b'{"message":"no such thing"}'))
+            if answer is SILENCE:
+                self.send_response(200)
+                self.end_headers()
+                self.rfile.read(1)
+                self.close_connection = True
+                return
             status, body = answer if isinstance(answer, tuple) else (200, json.dumps(answer).encode())
             self.send_response(status)
             if headers:
