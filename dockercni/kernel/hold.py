@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import dockercni
+from dockercni.kernel import hold_helper
 
 _PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
 _PROGRAM: Final = (
@@ -25,6 +27,7 @@ _PROGRAM: Final = (
 _CAP_SYS_PTRACE: Final = 1 << 19
 _UNCONFINED: Final = ("unconfined_t", "unconfined_service_t", "spc_t", "kernel_t")
 _GRACE: Final = 5.0
+_SILENT: Final = 2 * hold_helper.ALIVE  # seconds
 _SETTLED: Final = 0.5  # seconds: a helper that ends sooner would only end again, and is not started until it is needed
 
 
@@ -178,11 +181,15 @@ class Holder:
 
     def _listen(self, link: socket.socket, helper: subprocess.Popen[bytes]) -> None:
         began = time.monotonic()
-        with contextlib.suppress(OSError):
-            while data := link.recv(4096):
+        try:
+            while data := _next(link):
                 what, name, pid, *rest = data.decode().split(" ", 3)
                 if hold := self._holds.get(name):
                     hold.told(what, int(pid), rest[0] if rest else "")
+        except TimeoutError:
+            helper.kill()
+        except OSError:
+            pass  # it ended in the middle of something
         with self._guard:
             self._link = None
             self.pid = 0
@@ -198,6 +205,16 @@ class Holder:
         if time.monotonic() - began > _SETTLED:
             with contextlib.suppress(OSError):  # the next hold tries again
                 self.start()  # now: the next container would be at its entrypoint before a new one is up
+
+
+def _next(link: socket.socket) -> bytes:
+    """The helper's next words; none at its end. Raises TimeoutError when it hangs, OSError."""
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    for _ in range(2):  # once is no proof: the whole machine may have stood still
+        if poll.poll(_SILENT * 1000):
+            return link.recv(4096)
+    raise TimeoutError
 
 
 def obstacle() -> str:

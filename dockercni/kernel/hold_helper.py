@@ -8,6 +8,7 @@ It talks by datagrams of words, a pidfd beside the first:
 
     seize HOLD PID SECONDS THEN DEVICE INODE PROCS    go HOLD    from the daemon; its end means: let everything go
     seized HOLD PID    stopped HOLD PID    left HOLD PID US WHY  to the daemon; US is how long it stood still, or -1
+    alive 0 0                                         to the daemon, when there was nothing to do for a while
 
 SECONDS is how long it may stand still, THEN what happens after that: `go` or `kill`.
 """
@@ -24,7 +25,8 @@ from typing import Final
 
 from dockercni.kernel import ptrace, runtimes
 
-HANGING: Final = 2.0  # seconds until the kernel ends a helper that hangs
+HANGING: Final = 2.0  # seconds until the kernel ends a helper that hangs while it traces something
+ALIVE: Final = 2.0  # seconds from one sign of life to the next, while there is nothing to do
 STARTING: Final = 60.0  # seconds that a process may take from its seizing to its execve; it runs meanwhile
 _FEED: Final = 0.5
 _STOP_SIGNALS: Final = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
@@ -65,29 +67,38 @@ class Helper:
         poll.register(self._wake, select.POLLIN)
         while True:
             self._watchdog.feed(HANGING if self._traced else 0)
-            for fd, _ in poll.poll(self._pause()):
+            ready = poll.poll(self._pause())
+            self._watchdog.feed(HANGING)  # before anything is seized
+            if not ready:
+                self._show_life()
+            for fd, _ in ready:
                 if fd == self._wake:
                     os.read(self._wake, 4096)
                 elif not self._receive():
                     return
             while stop := ptrace.next_stop():
                 self._on_stop(*stop)
-            now = time.monotonic()
-            for traced in list(self._traced.values()):
-                if traced.deadline > now:
-                    continue
-                if traced.leaving:
-                    self._ask_again(traced)
-                    continue
-                if traced.then == "kill":
-                    with contextlib.suppress(ProcessLookupError):
-                        signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
-                self._let_go(traced, "limit")
+            self._keep_limits()
 
-    def _pause(self) -> float | None:
-        """Milliseconds until there is something to do by ourselves."""
+    def _keep_limits(self) -> None:
+        now = time.monotonic()
+        for traced in [one for one in self._traced.values() if one.deadline <= now]:
+            if traced.leaving:
+                self._ask_again(traced)
+                continue
+            if traced.then == "kill":
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
+            self._let_go(traced, "limit")
+
+    def _show_life(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # the daemon hangs, and will find enough of it
+            self._link.send(b"alive 0 0", socket.MSG_DONTWAIT)
+
+    def _pause(self) -> float:
+        """Milliseconds until there is something to do by ourselves, be it only to show that we can."""
         if not self._traced:
-            return None
+            return ALIVE * 1000
         nearest = min(traced.deadline for traced in self._traced.values())
         return max(0.0, min(_FEED, nearest - time.monotonic())) * 1000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -76,6 +77,32 @@ def test_same_as_without(host: Host, daemon: Callable[..., Daemon], case: str) -
     assert (held.returncode, held.stdout, held.stderr) == (without.returncode, without.stdout, without.stderr)
     if case != "no such program":
         assert one.wait_event("let go")["ms"] > 10
+
+
+def test_interactive(host: Host, daemon: Callable[..., Daemon]) -> None:
+    """What is typed at a terminal while the entrypoint is held reaches it, and all looks as without us."""
+    shell = 'read word; echo "got $word"; stty size; tty; exit 5'
+    inside = f"docker run --rm --interactive --tty --network=none {IMAGE} sh -c {shlex.quote(shell)}"
+    argv = ("sh", "-c", f"echo typed | script --quiet --return --command {shlex.quote(inside)} /dev/null")
+    without = host.run(*argv, check=False)
+    assert (without.returncode, "got typed" in without.stdout) == (5, True), without.stdout
+    configure(host, ADD={"sleep": 1})
+    one = daemon(BIN_DIR)
+    held = host.run(*argv, check=False)
+    assert (held.returncode, held.stdout) == (without.returncode, without.stdout)
+    assert one.wait_event("let go")["ms"] > 10
+
+
+def test_health_check(host: Host, daemon: Callable[..., Daemon]) -> None:
+    """A container with a health check becomes healthy, be it held at first."""
+    configure(host, ADD={"sleep": 1})
+    one = daemon(BIN_DIR)
+    check = ("--health-cmd=ip addr show dev eth0 && test -e /begun", "--health-interval=1s", "--health-retries=20")
+    command = ("sh", "-c", "touch /begun; exec sleep 86400")
+    host.docker("run", "--detach", "--name=one", "--network=none", *check, IMAGE, *command)
+    health = "--format={{.State.Health.Status}}"
+    wait_until(lambda: host.docker("inspect", health, "one") == "healthy", 30, "health")
+    assert one.wait_event("let go")["ms"] > 10
 
 
 @pytest.fixture

@@ -112,6 +112,27 @@ def _stopped(hold: Hold) -> None:
     wait_until(lambda: hold.stopped, 10, "the stop at the execve", lambda: hold.over)
 
 
+BEFORE = ("seizing", "seized")
+STEPS = (*BEFORE, "stopped", "let go")
+AFTER = {"seizing": (), "seized": (), "stopped": (), "let go": ("go",)}
+"""How a hold may have ended at each step before anything happened to its helper."""
+
+
+def _reach(step: str, holder: Holder, victim: Victim) -> Hold:
+    """A hold that has come to that step."""
+    if step == "seizing":
+        hold = holder.hold(Limit(30), lambda: None)
+        hold.seize(victim.pid, victim.namespace, victim.procs)
+        return hold
+    hold = _hold(holder, victim)
+    if step not in BEFORE:
+        victim.execute()
+        _stopped(hold)
+    if step == "let go":
+        hold.go()
+    return hold
+
+
 @pytest.mark.parametrize("who", ["leader", "thread", "twice"])
 def test_stands_still_until_let_go(holder: Holder, victim: Callable[..., Victim], who: str) -> None:
     """It stops before its program's first instruction, whichever thread executes it, and runs when it is let go."""
@@ -228,15 +249,18 @@ def test_signals_pass(holder: Holder, victim: Callable[..., Victim]) -> None:
     assert one.process.wait(10) == -signal.SIGTERM
 
 
-def test_helper_killed(holder: Holder, victim: Callable[..., Victim]) -> None:
-    """When the helper is killed, what it held runs on, the hold is over, and the next hold has a new helper."""
+@pytest.mark.parametrize("step", STEPS)
+def test_helper_killed(holder: Holder, victim: Callable[..., Victim], step: str) -> None:
+    """When the helper is killed, at whichever step of a hold, what it held runs on, the hold is over, and the next hold
+    has a new helper.
+    """
     one = victim()
-    hold = _hold(holder, one)
-    one.execute()
-    _stopped(hold)
+    hold = _reach(step, holder, one)
     os.kill(holder.pid, signal.SIGKILL)
+    if step in BEFORE:
+        one.execute()
     assert one.line() == "executed"
-    wait_until(lambda: hold.over == "the helper ended", 10, "its end", lambda: hold.over)
+    wait_until(lambda: hold.over in {"the helper ended", *AFTER[step]}, 10, "its end", lambda: hold.over)
     two = victim()
     again = _hold(holder, two)
     two.execute()
@@ -257,17 +281,18 @@ def test_helper_comes_back(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> N
     assert holder.pid == 0
 
 
-def test_helper_hangs(holder: Holder, victim: Callable[..., Victim]) -> None:
-    """A helper that hangs is killed by the kernel, even if it is stopped, and what it held runs on."""
+@pytest.mark.parametrize("step", STEPS)
+def test_helper_hangs(holder: Holder, victim: Callable[..., Victim], step: str) -> None:
+    """A helper that hangs, at whichever step, is killed by the kernel, even if it is stopped; what it held runs on."""
     one = victim()
-    hold = _hold(holder, one)
-    one.execute()
-    _stopped(hold)
+    hold = _reach(step, holder, one)
     began = time.monotonic()
     os.kill(holder.pid, signal.SIGSTOP)
+    if step in BEFORE:
+        one.execute()
     assert one.line() == "executed"
     assert time.monotonic() - began < hold_helper.HANGING + 1
-    wait_until(lambda: bool(hold.over), 10, "its end")
+    wait_until(lambda: bool(hold.over), 4 * hold_helper.ALIVE + 20, "its end")
 
 
 def test_helper_waits_for_long(holder: Holder, victim: Callable[..., Victim]) -> None:
@@ -282,15 +307,16 @@ def test_helper_waits_for_long(holder: Holder, victim: Callable[..., Victim]) ->
     assert one.state == "t"
 
 
-def test_daemon_ends(victim: Callable[..., Victim]) -> None:
-    """When the daemon's end of the link is gone, all runs on, and the helper is gone, too."""
+@pytest.mark.parametrize("step", STEPS)
+def test_daemon_ends(victim: Callable[..., Victim], step: str) -> None:
+    """When the daemon's end of the link is gone, at whichever step, all runs on, and the helper is gone, too."""
     holder = Holder()
     one = victim()
-    hold = _hold(holder, one)
+    _reach(step, holder, one)
     helper = holder.pid
-    one.execute()
-    _stopped(hold)
     holder.close()
+    if step in BEFORE:
+        one.execute()
     assert one.line() == "executed"
     wait_until(lambda: not Path(f"/proc/{helper}").exists(), 10, "the helper's end, reaped")
 
