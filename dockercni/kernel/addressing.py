@@ -20,11 +20,13 @@ MAIN: Final = 254  # the routing table
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _GETROUTE = 24, 26
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _DAD_FAILED: Final = 0x08
 _TENTATIVE: Final = 0x40
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
+_LOCAL: Final = 255
+_MULTICAST: Final = IPv6Network("ff00::/8")
 _PROTO_BOOT: Final = 3
 _UNICAST: Final = 1
 
@@ -95,6 +97,13 @@ def add_route(path: Path) -> Message:
     if path.table >= 256:
         parts += u32(_RTA_TABLE, path.table)
     return Message(_NEWROUTE, netlink.CREATE, header + parts + u32(_RTA_OIF, path.link))
+
+
+def remove_multicast_route(link: int) -> Message:
+    """Take away the IPv6 multicast route that the kernel gives each link when it is up. ESRCH: it has none."""
+    header = _RTMSG.pack(socket.AF_INET6, _MULTICAST.prefixlen, 0, 0, _LOCAL, 0, 0, 0, 0)
+    destination = attribute(_RTA_DST, _MULTICAST.network_address.packed)
+    return Message(_DELROUTE, 0, header + destination + u32(_RTA_OIF, link))
 
 
 def routes(socket_: Netlink, version: int) -> list[Path]:

@@ -27,7 +27,7 @@ _PROGRAM: Final = (
 _CAP_SYS_PTRACE: Final = 1 << 19
 _UNCONFINED: Final = ("unconfined_t", "unconfined_service_t", "spc_t", "kernel_t")
 _GRACE: Final = 5.0
-_SILENT: Final = 2 * hold_helper.ALIVE  # seconds
+_SILENT: Final = 3 * hold_helper.ALIVE  # seconds
 _SETTLED: Final = 0.5  # seconds: a helper that ends sooner would only end again, and is not started until it is needed
 
 

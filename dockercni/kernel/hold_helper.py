@@ -8,7 +8,7 @@ It talks by datagrams of words, a pidfd beside the first:
 
     seize HOLD PID SECONDS THEN DEVICE INODE PROCS    go HOLD    from the daemon; its end means: let everything go
     seized HOLD PID    stopped HOLD PID    left HOLD PID US WHY  to the daemon; US is how long it stood still, or -1
-    alive 0 0                                         to the daemon, when there was nothing to do for a while
+    alive 0 0                                         to the daemon, when there was nothing to say for a while
 
 SECONDS is how long it may stand still, THEN what happens after that: `go` or `kill`.
 """
@@ -25,10 +25,12 @@ from typing import Final
 
 from dockercni.kernel import ptrace, runtimes
 
-HANGING: Final = 2.0  # seconds until the kernel ends a helper that hangs while it traces something
-ALIVE: Final = 2.0  # seconds from one sign of life to the next, while there is nothing to do
+HANGING: Final = 30.0  # seconds until the kernel ends a helper that hangs, should the daemon not do it before
+ALIVE: Final = 1.0  # seconds from one sign of life to the next
 STARTING: Final = 60.0  # seconds that a process may take from its seizing to its execve; it runs meanwhile
 _FEED: Final = 0.5
+_AT_ONCE: Final = 16
+_STANDSTILL: Final = 1.0  # seconds that a sleep takes longer than it should
 _STOP_SIGNALS: Final = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
@@ -55,6 +57,8 @@ class Helper:
         self._traced: dict[int, Traced] = {}
         self._owner: dict[int, Traced] = {}  # by thread
         self._early: dict[int, int] = {}  # stops of new threads that nobody told us of yet
+        self._more = False  # stops that are yet to be read
+        self._said = 0.0  # when we said something last
         self._watchdog = ptrace.Watchdog()
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -67,18 +71,33 @@ class Helper:
         poll.register(self._wake, select.POLLIN)
         while True:
             self._watchdog.feed(HANGING if self._traced else 0)
-            ready = poll.poll(self._pause())
+            pause = self._pause()
+            began = time.monotonic()
+            ready = poll.poll(pause)
             self._watchdog.feed(HANGING)  # before anything is seized
-            if not ready:
-                self._show_life()
+            self._make_up_for(time.monotonic() - began - pause / 1000)
             for fd, _ in ready:
                 if fd == self._wake:
                     os.read(self._wake, 4096)
                 elif not self._receive():
                     return
-            while stop := ptrace.next_stop():
-                self._on_stop(*stop)
+            self._more = self._read_stops()
             self._keep_limits()
+            self._show_life()
+
+    def _read_stops(self) -> bool:
+        """Handle threads that stopped; whether there may be more. Not all at once: orders are not to wait for them."""
+        for _ in range(_AT_ONCE):
+            if not (stop := ptrace.next_stop()):
+                return False
+            self._on_stop(*stop)
+        return True
+
+    def _make_up_for(self, standstill: float) -> None:
+        """Nobody ran meanwhile (the machine was moved or suspended), so nobody can have got ready."""
+        if standstill > _STANDSTILL:
+            for traced in self._traced.values():
+                traced.deadline += standstill
 
     def _keep_limits(self) -> None:
         now = time.monotonic()
@@ -92,11 +111,16 @@ class Helper:
             self._let_go(traced, "limit")
 
     def _show_life(self) -> None:
+        if time.monotonic() - self._said < ALIVE:
+            return
+        self._said = time.monotonic()
         with contextlib.suppress(BlockingIOError):  # the daemon hangs, and will find enough of it
             self._link.send(b"alive 0 0", socket.MSG_DONTWAIT)
 
     def _pause(self) -> float:
         """Milliseconds until there is something to do by ourselves, be it only to show that we can."""
+        if self._more:
+            return 0
         if not self._traced:
             return ALIVE * 1000
         nearest = min(traced.deadline for traced in self._traced.values())
@@ -121,7 +145,7 @@ class Helper:
                 self._seize_threads(traced)
                 problem = _unlike(traced, namespace, procs)
             except OSError as error:
-                problem = error.strerror or str(error)
+                problem = (error.strerror or str(error)) if runtimes.alive(traced.pidfd) else "ended"
         if not problem:
             self._say(f"seized {traced.hold} {traced.pid}")
         elif traced.threads:
@@ -227,6 +251,7 @@ class Helper:
         self._say(f"left {traced.hold} {traced.pid} {held} {why}")
 
     def _say(self, words: str) -> None:
+        self._said = time.monotonic()
         self._link.send(words.encode())
 
 

@@ -21,6 +21,9 @@ _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO = 1, 3, 
 _NET_NS_FD, _EXT_MASK, _PROMISCUITY = 28, 29, 30
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER: Final = 1
+_AF_SPEC: Final = 26
+_INET6: Final = 10
+_INET6_ADDR_GEN_MODE, _GENERATE_NONE = 8, b"\1"
 _BR_VLAN_FILTERING: Final = 7
 _BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
 _OPERATIONAL: Final = 6
@@ -120,6 +123,15 @@ def set_port(name: str, *, hairpin: bool, isolated: bool) -> Message:
     flags = attribute(_BRPORT_MODE, bytes([hairpin])), attribute(_BRPORT_ISOLATED, bytes([isolated]))
     info = nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nest(_INFO_SLAVE_DATA, *flags))
     return Message(_NEWLINK, 0, _ifinfo() + text(_IFNAME, name) + info)
+
+
+def without_link_local(name: str) -> Message:
+    """Keep the kernel from giving a link an IPv6 address by itself. EAFNOSUPPORT: there is no IPv6.
+
+    The setting disable_ipv6 would do more, but cannot be written without trying again and again: see kernel.sysctl.
+    """
+    mode = nest(_AF_SPEC, nest(_INET6, attribute(_INET6_ADDR_GEN_MODE, _GENERATE_NONE)))
+    return Message(_NEWLINK, 0, _ifinfo() + text(_IFNAME, name) + mode)
 
 
 def delete(index: int) -> Message:

@@ -9,6 +9,7 @@ from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Final
 
+from dockercni.kernel import sysctl
 from dockercni.kernel.namespaces import Namespace
 
 _NODAD: Final = 0x02  # IFA_F_NODAD: it was tried when the address was given first
@@ -35,7 +36,7 @@ def _restore(ifname: str, given: list[IPv6Interface], routes: list[tuple[IPv6Net
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
 
     for link in ("lo", ifname):
-        Path("/proc/sys/net/ipv6/conf", link, "disable_ipv6").write_text("0", encoding="ascii")
+        sysctl.write(f"net/ipv6/conf/{link}/disable_ipv6", "0")
     index = socket.if_nametoindex(ifname)
     with IPRoute() as netlink:
         try:

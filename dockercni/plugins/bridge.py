@@ -188,6 +188,7 @@ def _finish(request: Request, conf: BridgeConf, host: Netlink, done: Result, por
         outer = interfaces.find(host, port)
     else:
         outer = bridge_ports.await_operational(host, port)
+        host.try_all([addressing.remove_multicast_route(outer.index)])  # see bridge_ports.add_port
     bridge = interfaces.find(host, conf.bridge)
     if outer is None or bridge is None:
         raise PluginFailure(f'could not lookup "{conf.bridge if outer else port}": Link not found')

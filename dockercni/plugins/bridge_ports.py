@@ -68,11 +68,11 @@ def _new_bridge(host: Netlink, conf: BridgeConf) -> Link:
 def add_port(host: Netlink, bridge: Link, inner: End, conf: BridgeConf, trunk: tuple[int, ...] = ()) -> str:
     """Make a veth pair: `inner`, and a port of the bridge, whose name is returned. Raises PluginFailure."""
     name = _new_pair(host, bridge, inner)
-    # A port forwards frames and talks to nobody. With an IPv6 address of its own it would have routes as well, and the
-    # kernel goes through the routes of all ports whenever a link goes up or down.
-    for setting, value in (("disable_ipv6", "1"), ("accept_ra", "0")):
-        with contextlib.suppress(OSError):
-            sysctl.write(f"net/ipv6/conf/{name}/{setting}", value)
+    with contextlib.suppress(OSError):  # a kernel without IPv6
+        # A port forwards frames and talks to nobody. Its own IPv6 routes would only make changes of links slow: the
+        # kernel goes through the routes of all ports then.
+        host.do(interfaces.without_link_local(name))
+        sysctl.write(f"net/ipv6/conf/{name}/accept_ra", "0")
     if conf.vlan or trunk:
         _join_vlans(host, name, conf, trunk)
     return name

@@ -156,9 +156,9 @@ ALLOWED |= {
         "The installed 1.1.1 gives the container's end no queue; the reference's later versions leave it alone.",
     ),
     "port-without-ipv6": Difference(
-        r"host\.(link|route|sysctl)\..*veth#\d+(\.addr_info.*|\[\d+\].*|/disable_ipv6)",
+        r"host\.(link|route|sysctl)\..*veth#\d+(\.addr_info.*|\[\d+\].*)",
         r".*",
-        rf"{MISSING}|\[\]|1",
+        rf"{MISSING}|\[\]",
         "A bridge's port needs no IPv6 address; all of their routes are gone through whenever a link comes or goes.",
     ),
     "keep-address": Difference(
