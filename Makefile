@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test test-slow test-points test-install score chaos soak bench dist venv test-tools lint clean
+.PHONY: run test test-slow test-engines test-points test-install score chaos soak bench dist venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -17,6 +17,11 @@ test: venv test-tools
 # Native plugins beside the executables; every way of starting, in numbers; death at every sixth step of ADD and DEL.
 test-slow: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) -m slow tests
+
+# What needs an engine, with every plugin as an executable and with every one in the process.
+test-engines: venv test-tools
+	for engine in exec native; do DOCKERCNI_ENGINE=$$engine .venv/bin/python -m pytest $(PYTEST_ARGS) \
+		-m "not slow and not point and not install" tests/engine || exit; done
 
 # Death between every two steps of ADD, DEL and roll-back, each point visited.
 test-points: venv test-tools
@@ -33,7 +38,7 @@ score: venv test-tools
 
 # One long chaos run and one long soak; a short one of each is part of `make test`.
 chaos: venv test-tools
-	.venv/bin/python -m tests.chaos --seed $(or $(SEED),1) --faults $(or $(FAULTS),1000)
+	.venv/bin/python -m tests.chaos --seed $(or $(SEED),1) --faults $(or $(FAULTS),1000) $(addprefix --engine ,$(ENGINE))
 
 bench: venv test-tools
 	@missed=0; for part in plugins engine; do .venv/bin/python -m tests.bench.$$part || missed=1; done; exit $$missed

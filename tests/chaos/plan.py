@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.orders import PLUGINS
@@ -33,6 +33,7 @@ FAULTS = {  # how often, relative to each other
     "cut": 2,
     "silence": 1,
 }
+ENGINES = ("exec", "native", "auto")
 CURES = {"daemon_start", "engine_start", "free"}
 
 
@@ -83,7 +84,8 @@ class _State:
 class Plan:
     """The steps of a run, round by round."""
 
-    def __init__(self, seed: int, names: Mapping[str, Wanted]) -> None:
+    def __init__(self, seed: int, names: Mapping[str, Wanted], engines: Sequence[str] = ENGINES) -> None:
+        self._engines = engines
         self._random = random.Random(seed)
         self._names = sorted(names)
         self._state = _State(dict.fromkeys(names, False), dict.fromkeys(names, False))
@@ -142,7 +144,7 @@ class Plan:
                 return Step(kind, detail=self._random.choice(("", "--live-restore")))
             case "daemon_start":
                 state.daemon = True
-                return Step(kind, detail=self._random.choice(("--engine=exec", "--engine=native", "--engine=auto")))
+                return Step(kind, detail=f"--engine={self._random.choice(self._engines)}")
             case "free":
                 state.full = False
         return Step(kind)

@@ -36,7 +36,8 @@ log-format = "json"
 class World:
     """One host, its containers and a daemon behind a proxy. Every kind of step is a method of the same name."""
 
-    def __init__(self, population: Mapping[str, Wanted]) -> None:
+    def __init__(self, population: Mapping[str, Wanted], engine: str = "exec") -> None:
+        self.engine = engine  # of the first daemon
         self.population = population
         self.host = Host()
         self.host.start_engine()
@@ -160,7 +161,8 @@ class World:
             self.grievances.append(f"daemon: SIGTERM did not end it within {BOUND} s")
 
     def daemon_start(self, step: Step) -> None:
-        argv = (sys.executable, "-m", "dockercni", "daemon", "--docker-host", proxy.URL, step.detail or "--engine=exec")
+        flags = ("--docker-host", proxy.URL, step.detail or f"--engine={self.engine}")
+        argv = (sys.executable, "-m", "dockercni", "daemon", *flags)
         self.daemon = daemon = Daemon(self.host.popen(*argv, env=environment() | {"PYTHONFAULTHANDLER": "1"}))
         wait_until(lambda: daemon.program.text() or not daemon.program.running, 20, "the daemon's first word")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,11 +68,15 @@ def run_cli(host: Host, *arguments: str, check: bool, timeout: float) -> subproc
 
 
 def environment() -> dict[str, str]:
-    """The package that these tests would import is the one that runs, whether it is installed or just here."""
+    """The package that these tests would import is the one that runs, whether it is installed or just here.
+
+    With DOCKERCNI_ENGINE in the environment of the tests, all of them run with that engine.
+    """
     package = importlib.util.find_spec("dockercni")
     assert package, "dockercni is not installed"
     assert package.origin
-    return {"PYTHONPATH": str(Path(package.origin).parents[1]), "PYTHONUNBUFFERED": "1"}
+    engine = {name: value for name, value in os.environ.items() if name == "DOCKERCNI_ENGINE"}
+    return {"PYTHONPATH": str(Path(package.origin).parents[1]), "PYTHONUNBUFFERED": "1", **engine}
 
 
 def _event(line: str) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def test_helper_killed_or_stopped(host: Host, held: Callable[..., Daemon], numbe
     os.kill(helper, number)
     began = time.monotonic()
     host.docker("kill", "one")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 9  # a helper that hangs is noticed after 6 s
     wait_until(lambda: not Path(f"/proc/{helper}").exists(), 5, "the helper's end, reaped")
     host.docker("rm", "one")
     host.write("/run/private/go", "")
