@@ -142,6 +142,7 @@ class Starting:
                 self._let_go(entry)
                 return None
         entry.ready = entry.touched = False
+        stood = entry.held
         try:
             seen = looker.look(container_id, thorough=False, start=None if entry.confirmed else entry.start)
             entry.ready = not any(outcome.error for outcome in seen.outcomes)
@@ -153,7 +154,7 @@ class Starting:
                 entry.ready_after = entry.ready_after or time.monotonic() - entry.start.since
                 if entry.held:
                     self._let_go(entry)
-            else:
+            elif stood:  # else it may have failed for what the runtime did meanwhile; its stop asks for another look
                 self._failed(entry)
         return seen
 
@@ -168,7 +169,7 @@ class Starting:
         match labels.holding(entry.start.container, self._default).on_failure:
             case "leave":
                 hold.go()
-            case "stop" if hold.stopped:
+            case "stop":
                 container = entry.start.container
                 log.warning("stopped", container=container.name, id=container.id, reason="on-failure is stop")
                 hold.kill()

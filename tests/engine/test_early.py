@@ -137,6 +137,20 @@ def test_failure_leaves(host: Host, daemon: Callable[..., Daemon]) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("seconds", [0, 1])
+@pytest.mark.parametrize("wish", ["leave", "stop"])
+def test_failure_on_the_way(host: Host, daemon: Callable[..., Daemon], wish: str, seconds: int) -> None:
+    """An ADD that began before the entrypoint was held, and failed, is tried again: it may have been for what
+    the engine did meanwhile (20.10 switches IPv6 off)."""
+    once = host.path("/run/private/failed")
+    once.unlink(missing_ok=True)
+    configure(host, ADD={"sleep": seconds, "fail_once": "/run/private/failed"})
+    one = daemon(BIN_DIR, f"--on-failure={wish}")
+    assert "inet " in _output(host)
+    assert one.wait_event("ADD failed")
+    assert one.wait_event("let go", reason="go")
+
+
 def test_failure_holds(host: Host, daemon: Callable[..., Daemon]) -> None:
     """With on-failure=hold it waits until a later try succeeds, or the limit is over."""
     configure(host, ADD={"fail": {}})
