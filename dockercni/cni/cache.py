@@ -113,12 +113,13 @@ class Cache:
 
     def _names(self) -> list[str]:
         """The file names, in order; a directory that has not changed is not listed again. Raises OSError."""
+        now = time.time_ns()
         status = os.stat(self._results)
         state = status.st_dev, status.st_ino, status.st_mtime_ns
         known, names = self._listed
         if state != known:
             names = sorted(os.listdir(self._results))
-            if time.time_ns() - status.st_mtime_ns > _TICK:  # else the next change may leave that time as it is
+            if now - status.st_mtime_ns > _TICK:  # else the next change may leave that time as it is
                 self._listed = state, names
         return names
 

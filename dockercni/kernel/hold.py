@@ -181,8 +181,10 @@ class Holder:
 
     def _listen(self, link: socket.socket, helper: subprocess.Popen[bytes]) -> None:
         began = time.monotonic()
+        silence = hold_helper.HANGING / 2  # that it takes to start is no sign of hanging
         try:
-            while data := _next(link):
+            while data := _next(link, silence):
+                silence = _SILENT
                 what, name, pid, *rest = data.decode().split(" ", 3)
                 if hold := self._holds.get(name):
                     hold.told(what, int(pid), rest[0] if rest else "")
@@ -202,17 +204,18 @@ class Holder:
             helper.wait()
         for hold in orphans:
             hold.end("the helper ended")
+            hold.go()  # the next helper may have been told to seize another process of it meanwhile
         if time.monotonic() - began > _SETTLED:
             with contextlib.suppress(OSError):  # the next hold tries again
                 self.start()  # now: the next container would be at its entrypoint before a new one is up
 
 
-def _next(link: socket.socket) -> bytes:
+def _next(link: socket.socket, silence: float) -> bytes:
     """The helper's next words; none at its end. Raises TimeoutError when it hangs, OSError."""
     poll = select.poll()
     poll.register(link, select.POLLIN)
     for _ in range(2):  # once is no proof: the whole machine may have stood still
-        if poll.poll(_SILENT * 1000):
+        if poll.poll(silence * 1000):
             return link.recv(4096)
     raise TimeoutError
 

@@ -69,6 +69,7 @@ class Helper:
         poll = select.poll()
         poll.register(self._link, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
+        self._show_life()
         while True:
             self._watchdog.feed(HANGING if self._traced else 0)
             pause = self._pause()
@@ -94,7 +95,7 @@ class Helper:
         return True
 
     def _make_up_for(self, standstill: float) -> None:
-        """Nobody ran meanwhile (the machine was moved or suspended), so nobody can have got ready."""
+        """We did not run meanwhile (the machine was moved, or had too much to do), and so hardly anybody got ready."""
         if standstill > _STANDSTILL:
             for traced in self._traced.values():
                 traced.deadline += standstill

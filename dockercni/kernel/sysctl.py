@@ -12,7 +12,7 @@ ROOT: Final = "/proc/sys"
 _LIMIT: Final = 4096
 # Whoever writes disable_ipv6 or forwarding while somebody else changes links does not sleep but tries again and again
 # (restart_syscall): several of us who do that leave nothing of a small machine to the one they wait for.
-_turn: Final = threading.Lock()
+turn: Final = threading.Lock()
 
 
 class Settings:
@@ -39,7 +39,7 @@ class Settings:
 
     def write(self, name: str, value: str) -> None:
         """Write `value`, whatever is there."""
-        with self._open(name, os.O_WRONLY) as fd, _turn:
+        with self._open(name, os.O_WRONLY) as fd, turn:
             os.write(fd, value.encode())
 
     def _open(self, name: str, mode: int) -> AbstractContextManager[int]:
@@ -59,7 +59,7 @@ def read(name: str) -> str:
 def write(name: str, value: str) -> None:
     """See to it that the setting has `value`; it is written only if it has not. Raises OSError."""
     if read(name) != value:
-        with _opened(f"{ROOT}/{name}", os.O_WRONLY) as fd, _turn:
+        with _opened(f"{ROOT}/{name}", os.O_WRONLY) as fd, turn:
             os.write(fd, value.encode())
 
 

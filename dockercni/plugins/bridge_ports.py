@@ -72,6 +72,7 @@ def add_port(host: Netlink, bridge: Link, inner: End, conf: BridgeConf, trunk: t
         # A port forwards frames and talks to nobody. Its own IPv6 routes would only make changes of links slow: the
         # kernel goes through the routes of all ports then.
         host.do(interfaces.without_link_local(name))
+    with contextlib.suppress(OSError):
         sysctl.write(f"net/ipv6/conf/{name}/accept_ra", "0")
     if conf.vlan or trunk:
         _join_vlans(host, name, conf, trunk)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockercni.kernel import tunables
+from dockercni.kernel import sysctl, tunables
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
 from dockercni.kernel.netlink import Netlink
 from dockercni.plugins import backups, keys, link_changes, sysctls, wishes
@@ -120,6 +120,7 @@ def _write(files: Mapping[str, str]) -> None:
     for file, value in files.items():
         fd = os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:
-            os.write(fd, value.encode())
+            with sysctl.turn:
+                os.write(fd, value.encode())
         finally:
             os.close(fd)

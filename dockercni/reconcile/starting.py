@@ -145,10 +145,9 @@ class Starting:
         stood = entry.held
         try:
             seen = looker.look(container_id, thorough=False, start=None if entry.confirmed else entry.start)
-            entry.ready = not any(outcome.error for outcome in seen.outcomes)
+            ready = not any(outcome.error for outcome in seen.outcomes)
             # what was done while it was on its way to its execve may have been undone on that way
-            if entry.ready and entry.held:
-                entry.ready = looker.intact(container_id, entry.start)
+            entry.ready = ready and (not entry.held or looker.intact(container_id, entry.start))
         finally:
             if entry.ready:
                 entry.ready_after = entry.ready_after or time.monotonic() - entry.start.since

@@ -52,8 +52,13 @@ def test_flood_of_events(host: Host, outside: Outside, daemon: Start, between: P
         between.tell([_event(container if n % 3 else f"{n:064x}", kinds[n % len(kinds)], n) for n in range(10_000)])
         asked = len(between.asked)
         wait_until(lambda: len(between.asked) > asked, 60, "a look at the last of them")
-        wait_until(lambda: vitals(host, running.program.pid).threads <= threads, 60, "rest")
-        return vitals(host, running.program.pid)
+        rested = wait_until(at_rest, 60, "rest")
+        assert rested
+        return rested
+
+    def at_rest() -> Vitals | None:
+        now = vitals(host, running.program.pid)
+        return now if now.threads <= threads else None
 
     threads = vitals(host, running.program.pid).threads
     before = flood()  # the engine's client keeps as many connections as were needed at once

@@ -289,14 +289,14 @@ def test_helper_hangs(holder: Holder, victim: Callable[..., Victim], step: str) 
     if step in BEFORE:
         one.execute()
     assert one.line() == "executed"
-    wait_until(lambda: bool(hold.over), 20, "its end")
+    wait_until(lambda: bool(hold.over), 40, "its end")
 
 
 @pytest.mark.parametrize("step", ["seized", "stopped"])
 def test_helper_hangs_and_daemon_too(victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """If the daemon hangs as well, a timer of the kernel kills the helper."""
     monkeypatch.setattr(hold_module, "_PROGRAM", IMPATIENT)
-    monkeypatch.setattr(hold_module, "_next", lambda link: link.recv(4096))
+    monkeypatch.setattr(hold_module, "_next", lambda link, _: link.recv(4096))
     one, holder = victim(), Holder()
     hold = _reach(step, holder, one)
     os.kill(holder.pid, signal.SIGSTOP)
