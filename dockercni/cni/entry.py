@@ -89,11 +89,11 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str
     containerId: str  # noqa: N815  libcni's name of the key
     config: str | None  # Go writes null for no bytes
-    ifName: str  # noqa: N815
-    networkName: str  # noqa: N815
+    ifName: str  # noqa: N815  libcni's
+    networkName: str  # noqa: N815  libcni's
     netns: str | None = None
-    cniArgs: tuple[tuple[str, str], ...] | None = None  # noqa: N815
-    capabilityArgs: dict[str, Any] | None = None  # noqa: N815
+    cniArgs: tuple[tuple[str, str], ...] | None = None  # noqa: N815  libcni's
+    capabilityArgs: dict[str, Any] | None = None  # noqa: N815  libcni's
     result: dict[str, Any] | None = None
     dockercni: Any = None
 

@@ -101,6 +101,6 @@ def _ports(entries: Sequence[CacheEntry]) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for entry in entries:
         for mapping in ports.recorded(entry.capability_args):
-            place = {"HostIp": mapping.get("hostIP") or "0.0.0.0", "HostPort": str(mapping["hostPort"])}  # noqa: S104
+            place = {"HostIp": mapping.get("hostIP") or "0.0.0.0", "HostPort": str(mapping["hostPort"])}  # noqa: S104  shown, not bound
             found.setdefault(f"{mapping['containerPort']}/{mapping['protocol']}", []).append(place)
     return found

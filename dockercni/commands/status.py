@@ -34,9 +34,8 @@ def run(request: Request) -> int:
     if request.args.probe:
         render.line(told)
         return 0 if alive else FAILED
-    # Slow to import, for a probe that runs every few seconds.
-    from dockercni.commands import convergence  # noqa: PLC0415
-    from dockercni.observe import logs  # noqa: PLC0415
+    from dockercni.commands import convergence  # noqa: PLC0415  slow, for a probe that runs every few seconds
+    from dockercni.observe import logs  # noqa: PLC0415  the same
 
     logs.configure("error", "auto")
     found = convergence.state(request.settings, pulse.failing if pulse and alive else {}, request.args.wait)

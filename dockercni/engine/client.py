@@ -179,7 +179,7 @@ class Client:
     def _ask_image_labels(self, image: str) -> Mapping[str, str]:
         try:
             with self.errors():
-                answer = self._connected().inspect_image(image)  # type: ignore[no-untyped-call]
+                answer = self._connected().inspect_image(image)  # type: ignore[no-untyped-call]  # the SDK's gap
         except docker.errors.NotFound:  # removed by force while the container lives
             return {}
         inspected = self.understood(answer, Image)

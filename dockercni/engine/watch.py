@@ -87,4 +87,4 @@ class Watch:
 
 def delay(failures: int) -> float:
     """How long to wait after so many failures in a row: doubling, with jitter, so that not all come back at once."""
-    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter

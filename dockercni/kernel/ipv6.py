@@ -33,7 +33,7 @@ def restore(
 def _restore(ifname: str, given: list[IPv6Interface], routes: list[tuple[IPv6Network, IPv6Address | None]]) -> None:
     """Inside the namespace: sysctl files are those of the thread that opens them, and IPRoute opens its socket late."""
     from pyroute2 import IPRoute  # noqa: PLC0415  30 MiB, and hardly ever needed
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415  the same
 
     for link in ("lo", ifname):
         sysctl.write(f"net/ipv6/conf/{link}/disable_ipv6", "0")

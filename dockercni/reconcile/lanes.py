@@ -142,4 +142,4 @@ class Lanes:
 
 def retry_delay(failures: int) -> float:
     """Seconds to wait after so many failures in a row: doubling, with jitter."""
-    return min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 12)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 12)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from dockercni.kernel import cgroups, runtimes
+from dockercni.kernel import cgroups, hold_helper, runtimes
 from dockercni.kernel import hold as hold_module
 from dockercni.kernel.hold import Hold, Holder, Limit
 from tests.hosts import wait_until
@@ -210,6 +210,20 @@ def test_limit(holder: Holder, victim: Callable[..., Victim]) -> None:
     assert hold.held < 2
 
 
+def test_limit_after_a_standstill(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """The time for which the helper could not run, as when the whole machine stood still, is not part of the limit."""
+    one = victim()
+    hold = _hold(holder, one, 2)
+    one.execute()
+    _stopped(hold)
+    os.kill(holder.pid, signal.SIGSTOP)
+    assert not threading.Event().wait(2.5)  # seconds; less than what passes for hanging
+    os.kill(holder.pid, signal.SIGCONT)
+    wait_until(lambda: hold.over == "limit", 20, "the limit", lambda: hold.over)
+    assert hold.held > 3.5
+    assert one.line() == "executed"
+
+
 def test_limit_that_kills(holder: Holder, victim: Callable[..., Victim]) -> None:
     """At the limit it is killed, where that was asked for, without having executed one instruction."""
     one = victim()
@@ -310,6 +324,18 @@ def test_helper_hangs_and_daemon_too(victim: Callable[..., Victim], monkeypatch:
 IMPATIENT = hold_module._PROGRAM.replace("main(", "hold_helper.HANGING = 2.0; main(").replace(
     "from dockercni.kernel.hold_helper import main", "from dockercni.kernel import hold_helper; main = hold_helper.main"
 )
+
+
+def test_helper_that_starts_slowly(victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper that takes long to start is no helper that hangs."""
+    monkeypatch.setattr(hold_module, "_PROGRAM", f"import time; time.sleep(2); {hold_module._PROGRAM}")
+    monkeypatch.setattr(hold_module, "_SILENT", 0.7 * hold_helper.ALIVE)  # twice that is less than it takes to start
+    holder = Holder()
+    holder.start()
+    started = holder.pid
+    hold = _hold(holder, victim())
+    assert (hold.over, holder.pid) == ("", started)
+    holder.close()
 
 
 def test_helper_waits_for_long(holder: Holder, victim: Callable[..., Victim]) -> None:

@@ -39,6 +39,15 @@ def test_bridge_without_mac(attached: Attached) -> None:
     assert json.loads(attached.host.run("ip", "-j", "link", "show", "cni0").stdout)[0]["address"] == first
 
 
+def test_port_without_ipv6(attached: Attached) -> None:
+    """The bridge's port has neither IPv6 address nor route, which made each change of a link slower."""
+    attached.container("c1")
+    port = attached.add(chain())["interfaces"][1]["name"]
+    assert attached.host.run("ip", "-6", "address", "show", "dev", port).stdout == ""
+    routes = attached.host.run("ip", "-6", "route", "show", "table", "all").stdout
+    assert not [line for line in routes.splitlines() if port in line]
+
+
 def test_two_interfaces_of_one_network(attached: Attached) -> None:
     """DEL of one of two interfaces on one network takes its masquerading and ports, and leaves the other's."""
     network = chain(PORTMAP)
