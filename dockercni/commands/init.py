@@ -1,23 +1,27 @@
-"""`dockercni networks init`: a first configuration file, made from the built-in network."""
+"""`dockercni networks init`: a configuration file, made from the built-in network."""
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dockercni import render
-from dockercni.cni import CNIError, load_directory, parse_list
+from dockercni.cni import Cache, CacheError, CNIError, Directory, load_directory, parse_list
+from dockercni.engine.client import Client
 from dockercni.errors import DockercniError, UsageError
-from dockercni.kernel import facts
-from dockercni.reconcile import networks, state
+from dockercni.reconcile import drafts, networks, state, surroundings
+from dockercni.reconcile.memory import Memory
 
 if TYPE_CHECKING:
     from dockercni.commands.table import Request
+    from dockercni.model import IPNetwork
+    from dockercni.reconcile.surroundings import Surroundings
     from dockercni.settings import Settings
 
 
@@ -29,56 +33,110 @@ def run(request: Request) -> int:
     """Write the file and print its path."""
     settings, args = request.settings, request.args
     name = args.name or networks.BUILT_IN
-    subnet = _given(args.subnet) if args.subnet else _subnet(settings, name)
-    network = _network(name, subnet)
-    try:
-        parse_list(json.dumps(network).encode())
-    except CNIError as error:
-        raise UsageError(f"--name {name}: {error}") from error
-    path = settings.cni_conf_dir / f"10-{name}.conflist"
-    for other, found in load_directory(settings.cni_conf_dir).files:
-        if other != path and getattr(found, "name", None) == name:
-            raise NotWritten(f'{other} describes a network "{name}" already')
-    _write(path, json.dumps(network, indent=2) + "\n", force=args.force)
-    render.line(f"{path}: network {name} with {subnet}")
+    wanted = drafts.asked(args.subnet)
+    _check_name(name)
+    if args.default and settings.default_network not in {"", name}:
+        raise UsageError(f'--default: the setting default-network is "{settings.default_network}", change that')
+    with _alone(settings.cni_conf_dir):
+        directory = load_directory(settings.cni_conf_dir)
+        there = _present(name, directory, force=args.force)
+        default = args.default or _is_default(there, directory, settings, name)
+        around = _look(name, directory, settings)
+        subnets = _checked(wanted, around) if wanted else (_chosen(settings, name, around),)
+        path = there or settings.cni_conf_dir / drafts.file_name(name, _first(directory), default=default)
+        bridge = drafts.bridge_name(name, around.bridges)
+        network = drafts.conflist(name, subnets, bridge, default=default)
+        _write(path, json.dumps(network, indent=2) + "\n", force=args.force)
+    render.line(f"{path}: network {name} with {' and '.join(map(str, subnets))}")
     return 0
 
 
-def _given(text: str) -> str:
+def _check_name(name: str) -> None:
     try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise UsageError(f"--subnet {text}: {error}") from error
+        parse_list(json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": [{"type": "bridge"}]}).encode())
+    except CNIError as error:
+        raise UsageError(f"--name {name}: {error}") from error
 
 
-def _subnet(settings: Settings, name: str) -> str:
+def _present(name: str, directory: Directory, *, force: bool) -> Path | None:
+    """The file of that network, which is to be overwritten. Raises NotWritten unless that is wanted, and it is ours."""
+    for path, found in directory.files:
+        if getattr(found, "name", None) == name:
+            if not path.name.endswith(f"-{name}.conflist"):
+                raise NotWritten(f'{path} describes a network "{name}" already')
+            if not force:
+                raise NotWritten(f"{path} is there already; --force overwrites it")
+            return path
+    return None
+
+
+def _is_default(there: Path | None, directory: Directory, settings: Settings, name: str) -> bool:
+    """Whether the network may be the default without being asked: only if it is already, or if there is none yet.
+
+    The built-in network counts as one as long as containers have it: they would move at their next start.
+    """
+    eligible = Directory(tuple(networks.eligible(directory)))
+    if settings.default_network:
+        return settings.default_network == name
+    if eligible.files:
+        return there is not None and min(path.name for path, _ in eligible.files) == there.name
+    return name == networks.BUILT_IN or not _built_in_serves(settings)
+
+
+def _built_in_serves(settings: Settings) -> bool:
+    memory = Memory(settings.state_dir / "containers")
+    with contextlib.suppress(OSError, state.StateError):
+        if any(had.network == networks.BUILT_IN for each in memory.known() for had in memory.recall(each)):
+            return True
+    entries = Cache(settings.cni_cache_dir).entries()
+    return any(not isinstance(entry, CacheError) and entry.network == networks.BUILT_IN for entry in entries)
+
+
+def _first(directory: Directory) -> str | None:
+    return min((path.name for path, _ in directory.files), key=os.fsencode, default=None)
+
+
+def _look(name: str, directory: Directory, settings: Settings) -> Surroundings:
+    client, cache = Client(settings.docker_host), Cache(settings.cni_cache_dir)
+    try:
+        return surroundings.look(name, directory, client, cache, settings.state_dir)
+    except OSError as error:
+        raise NotWritten(f"the host's routes cannot be read: {error}") from error
+
+
+def _checked(wanted: Sequence[IPNetwork], around: Surroundings) -> tuple[IPNetwork, ...]:
+    for subnet in wanted:
+        drafts.refuse_taken(subnet, around.claimed, around.used)
+    return tuple(wanted)
+
+
+def _chosen(settings: Settings, name: str, around: Surroundings) -> IPNetwork:
     """That of the built-in network, if it has served and this replaces it; else the first that is free."""
     if name == networks.BUILT_IN:
-        chosen = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
-        if chosen:
-            return chosen
-    return networks.free_subnet(facts.routed(besides=_bridge(name)))
+        kept = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
+        if kept:
+            return drafts.asked([kept])[0]
+    return drafts.free(around.everything)
 
 
-def _bridge(name: str) -> str:
-    """The name of its bridge, which may have 15 characters."""
-    return networks.BUILT_IN_BRIDGE if name == networks.BUILT_IN else f"{name[:14]}0"
-
-
-def _network(name: str, subnet: str) -> dict[str, Any]:
-    network: dict[str, Any] = json.loads(networks.built_in_network(subnet).raw)
-    network["name"] = name
-    bridge = network["plugins"][0]
-    bridge["bridge"] = _bridge(name)
-    if ":" in subnet:
-        bridge["ipam"]["routes"] = [{"dst": "::/0"}]
-    return network
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Nobody else chooses meanwhile: two who look at once would find the same subnet free. Raises NotWritten."""
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotWritten(f"cannot use {directory}: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
     """Put the whole file there at once: a daemon may be reading. Raises NotWritten."""
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fd, temporary = tempfile.mkstemp(prefix=".dockercni-", dir=path.parent)
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:

@@ -189,15 +189,23 @@ COMMANDS = (
     ),
     Command(
         "networks init",
-        "write a first network configuration",
+        "write a network configuration",
         _HERE + "init",
         (
             Argument(("--name",), "name of the network (default: dockercni)", "NAME"),
-            Argument(("--subnet",), "its subnet (default: the first private one that is free)", "CIDR"),
+            Argument(
+                ("--subnet",),
+                "its subnet, twice for IPv4 and IPv6 (default: the first private IPv4 one that is free)",
+                "CIDR",
+                repeated=True,
+            ),
+            Argument(("--default",), "let containers that name no network have this one"),
             Argument(("--force",), "overwrite the file if it is there"),
         ),
-        more="Writes the built-in network as 10-NAME.conflist into the configuration directory, as a file to start "
-        "from. Nothing else that dockercni does writes there.",
+        more="Writes the built-in network as NN-NAME.conflist into the configuration directory, as a file to start "
+        "from. Subnet and bridge are free of other configurations, of Docker's networks, and of the host's routes and "
+        "links. While there is a default network the new one is none, unless --default is given. Nothing else that "
+        "dockercni does writes there.",
     ),
     Command(
         "doctor",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
 from typing import Final
 
@@ -24,7 +24,7 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _DAD_FAILED: Final = 0x08
 _TENTATIVE: Final = 0x40
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
 _LOCAL: Final = 255
 _MULTICAST: Final = IPv6Network("ff00::/8")
 _PROTO_BOOT: Final = 3
@@ -32,6 +32,7 @@ _UNICAST: Final = 1
 
 _IFADDR: Final = struct.Struct("=BBBBI")
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
+_RTNEXTHOP: Final = struct.Struct("=HBBi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +107,13 @@ def remove_multicast_route(link: int) -> Message:
     return Message(_DELROUTE, 0, header + destination + u32(_RTA_OIF, link))
 
 
-def routes(socket_: Netlink, version: int) -> list[Path]:
-    """The routes of the main table for one family."""
+def routes(socket_: Netlink, version: int, *, every_table: bool = False) -> list[Path]:
+    """The routes of the main table, or of all, for one family. Several ways to one destination are several paths."""
     found = []
     for body in socket_.dump(Message(_GETROUTE, 0, _RTMSG.pack(_FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0))):
         path = _path(body, version)
-        if path.table == MAIN:
-            found.append(path)
+        if every_table or path.table == MAIN:
+            found += _ways(body, path)
     return found
 
 
@@ -149,6 +150,18 @@ def _path(body: bytes, version: int) -> Path:
         table=number(parts[_RTA_TABLE]) if _RTA_TABLE in parts else table,
         scope=scope,
     )
+
+
+def _ways(body: bytes, path: Path) -> list[Path]:
+    """One path for each next hop: of several (RTA_MULTIPATH) each has its own link and gateway."""
+    hops = netlink.attributes(body, _RTMSG.size).get(_RTA_MULTIPATH, b"")
+    found = []
+    while len(hops) >= _RTNEXTHOP.size:
+        size, _, _, link = _RTNEXTHOP.unpack_from(hops)
+        gateway = netlink.attributes(hops[:size], _RTNEXTHOP.size).get(_RTA_GATEWAY)
+        found.append(replace(path, link=link, gateway=ip_address(gateway) if gateway else None))
+        hops = hops[max(size, _RTNEXTHOP.size) :]
+    return found or [path]
 
 
 def _interface(packed: bytes, prefix: int) -> Interface:

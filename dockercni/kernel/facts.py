@@ -43,11 +43,6 @@ def facts(namespace: Namespace) -> Facts:
     return namespace.run(_facts)
 
 
-def routed(besides: str) -> list[IPv4Network]:
-    """The IPv4 destinations that this host has routes to, without default routes and those over link `besides`."""
-    return [network for link, network in _paths4() if network.prefixlen and link != besides]
-
-
 def _facts() -> Facts:
     return Facts(
         links=frozenset(name for _, name in socket.if_nameindex()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any, Final
 
 import structlog
 
-from dockercni.cni import Directory, NetworkList, load_directory, parse_list
+from dockercni.cni import ConfigurationError, Directory, NetworkList, load_directory, parse_list
 from dockercni.errors import DockercniError, UnknownNetwork
-from dockercni.kernel import facts
-from dockercni.reconcile import state
+from dockercni.kernel import taken
+from dockercni.model import IPNetwork
+from dockercni.plugins.dispatch import KEY
+from dockercni.reconcile import claims, state
 
 BUILT_IN: Final = "dockercni"
 BUILT_IN_BRIDGE: Final = "dockercni0"
@@ -43,7 +45,7 @@ class Catalogue:
     @property
     def networks(self) -> tuple[NetworkList, ...]:
         """All that can be used."""
-        return (self.built_in,) if isinstance(self.built_in, NetworkList) else self.directory.networks
+        return (*((self.built_in,) if isinstance(self.built_in, NetworkList) else ()), *self.directory.networks)
 
     def get(self, name: str) -> NetworkList:
         """The network called `name`; the default one for "". Raises UnknownNetwork, NetworkUnavailable."""
@@ -58,7 +60,7 @@ class Catalogue:
         raise UnknownNetwork(f'there is no network "{name}" (known: {known}{broken})')
 
     def _default(self) -> NetworkList:
-        first = self.built_in or self.directory.first()
+        first = self.built_in or Directory(tuple(eligible(self.directory))).first()
         if isinstance(first, NetworkList):
             return first
         # no falling through to the next file: it may be a network that this container must not be on
@@ -89,34 +91,35 @@ class Networks:
         directory = load_directory(self._conf_dir)
         for error in directory.broken:
             log.error("configuration unusable", reason=str(error))
-        built_in = None if directory.files else self._built_in()
+        built_in = None if any(eligible(directory)) else self._built_in(directory)
         return Catalogue(directory, built_in, self._preferred)
 
-    def _built_in(self) -> NetworkList | NetworkUnavailable:
+    def _built_in(self, directory: Directory) -> NetworkList | NetworkUnavailable:
         try:
-            subnet = self._subnet()
+            subnet = self._subnet(directory)
         except NetworkUnavailable as error:
             log.error("no built-in network", reason=str(error))
             return error
-        reason = f"there is no configuration in {self._conf_dir}"
+        reason = f"no configuration in {self._conf_dir} may be the default"
         log.info("the built-in network serves", network=BUILT_IN, subnet=subnet, reason=reason)
         return built_in_network(subnet)
 
-    def _subnet(self) -> str:
+    def _subnet(self, directory: Directory) -> str:
         """The subnet of the built-in network: chosen once, then kept, whatever routes appear."""
         path = self._state_dir / SUBNET_FILE
         chosen = state.read(path, dict[str, str], {}).get("subnet", "")
         if not chosen:
-            chosen = free_subnet(facts.routed(besides=BUILT_IN_BRIDGE))
+            claimed = [subnet for network in directory.networks for subnet in claims.subnets(network)]
+            chosen = free_subnet([*taken.networks(besides={BUILT_IN_BRIDGE}), *claimed])
             state.write(path, {"subnet": chosen})
         return chosen
 
 
-def free_subnet(routed: Iterable[IPv4Network]) -> str:
-    """The first of SUBNETS that overlaps none of the `routed` ones. Raises NetworkUnavailable where none is free."""
-    taken = list(routed)
-    for subnet in SUBNETS:
-        if not any(IPv4Network(subnet).overlaps(other) for other in taken):
+def free_subnet(used: Iterable[IPNetwork], candidates: Iterable[str] = SUBNETS) -> str:
+    """The first of the `candidates` that overlaps nothing that is `used`. Raises NetworkUnavailable for none."""
+    others = [network for network in used if network.version == 4]
+    for subnet in candidates:
+        if not any(IPv4Network(subnet).overlaps(other) for other in others):
             return subnet
     raise NetworkUnavailable(
         f"routes of this host overlap all of {', '.join(SUBNETS)}; configure a network of your own"
@@ -137,6 +140,22 @@ def built_in_network(subnet: str) -> NetworkList:
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
     plugins = [bridge, portmap, {"type": "firewall"}]
     return parse_list(json.dumps({"cniVersion": "1.0.0", "name": BUILT_IN, "plugins": plugins}).encode())
+
+
+def eligible(directory: Directory) -> Iterator[tuple[Path, NetworkList | ConfigurationError]]:
+    """The files that may be the default network: not those that say `"dockercni": {"default": false}`.
+
+    That is what a network says that was added to others: however its file is called, it takes no container from them.
+    Where all say so, one that has the name of the built-in network takes its place.
+    """
+    named = [(path, found) for path, found in directory.files if getattr(found, "name", "") == BUILT_IN]
+    able = [(path, found) for path, found in directory.files if not (isinstance(found, NetworkList) and _added(found))]
+    yield from able or named
+
+
+def _added(network: NetworkList) -> bool:
+    ours = network.extra.get(KEY)
+    return isinstance(ours, dict) and ours.get("default") is False
 
 
 def _signature(directory: Path) -> object:

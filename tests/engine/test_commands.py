@@ -284,7 +284,34 @@ def test_init_writes_a_network_that_serves(host: Host, cli: Cli) -> None:
     assert bridge["bridge"] == "lan0"
 
 
-@pytest.mark.parametrize("flag", ["--subnet=10.9.0.1/24", "--subnet=x", "--name=a/b", "--name=."])
+def test_init_keeps_clear_of_everything(host: Host, cli: Cli) -> None:
+    """Subnets of Docker's networks, routes of any table, other files and links are not chosen; containers of the
+    built-in network keep it as their default."""
+    host.docker("network", "create", "--subnet=10.122.0.0/16", "theirs")
+    host.run("ip", "route", "add", "10.222.7.0/24", "dev", "lo", "table", "52")
+    host.run("ip", "link", "add", "wan0", "type", "bridge")
+    try:
+        run(host, "web")
+        cli("sync", check=True)  # the built-in network takes 10.22.0.0/16
+        for name in ("lan", "wan"):
+            cli("networks", "init", f"--name={name}", check=True)
+        first = [json.loads(host.read(f"{NET}/10-{name}.conflist"))["plugins"][0] for name in ("lan", "wan")]
+        subnets = [one["ipam"]["ranges"][0][0]["subnet"] for one in first]
+        assert not {"10.22.0.0/16", "10.122.0.0/16", "10.222.0.0/16"} & set(subnets)
+        assert len(set(subnets)) == 2
+        assert first[1]["bridge"] != "wan0"
+        assert [one["name"] for one in printed(cli("networks", "-o", "json"))["networks"] if one["default"]] == [
+            "dockercni"
+        ]
+        refused = cli("networks", "init", "--name=san", "--subnet=10.122.4.0/24")
+        assert (refused.returncode, "Docker's network theirs" in refused.stderr) == (2, True)
+    finally:
+        host.run("ip", "link", "delete", "wan0")
+        host.run("ip", "route", "flush", "table", "52")
+        host.docker("network", "rm", "theirs")
+
+
+@pytest.mark.parametrize("flag", ["--subnet=10.9.0.0", "--subnet=10.9.0.1/24", "--subnet=x", "--name=a/b", "--name=."])
 def test_init_refuses_nonsense(host: Host, cli: Cli, flag: str) -> None:
     """A name or subnet that cannot be is usage, and nothing is written."""
     done = cli("networks", "init", flag)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
-from typing import Any, Final
+from typing import Final
 
 from dockercni.cni import NetworkList, load_directory
 from dockercni.commands.abilities import Abilities, Ability, span
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.engine.client import Client
 from dockercni.errors import DockercniError
-from dockercni.kernel import facts
-from dockercni.reconcile import networks, state
+from dockercni.kernel import taken
+from dockercni.model import IPNetwork
+from dockercni.reconcile import claims, networks, state
+from dockercni.reconcile.claims import bridges, overlap, parsed
 from dockercni.settings import Settings
 
-Subnet = IPv4Network | IPv6Network
 _INSTALL: Final = "apt-get install containernetworking-plugins, or set cni-bin-dir"
 
 
@@ -26,10 +27,10 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     for error in directory.broken:
         yield fail("configuration", str(error), "dockercni networks validate FILE")
     configured = list(directory.networks)
-    if not directory.files:
+    if not any(networks.eligible(directory)):
         try:
-            configured = [_built_in(settings)]
-            yield ok("configuration", f"no file in {settings.cni_conf_dir}: the built-in network serves")
+            configured.insert(0, _built_in(settings))
+            yield ok("configuration", f"no default in {settings.cni_conf_dir}: the built-in network serves")
         except DockercniError as error:
             yield fail("configuration", str(error), "dockercni networks init --subnet CIDR")
     yield from _default(settings, directory.files, configured)
@@ -42,7 +43,7 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
 def _built_in(settings: Settings) -> NetworkList:
     """The built-in network as it serves or would serve; unlike the daemon we do not write down which subnet."""
     chosen = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
-    return networks.built_in_network(chosen or networks.free_subnet(facts.routed(besides=networks.BUILT_IN_BRIDGE)))
+    return networks.built_in_network(chosen or networks.free_subnet(taken.networks(besides={networks.BUILT_IN_BRIDGE})))
 
 
 def _default(settings: Settings, files: Sequence[object], configured: Sequence[NetworkList]) -> Iterator[Finding]:
@@ -83,9 +84,9 @@ def _collisions(configured: Sequence[NetworkList]) -> Iterator[Finding]:
                 f"networks {one.name} and {other.name} share the bridge {', '.join(sorted(shared))}",
                 "give each its own bridge name, unless they are to be one segment",
             )
-        for mine in subnets(one):
-            for theirs in subnets(other):
-                if _overlap(mine, theirs):
+        for mine in _pools(one):
+            for theirs in _pools(other):
+                if overlap(mine, theirs):
                     yield fail(
                         "collision",
                         f"subnet {mine} of network {one.name} overlaps {theirs} of network {other.name}",
@@ -101,8 +102,8 @@ def _with_docker(configured: Sequence[NetworkList], client: Client) -> Iterator[
         return
     for network in configured:
         for docker in theirs:
-            for subnet in subnets(network):
-                if any(_overlap(subnet, other) for text in docker.subnets if (other := _network(text))):
+            for subnet in _pools(network):
+                if any(overlap(subnet, other) for text in docker.subnets if (other := parsed(text))):
                     yield fail(
                         "collision",
                         f"subnet {subnet} of network {network.name} overlaps Docker's network {docker.Name}",
@@ -117,12 +118,13 @@ def _with_docker(configured: Sequence[NetworkList], client: Client) -> Iterator[
 
 
 def _with_routes(configured: Sequence[NetworkList]) -> Iterator[Finding]:
-    ours = {subnet for network in configured for subnet in subnets(network)}
+    ours = {subnet for network in configured for subnet in _pools(network)}
     for network in configured:
-        routed = facts.routed(besides=next(iter(bridges(network)), ""))
-        for subnet in subnets(network):
+        routed = taken.networks(besides=bridges(network))
+        for subnet in _pools(network):
             for route in routed:
-                if _overlap(subnet, route) and route not in ours:
+                whole = route.prefixlen < route.max_prefixlen  # else it is an address, whose network has a route too
+                if whole and overlap(subnet, route) and route not in ours:
                     yield warn(
                         "collision",
                         f"subnet {subnet} of network {network.name} overlaps the host's route to {route}",
@@ -130,37 +132,7 @@ def _with_routes(configured: Sequence[NetworkList]) -> Iterator[Finding]:
                     )
 
 
-def bridges(network: NetworkList) -> list[str]:
-    """The names of the bridges that a network uses."""
-    names = [plugin.raw.get("bridge") or "cni0" for plugin in network.plugins if plugin.type == "bridge"]
-    return [name for name in names if isinstance(name, str)]
-
-
-def subnets(network: NetworkList) -> list[Subnet]:
-    """The subnets that host-local gives addresses from."""
-    found = []
-    for plugin in network.plugins:
-        ipam = plugin.raw.get("ipam")
-        if isinstance(ipam, Mapping):
-            found += [subnet for text in _texts(ipam) if (subnet := _network(text))]
-    return found
-
-
-def _texts(ipam: Mapping[str, Any]) -> Iterator[object]:
-    yield ipam.get("subnet")
-    sets = ipam.get("ranges")
-    for ranges in sets if isinstance(sets, list) else ():
-        for one in ranges if isinstance(ranges, list) else ():
-            if isinstance(one, Mapping):
-                yield one.get("subnet")
-
-
-def _network(text: object) -> Subnet | None:
-    try:
-        return ip_network(text, strict=False) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def _overlap(one: Subnet, other: Subnet) -> bool:
-    return one.version == other.version and one.overlaps(other)
+def _pools(network: NetworkList) -> list[IPNetwork]:
+    """The subnets that addresses are chosen from; several networks may well have static addresses of one subnet."""
+    chosen = [plugin for plugin in network.plugins if plugin.raw.get("ipam", {}).get("type") != "static"]
+    return claims.subnets(replace(network, plugins=tuple(chosen)))

@@ -14,7 +14,8 @@ from dockercni.cni import NetworkList, parse_list
 from dockercni.commands.diagnosis import firewall, host, networks
 from dockercni.commands.diagnosis.finding import Finding
 from dockercni.engine.client import Client
-from dockercni.kernel import facts, iptables, rights
+from dockercni.kernel import iptables, rights, taken
+from dockercni.reconcile import claims
 from tests.unit.engine.fake import INFO, VERSION, fake_engine
 
 
@@ -35,7 +36,7 @@ SUBNETS = [
 @pytest.mark.parametrize(("ipam", "found"), SUBNETS, ids=str)
 def test_subnets_are_found_wherever_host_local_looks(ipam: object, found: list[str] | int) -> None:
     """All ranges count, and what cannot be a subnet is left to the plugin to complain about."""
-    subnets = [str(one) for one in networks.subnets(network("lan", ipam))]
+    subnets = [str(one) for one in claims.subnets(network("lan", ipam))]
     assert subnets == found if isinstance(found, list) else len(subnets) == found
 
 
@@ -134,7 +135,7 @@ def test_collisions_with_dockers_networks_and_routes(tmp_path: Path, monkeypatch
         {"Name": "none", "Driver": "null", "IPAM": {"Config": None}},
         {"Name": "odd", "IPAM": {"Config": [{"Subnet": "x"}]}},
     ]
-    monkeypatch.setattr(facts, "routed", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")])
+    monkeypatch.setattr(taken, "networks", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")])
     loaded = settings.load({"cni-conf-dir": str(conf), "cni-bin-dir": str(tmp_path)}, {}, settings.DEFAULT_FILE)
     with fake_engine(tmp_path / "s", {"/version": VERSION, "/info": INFO, "/networks": docker}) as url:
         findings = [one for one in networks.findings(loaded, Client(url)) if one.subject == "collision"]

@@ -1,0 +1,57 @@
+"""What network configurations claim for themselves: subnets, and bridges of the host. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from typing import Any, Final
+
+from dockercni.cni import NetworkList
+from dockercni.model import IPNetwork
+
+_ELSEWHERE: Final = {"routes", "prevresult", "dns"}  # where a configuration names addresses that are not its own
+_PREFIXED: Final = re.compile(r"[0-9a-fA-F:.]+/[0-9]{1,3}")
+
+
+def bridges(network: NetworkList) -> list[str]:
+    """The names of the bridges that a network uses."""
+    names = [plugin.raw.get("bridge") or "cni0" for plugin in network.plugins if plugin.type == "bridge"]
+    return [name for name in names if isinstance(name, str)]
+
+
+def subnets(network: NetworkList) -> list[IPNetwork]:
+    """Every subnet that a plugin of the network is configured with, whichever key an IPAM plugin has for it."""
+    found = [subnet for plugin in network.plugins for text in _texts(plugin.raw) if (subnet := parsed(text))]
+    return list(dict.fromkeys(found))
+
+
+def mentioned(text: str) -> list[IPNetwork]:
+    """Every subnet in a file that cannot be read as a configuration: its author may be about to mend it."""
+    return [subnet for match in _PREFIXED.findall(text) if (subnet := parsed(match)) and subnet.prefixlen]
+
+
+def parsed(text: object) -> IPNetwork | None:
+    """The subnet that an address with a prefix length belongs to; None for anything else."""
+    try:
+        return ip_network(text, strict=False) if isinstance(text, str) and "/" in text else None
+    except ValueError:
+        return None
+
+
+def overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    """Whether an address is in both."""
+    return one.version == other.version and one.overlaps(other)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            for one in value:
+                yield from _texts(one)
+        case Mapping():
+            for key, one in value.items():
+                if key.lower() not in _ELSEWHERE:
+                    yield from _texts(one)
