@@ -40,7 +40,11 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRequest:
-    """One network that a container is to have. `network` is empty for the default one."""
+    """One network that a container is to have. `network` is empty for the default one.
+
+    `rivals` are the (network, interface) whose default route comes before this one's; None where it has no rivals at
+    all, not even one that is there already.
+    """
 
     network: str
     ifname: str
@@ -48,6 +52,7 @@ class NetworkRequest:
     mac: str = ""
     args: tuple[tuple[str, str], ...] = ()
     ports: tuple[PublishedPort, ...] = ()
+    rivals: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,13 @@ class Runtime:
         self._runner = runner
         self._cache = cache
 
-    def add(self, network: NetworkList, attachment: RuntimeConf) -> Result:
+    def add(
+        self, network: NetworkList, attachment: RuntimeConf, finish: Callable[[Result], Result] | None = None
+    ) -> Result:
         """ADD the container to the network and return the last plugin's result.
+
+        `finish` may do more once the last plugin has run, and change what is recorded of its result; the attachment is
+        not complete before that, and what it raises (CNIError) counts as a plugin's failure.
 
         Raises CNIError: before anything ran (PluginNotFound, InvalidParameters, CacheError), or a PluginError or
         CacheError after the chain was taken back. What could not be taken back stays recorded, and is in the error's
@@ -74,6 +79,8 @@ class Runtime:
                     raise PluginError(
                         plugin.type, "ADD", f"printed no valid result: {error}", code=error.code
                     ) from error
+                if finish and entry.done + 1 == len(served):
+                    last = finish(last)
                 entry = replace(entry, result=last.raw, done=entry.done + 1)
                 self._cache.write(entry)
         except CNIError as failure:

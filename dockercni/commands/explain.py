@@ -1,6 +1,7 @@
 """`dockercni explain CONTAINER`: why it has its networks, or none."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dockercni import render
 from dockercni.cni import CacheError
@@ -11,7 +12,7 @@ from dockercni.daemon import Parts, policy, wire
 from dockercni.errors import DockercniError
 from dockercni.model import Container, NetworkRequest, Unwanted
 from dockercni.observe import logs
-from dockercni.reconcile import labels, ports, records
+from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.look import Policy, Seen
 
 
@@ -55,7 +56,27 @@ def _reasons(parts: Parts, container: Container) -> Iterator[str]:
         return
     for request in wanted:
         yield _why(parts, container, request)
+    yield from _default_route(parts, container, wanted)
     yield from _ports(parts, container, wanted)
+
+
+def _default_route(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...]) -> Iterator[str]:
+    """Which of several networks is to have the default route, and why."""
+    chosen = labels.gateway(container)
+    if len(wanted) == 1 and not chosen:
+        return
+    catalogue = parts.networks.catalogue()
+    try:
+        named = [replace(request, network=catalogue.get(request.network).name) for request in wanted]
+        order = gateway.ranked(named, chosen, lambda name: gateway.expected(catalogue.get(name)))
+    except DockercniError as error:
+        yield f"default route: {error}"
+        return
+    why = f"label {gateway.LABEL}={chosen}" if chosen else "the first network that has one"
+    for version in (4, 6):
+        holders = (one.network for one in order if version in gateway.expected(catalogue.get(one.network)))
+        if holder := next(holders, None):
+            yield f"default route of IPv{version}: {holder} ({why})"
 
 
 def _why(parts: Parts, container: Container, request: NetworkRequest) -> str:
@@ -70,8 +91,8 @@ def _why(parts: Parts, container: Container, request: NetworkRequest) -> str:
     else:
         decided = "no label names one, and this is the default: " + (
             f"the first file of {settings.cni_conf_dir}"
-            if catalogue.directory.files
-            else f"there is no file in {settings.cni_conf_dir}"
+            if catalogue.built_in is None
+            else f"there is no {'such ' if catalogue.directory.files else ''}file in {settings.cni_conf_dir}"
         )
     try:
         network = catalogue.get(request.network)

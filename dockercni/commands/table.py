@@ -184,8 +184,9 @@ COMMANDS = (
         _HERE + "validate",
         (Argument(("files",), "configuration files", "FILE", nargs="+"),),
         _JSON,
-        more="Parses each file as the daemon would, finds its plugins and asks them which versions they support. One "
-        "line for each problem, with file, line and column where they are known; exit code 1 if there is one.",
+        more="Parses each file as the daemon and its plugins would, asks the plugins which versions they support, and "
+        "compares what the file says with the host: links, MTU, the DHCP daemon's socket. One line for each problem, "
+        "with file, line and column where they are known; exit code 1 if there is one.",
     ),
     Command(
         "networks init",

@@ -29,6 +29,8 @@ _LOCAL: Final = 255
 _MULTICAST: Final = IPv6Network("ff00::/8")
 _PROTO_BOOT: Final = 3
 _UNICAST: Final = 1
+_PROTOCOL_AT, _SCOPE_AT, _TYPE_AT = 5, 6, 7  # in the header of a message about a route
+_ANY_SCOPE: Final = 255
 
 _IFADDR: Final = struct.Struct("=BBBBI")
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
@@ -98,6 +100,15 @@ def add_route(path: Path) -> Message:
     if path.table >= 256:
         parts += u32(_RTA_TABLE, path.table)
     return Message(_NEWROUTE, netlink.CREATE, header + parts + u32(_RTA_OIF, path.link))
+
+
+def remove_route(path: Path) -> Message:
+    """Take away that one route; of several next hops the one with this gateway. ESRCH: it is not there."""
+    message = add_route(path)
+    header = bytearray(message.body)
+    header[_SCOPE_AT] = _ANY_SCOPE
+    header[_PROTOCOL_AT] = header[_TYPE_AT] = 0  # any
+    return Message(_DELROUTE, 0, bytes(header))
 
 
 def remove_multicast_route(link: int) -> Message:

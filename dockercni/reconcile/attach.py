@@ -35,7 +35,7 @@ from dockercni.kernel.namespaces import Namespace
 from dockercni.model import IPAddress, NetworkRequest
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
-from dockercni.reconcile import addresses, ports, records
+from dockercni.reconcile import addresses, default_route, ports, records
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
@@ -107,7 +107,7 @@ class Attacher:
                 inherit=(target.lock,),
             )
             try:
-                result = self.runtime.add(network, conf)
+                result = default_route.add(self.runtime, self.cache, self.networks, network, conf, request.rivals)
             except CNIError as error:
                 self._tidy()
                 raise AttachFailed("; ".join([str(error), *getattr(error, "__notes__", ())])) from error

@@ -22,8 +22,12 @@ def bridges(network: NetworkList) -> list[str]:
 
 def subnets(network: NetworkList) -> list[IPNetwork]:
     """Every subnet that a plugin of the network is configured with, whichever key an IPAM plugin has for it."""
-    found = [subnet for plugin in network.plugins for text in _texts(plugin.raw) if (subnet := parsed(text))]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(subnet for plugin in network.plugins for subnet in within(plugin.raw)))
+
+
+def within(conf: Mapping[str, Any]) -> list[IPNetwork]:
+    """Every subnet in one object of a configuration."""
+    return [subnet for text in _texts(conf) if (subnet := parsed(text))]
 
 
 def mentioned(text: str) -> list[IPNetwork]:

@@ -93,11 +93,13 @@ def delete(
 def _complete(attacher: Attacher, container_id: str, namespace: Namespace, request: NetworkRequest) -> NetworkRequest:
     """The request with its network's name and an interface name that is free."""
     network = attacher.networks.catalogue().get(request.network).name
-    there = namespace.interfaces() | {record.attachment.ifname for record in _recorded(attacher, container_id)}
+    recorded = [(record.attachment.network, record.attachment.ifname) for record in _recorded(attacher, container_id)]
+    there = namespace.interfaces() | {ifname for _, ifname in recorded}
     if request.ifname in there:
         raise UsageError(f"there is an interface {request.ifname} already")
     free = next(name for number in range(len(there) + 1) if (name := f"eth{number}") not in there)
-    return replace(request, network=network, ifname=request.ifname or free)
+    # a container that runs has its default route already, or does without one for a reason
+    return replace(request, network=network, ifname=request.ifname or free, rivals=tuple(recorded))
 
 
 def _recorded(attacher: Attacher, container_id: str) -> Iterator[Record]:

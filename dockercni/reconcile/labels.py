@@ -14,7 +14,7 @@ from dockercni.model import Container, IPAddress, NetworkRequest, Unwanted
 
 PREFIX: Final = "dockercni."
 _PER_NETWORK: Final = ("ip", "mac", "args")
-_KNOWN: Final = ("enable", "networks", *_PER_NETWORK, "ports", "aliases", "hold", "on-failure")
+_KNOWN: Final = ("enable", "networks", "gateway", *_PER_NETWORK, "ports", "aliases", "hold", "on-failure")
 _ON_FAILURE: Final = ("leave", "hold", "stop")
 
 _NETWORK: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -73,6 +73,7 @@ def requests(container: Container, attach: str = "all") -> tuple[NetworkRequest,
     for label in labels:
         _refuse_what_is_not_built(label)
     holding(container)
+    gateway(container)
     if attach == "labelled" and not labels:
         return Unwanted('it has no dockercni label, and the setting attach is "labelled"')
     wanted = _networks(plain["networks"]) if "networks" in plain else [("", "eth0")]
@@ -91,6 +92,16 @@ def holding(container: Container, default: Holding | None = None) -> Holding:
         elif label.kind == "on-failure":
             found = replace(found, on_failure=_on_failure(label))
     return found
+
+
+def gateway(container: Container) -> str:
+    """The network that is to have the default route; "" for the first that has one. Raises LabelError."""
+    for label in _ours(container):
+        if label.kind == "gateway":
+            if not _NETWORK.fullmatch(label.value):
+                raise label.error("must be the name of one of the container's networks")
+            return label.value
+    return ""
 
 
 def _ours(container: Container) -> list[_Label]:

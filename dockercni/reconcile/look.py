@@ -18,7 +18,7 @@ from dockercni.errors import DockercniError, LabelError
 from dockercni.kernel.facts import Facts, facts
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Container, Life, NetworkRequest, Unwanted
-from dockercni.reconcile import labels, ports, records
+from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
 from dockercni.reconcile.memory import Had, Memory, wish
 from dockercni.reconcile.mend import mend
@@ -252,7 +252,8 @@ class Looker:
             return wanted
         networks = self.attacher.networks.catalogue()
         named = [replace(request, network=networks.get(request.network).name) for request in wanted]
-        return ports.place(named, container.ports, lambda name: "portMappings" in networks.get(name).capabilities)
+        placed = ports.place(named, container.ports, lambda name: "portMappings" in networks.get(name).capabilities)
+        return gateway.ranked(placed, labels.gateway(container), lambda name: gateway.expected(networks.get(name)))
 
 
 class _Execution:

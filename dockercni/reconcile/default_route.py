@@ -1,0 +1,61 @@
+"""ADD beside other attachments: the default route stays with the one that has it, or is to have it. See `gateway`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from dockercni.cni import Cache, CNIError, ErrorCode, NetworkList, Result, Runtime, RuntimeConf
+from dockercni.errors import UnknownNetwork
+from dockercni.kernel import default_routes
+from dockercni.kernel.namespaces import Namespace
+from dockercni.reconcile import gateway, records
+from dockercni.reconcile.networks import Networks
+
+Rivals = Sequence[tuple[str, str]]
+
+
+def add(
+    runtime: Runtime, cache: Cache, networks: Networks, network: NetworkList, conf: RuntimeConf, rivals: Rivals | None
+) -> Result:
+    """ADD; with `rivals` the namespace keeps the default routes that it has. Raises CNIError."""
+    if rivals is None:
+        return runtime.add(network, conf)
+    try:
+        namespace = Namespace.open(conf.netns)
+    except OSError as error:
+        raise CNIError(f"{conf.netns}: {error.strerror}", ErrorCode.INVALID_NAMESPACE) from error
+    with namespace:
+        try:
+            before = default_routes.read(namespace)
+        except OSError as error:
+            raise CNIError(f"the default route cannot be read: {error}", ErrorCode.IO_FAILURE) from error
+        versions = sorted({path.dst.version for path in before} | _promised(cache, networks, conf.container_id, rivals))
+        if not versions:
+            return runtime.add(network, conf)
+
+        def finish(result: Result) -> Result:
+            try:
+                default_routes.keep(namespace, before, versions, conf.ifname)
+            except OSError as error:
+                raise CNIError(f"the default route cannot be kept: {error}", ErrorCode.IO_FAILURE) from error
+            return gateway.stripped(result, versions)
+
+        return runtime.add(gateway.without(network, versions), conf, finish)
+
+
+def _promised(cache: Cache, networks: Networks, container_id: str, rivals: Rivals) -> set[int]:
+    """The IP versions in which one of the rivals has the default route, or is to have it when it comes.
+
+    The record tells even where the namespace does not: the engine may have switched IPv6 off for a moment, or the
+    container taken its own route away.
+    """
+    found: set[int] = set()
+    for network, ifname in rivals:
+        entry = cache.read(network, container_id, ifname)
+        if entry and entry.complete:
+            found |= gateway.given(records.given(entry))
+        else:
+            with contextlib.suppress(UnknownNetwork):
+                found |= gateway.expected(networks.catalogue().get(network))
+    return found
