@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dockercni import render
-from dockercni.cni import CNIError, NetworkList, load_file
+from dockercni.cni import CNIError, NetworkList, PluginConf, document, load_file
 from dockercni.commands import abilities
 from dockercni.commands.abilities import Ability
+from dockercni.commands.validation import meaning, places, schemas
+from dockercni.commands.validation.host import Host
+from dockercni.commands.validation.meaning import Problem
 from dockercni.settings import nearest
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ CAPABILITIES: Final = (  # those that the specification knows, and those of well
 
 def run(request: Request) -> int:
     """Print a line for each network, and one for each problem; JSON keys: networks [{...}], problems [text]."""
-    known = abilities.Abilities(request.settings)
+    known, host = abilities.Abilities(request.settings), _host()
     owners: dict[str, Path] = {}
     good, problems = [], []
     for name in request.args.files:
@@ -35,7 +37,7 @@ def run(request: Request) -> int:
             problems.append(str(error))
             continue
         plugins = known.of(network)
-        wrong = list(_problems(path, network, plugins, owners))
+        wrong = list(_problems(path, network, plugins, owners, host))
         problems.extend(wrong)
         if not wrong:
             good.append((path, network, plugins))
@@ -49,31 +51,75 @@ def run(request: Request) -> int:
     return FAILED if problems else 0
 
 
-def _problems(path: Path, network: NetworkList, plugins: Sequence[Ability], owners: dict[str, Path]) -> Iterator[str]:
+def _problems(
+    path: Path, network: NetworkList, plugins: Sequence[Ability], owners: dict[str, Path], host: Host | None
+) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    where = places.keys(text)
+    single = not any(key.startswith("plugins[") for key in where)
     owner = owners.setdefault(network.name, path)
     if owner != path:
-        yield f'{_place(path, "name", network.name)}: network "{network.name}" is already defined by {owner}'
+        yield f'{_place(path, where, "name")}: network "{network.name}" is already defined by {owner}'
     for ability in plugins:
         if ability.problem:
-            yield f"{_place(path, 'type', ability.type)}: {ability.problem}"
+            yield f"{_place(path, where, _type_of(network, ability.type, single))}: {ability.problem}"
         elif network.cni_version not in ability.versions:
-            place, spoken = _place(path, "cniVersion", network.cni_version), abilities.span(ability.versions)
+            place, spoken = _place(path, where, "cniVersion"), abilities.span(ability.versions)
             who = f"plugin {ability.type} ({ability.path})"
             yield f"{place}: {who} supports CNI {spoken}, not {network.cni_version}"
-    for capability in sorted(network.capabilities - set(CAPABILITIES)):
+    wrong = [] if single else list(schemas.unknown_of_list(network.extra))
+    for number in range(len(network.plugins)):
+        prefix = "" if single else f"plugins[{number}]."
+        wrong += [(prefix + key, problem) for key, problem in _wrong(network, number, host)]
+    for key, problem in wrong:
+        yield f"{_place(path, where, key)}: {problem}"
+
+
+def _wrong(network: NetworkList, number: int, host: Host | None) -> Iterator[Problem]:
+    """What is wrong with one plugin: its keys, what they say, and what the host lacks for them; each key once."""
+    plugin = network.plugins[number]
+    told: set[str] = set()
+    for key, problem in (
+        *schemas.unknown(plugin.type, plugin.raw),
+        *meaning.problems(network, number),
+        *(host.problems(plugin.type, plugin.raw) if host else ()),
+        *_unknown_capabilities(plugin),
+    ):
+        if key not in told:
+            told.add(key)
+            yield key, problem
+
+
+def _unknown_capabilities(plugin: PluginConf) -> Iterator[Problem]:
+    for capability in sorted(plugin.capabilities - set(CAPABILITIES)):
         if hint := nearest(capability, CAPABILITIES):  # one that is like no other may be a plugin's own
-            yield f"{_place(path, capability, None)}: nobody gives the capability {capability}{hint}"
+            yield f"capabilities.{capability}", f"nobody gives the capability {capability}{hint}"
 
 
-def _place(path: Path, key: str, value: str | None) -> str:
-    """FILE:LINE:COLUMN: KEY of the first place that says so."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    wanted = rf'"{re.escape(key)}"\s*:\s*' + (rf'"{re.escape(value)}"' if value is not None else "")
-    found = re.search(wanted, text)
-    if not found:
-        return f"{path}: {key}"
-    start = found.start()
-    return f"{path}:{text.count(chr(10), 0, start) + 1}:{start - text.rfind(chr(10), 0, start)}: {key}"
+def _type_of(network: NetworkList, kind: str, single: bool) -> str:
+    """The path of the key that names that plugin, or that IPAM plugin."""
+    for number, plugin in enumerate(network.plugins):
+        prefix = "" if single else f"plugins[{number}]."
+        if plugin.type == kind:
+            return f"{prefix}type"
+        ipam = document.lookup(plugin.raw, "ipam")
+        if isinstance(ipam, dict) and document.lookup(ipam, "type") == kind:
+            return f"{prefix}ipam.type"
+    return "plugins"
+
+
+def _place(path: Path, where: Mapping[str, tuple[int, int]], key: str) -> str:
+    """FILE:LINE:COLUMN: KEY; without a position where the key stands in another file, or nowhere: it is missing."""
+    found = where.get(key.lower())
+    return f"{path}:{found[0]}:{found[1]}: {places.short(key)}" if found else f"{path}: {key}"
+
+
+def _host() -> Host | None:
+    """What the host has; None where the kernel does not say."""
+    try:
+        return Host()
+    except OSError:
+        return None
 
 
 def _line(path: Path, network: NetworkList, plugins: Sequence[Ability]) -> str:

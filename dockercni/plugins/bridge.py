@@ -56,6 +56,11 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     return "libnftables is not installed" if needs_library and not nftables.available() else ""
 
 
+def validate(request: Request) -> None:
+    """See Plugin."""
+    bridge_conf.check_exclusions(bridge_conf.read(request))
+
+
 def add(request: Request) -> Result:
     """See Plugin."""
     conf = bridge_conf.read(request)
@@ -109,6 +114,7 @@ def delete(request: Request) -> None:
 
 def status(request: Request) -> None:
     """See Plugin."""
+    validate(request)
     if ipam.kind(request):
         ipam.status(request)
 

@@ -1,4 +1,4 @@
-"""What a plugin in this process is: a module with six functions, with the results and errors of an executable."""
+"""What a plugin in this process is: a module with seven functions, with the results and errors of an executable."""
 
 from __future__ import annotations
 
@@ -99,6 +99,9 @@ class Plugin(Protocol):
         `conf` is the object of one plugin with name and cniVersion, without what the runtime adds at the call. It need
         not be valid: whatever has to be said of it is said by the verbs. See `keys.unknown`.
         """
+
+    def validate(self, request: Request) -> None:
+        """Read the whole configuration as ADD does, and refuse what ADD would refuse; nothing else is looked at."""
 
     def add(self, request: Request) -> Result:
         """Create, and return the result; in whichever version, the caller converts it to that of the request."""

@@ -43,6 +43,11 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     return keys.unknown(conf, ("backend", "iptablesAdminChainName", "firewalldZone", "ingressPolicy"))
 
 
+def validate(request: Request) -> None:
+    """See Plugin."""
+    _policy(request.fields)
+
+
 def add(request: Request) -> Result:
     """See Plugin."""
     policy = _policy(request.fields)
@@ -80,6 +85,7 @@ def delete(request: Request) -> None:
 
 def status(request: Request) -> None:
     """See Plugin."""
+    validate(request)
 
 
 def gc(request: Request) -> None:  # noqa: ARG001  a bridge may serve several networks

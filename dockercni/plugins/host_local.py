@@ -28,6 +28,11 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     return host_local_conf.unknown(conf)
 
 
+def validate(request: Request) -> None:
+    """See Plugin. Raises OSError for a resolvConf that cannot be read."""
+    resolvers.read(host_local_conf.read(request).resolv_conf)
+
+
 def add(request: Request) -> Result:
     """Reserve one address of each range set; the result has no interfaces.
 
@@ -67,7 +72,7 @@ def delete(request: Request) -> None:
 
 def status(request: Request) -> None:
     """An ADD can be served if the configuration is good: whether an address is free depends on who asks."""
-    host_local_conf.read(request)
+    validate(request)
 
 
 def gc(request: Request) -> None:

@@ -27,10 +27,15 @@ def unknown(conf: Mapping[str, Any], known: Collection[str], place: str = "") ->
 
     Keys match in any case, as in Go; those that hold null count as absent. `ipam` is nobody's but the IPAM plugin's.
     """
+    found = strangers(conf, known)
+    return f"{place}{', '.join(found)} is not supported" if found else ""
+
+
+def strangers(conf: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """The same keys, sorted."""
     folded = {key.lower() for key in known} | _COMMON
-    found = sorted(
+    return sorted(
         key
         for key, value in conf.items()
         if value is not None and key.lower() not in folded and not key.lower().startswith(_RESERVED)
     )
-    return f"{place}{', '.join(found)} is not supported" if found else ""

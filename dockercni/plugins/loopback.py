@@ -31,6 +31,10 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     return keys.unknown(conf, ())
 
 
+def validate(request: Request) -> None:
+    """See Plugin. There is nothing to configure."""
+
+
 def add(request: Request) -> Result:
     """`lo` with its first address of each family; or prevResult untouched, if there is one.
 

@@ -63,6 +63,12 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     return keys.unknown(conf, ("snat", *_OF_RULES))
 
 
+def validate(request: Request) -> None:
+    """See Plugin."""
+    _snat(request.fields)
+    _mappings(request.fields)
+
+
 def add(request: Request) -> Result:
     """See Plugin."""
     mappings = _mappings(request.fields)
@@ -112,6 +118,7 @@ def delete(request: Request) -> None:
 
 def status(request: Request) -> None:
     """See Plugin."""
+    validate(request)
 
 
 def gc(request: Request) -> None:

@@ -32,6 +32,11 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     return keys.unknown(ipam, _IPAM_KEYS, "ipam: ") if isinstance(ipam, dict) else ""
 
 
+def validate(request: Request) -> None:
+    """See Plugin."""
+    _read(request)
+
+
 def add(request: Request) -> Result:
     """The result without interfaces. Raises PluginFailure for addresses that are none."""
     assignment = _read(request)
@@ -55,7 +60,8 @@ def delete(request: Request) -> None:
 
 
 def status(request: Request) -> None:
-    """An ADD can always be served."""
+    """An ADD can be served if the configuration is good."""
+    validate(request)
 
 
 def gc(request: Request) -> None:

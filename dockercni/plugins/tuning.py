@@ -30,6 +30,15 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     return keys.unknown(conf, wishes.KEYS)
 
 
+def validate(request: Request) -> None:
+    """See Plugin."""
+    wish = wishes.read(request)
+    sysctls.check_allowed(wish.sysctls)
+    for key in wish.sysctls:
+        sysctls.path(key, request.ifname)
+    link_changes.wanted(request.ifname, wish)
+
+
 def add(request: Request) -> Result:
     """prevResult, with the new MAC if there is one. Raises PluginFailure, OSError for what the kernel refuses."""
     wish = wishes.read(request)
@@ -87,7 +96,8 @@ def delete(request: Request) -> None:
 
 
 def status(request: Request) -> None:
-    """An ADD can always be served."""
+    """An ADD can be served if the configuration is good."""
+    validate(request)
 
 
 def gc(request: Request) -> None:

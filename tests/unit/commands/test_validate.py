@@ -9,6 +9,7 @@ import pytest
 
 from dockercni import settings
 from dockercni.cli import main
+from dockercni.commands.validation import schemas
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +18,15 @@ def _bare_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKERCNI_ENGINE", "exec")
 
 
+IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]}
+
+
 def test_plugins_of_this_process_need_no_executable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where dockercni serves a plugin itself, that it does is said, and no executable is missed."""
     monkeypatch.setenv("DOCKERCNI_ENGINE", "auto")
-    ipam = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]}
-    file = write(tmp_path / "a.conflist", "bridge", ipam=ipam)
+    file = write(tmp_path / "a.conflist", "bridge", ipam=IPAM)
     assert main(["networks", "validate", str(file), f"--cni-bin-dir={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert out.count("in dockercni itself") == 2
@@ -58,9 +61,7 @@ def write(path: Path, *types: str, version: str = "1.0.0", name: str = "lan", **
 
 def test_a_good_file(tmp_path: Path, plugins: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line with network, version, plugins with their versions, IPAM included, and capabilities."""
-    file = write(
-        tmp_path / "a.conflist", "bridge", ipam={"type": "host-local"}, capabilities={"ips": True, "mac": False}
-    )
+    file = write(tmp_path / "a.conflist", "bridge", ipam=IPAM, capabilities={"ips": True, "mac": False})
     assert main(["networks", "validate", str(file), f"--cni-bin-dir={plugins}"]) == 0
     spoken = [f"{kind} (0.4.0 to 1.0.0, {plugins / kind})" for kind in ("bridge", "host-local")]
     expected = f"plugins {', '.join(spoken)}, capabilities ips"
@@ -81,8 +82,8 @@ PROBLEMS = [
         "supports CNI 0.4.0 to 1.0.0, not 1.1.0",
     ),
     ({"types": ("brigde",)}, ":6:4: type: ", 'plugin "brigde" not found; searched '),
-    ({"types": ("odd",)}, ":6:4: type: ", "answers VERSION with no JSON"),
-    ({"types": ("empty",)}, ":6:4: type: ", "answers VERSION without supportedVersions"),
+    ({"types": ("odd",)}, ":6:4: type: ", "printed no valid list of versions"),
+    ({"types": ("empty",)}, ":6:4: type: ", "printed no valid list of versions: cniVersion: missing"),
     ({"types": ("bad",)}, ":6:4: type: ", "trouble"),
     ({"types": ("bridge",), "ipam": {"type": "nowhere"}}, ":8:5: type: ", 'plugin "nowhere" not found'),
     (
@@ -137,3 +138,133 @@ def test_the_same_file_twice_is_one(tmp_path: Path, plugins: Path) -> None:
     """A file does not collide with itself."""
     file = write(tmp_path / "a.conflist", "bridge")
     assert main(["networks", "validate", str(file), str(file), f"--cni-bin-dir={plugins}"]) == 0
+
+
+def lease(**more: object) -> dict[str, object]:
+    """host-local with one range of 10.1.0.0/24."""
+    return {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24", **more}]]}
+
+
+STATIC = {"type": "static", "addresses": [{"address": "10.1.0.2/24"}]}
+WRONG = [
+    # what the plugins' own parsers refuse
+    ({"type": "bridge", "ipam": lease(rangeStart="10.2.0.5")}, "rangeStart", "RangeStart 10.2.0.5 not in network"),
+    ({"type": "bridge", "ipam": lease(rangeEnd="fd00::1")}, "rangeEnd", "RangeEnd fd00::1 not in network"),
+    ({"type": "bridge", "ipam": lease(rangeStart="10.1.0.9", rangeEnd="10.1.0.3")}, "rangeStart", "not in network"),
+    ({"type": "bridge", "ipam": lease(subnet="10.1.0.0/31")}, "subnet", "10.1.0.0/31 too small"),
+    ({"type": "bridge", "ipam": lease(subnet="fd00::/127")}, "subnet", "fd00::/127 too small"),
+    ({"type": "bridge", "ipam": lease(subnet="10.1.0.7/24")}, "subnet", "host bits set"),
+    ({"type": "bridge", "ipam": lease(gateway="x")}, "gateway", '"x" is not an address'),
+    ({"type": "bridge", "ipam": {"type": "host-local"}}, "type", "no IP ranges specified"),
+    (
+        {"type": "bridge", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}] * 2]}},
+        "subnet",
+        "overlap",
+    ),
+    (
+        {"type": "bridge", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]] * 2}},
+        "type",
+        "range set 0 overlaps with 1",
+    ),
+    ({"type": "bridge", "ipam": {**lease(), "resolvConf": "/none/such"}}, "resolvConf", "No such file"),
+    ({"type": "bridge", "ipam": {**STATIC, "addresses": [{"address": "10.1.0.2"}]}}, "address", "CIDR notation"),
+    ({"type": "bridge", "mtu": "1500"}, "mtu", "must be a 64-bit integer"),
+    ({"type": "bridge", "vlan": 5000}, "vlan", "invalid VLAN ID 5000"),
+    ({"type": "bridge", "hairpinMode": True, "promiscMode": True}, "hairpinMode", "at the same time"),
+    ({"type": "firewall", "ingressPolicy": "shut"}, "ingressPolicy", 'unknown ingress policy: "shut"'),
+    ({"type": "tuning", "sysctl": {"kernel/panic": "1"}}, "kernel/panic", "invalid net sysctl key"),
+    ({"type": "tuning", "mac": "x"}, "mac", "invalid args x for MAC"),
+    ({"type": "portmap", "snat": "no"}, "snat", "must be true or false"),
+    # what they accept, and nobody could use
+    ({"type": "bridge", "ipam": lease(gateway="10.2.0.1")}, "gateway", "not in the subnet 10.1.0.0/24"),
+    ({"type": "bridge", "ipam": lease(gateway="10.1.0.0")}, "gateway", "the address of the network"),
+    ({"type": "bridge", "ipam": lease(gateway="10.1.0.255")}, "gateway", "the broadcast address"),
+    ({"type": "bridge", "ipam": lease(rangeStart="10.1.0.1", rangeEnd="10.1.0.1")}, "rangeStart", "no address besides"),
+    (
+        {"type": "bridge", "ipam": {**STATIC, "addresses": [{"address": "fd00::2/64", "gateway": "fd01::1"}]}},
+        "gateway",
+        "not in the subnet fd00::/64",
+    ),
+    # keys
+    ({"type": "bridge", "isGatewy": True}, "isGatewy", "unknown key of plugin bridge; did you mean isGateway?"),
+    ({"type": "bridge", "ipam": {**lease(), "route": []}}, "route", "plugin host-local; did you mean routes?"),
+    ({"type": "bridge", "ipam": lease(rangestrt="10.1.0.9")}, "rangestrt", "did you mean rangeStart?"),
+    ({"type": "macvlan", "master": "lo", "mod": "l2"}, "mod", "unknown key of plugin macvlan; did you mean mode?"),
+    ({"type": "bridge", "dns": {"nameserver": []}}, "nameserver", "did you mean nameservers?"),
+    # what the host lacks
+    ({"type": "bridge", "bridge": "a" * 16}, "bridge", "at most 15 bytes"),
+    ({"type": "bridge", "bridge": "ä" * 8}, "bridge", "at most 15 bytes"),
+    ({"type": "bridge", "bridge": "a b"}, "bridge", "cannot be the name of a link"),
+    ({"type": "bridge", "bridge": ".."}, "bridge", "cannot be the name of a link"),
+    ({"type": "bridge", "bridge": ""}, "bridge", "cannot be the name of a link"),
+    ({"type": "bridge", "bridge": "lo"}, "bridge", "is no bridge"),
+    ({"type": "macvlan", "master": "none9"}, "master", "there is no link none9 here"),
+    ({"type": "ipvlan", "master": "none9"}, "master", "there is no link none9 here"),
+    ({"type": "vlan", "master": "none9", "vlanId": 5}, "master", "there is no link none9 here"),
+    ({"type": "host-device", "device": "none9"}, "device", "there is no link none9 here"),
+    ({"type": "macvlan", "master": "lo", "mtu": 65536}, "mtu", "must be from 68 to 65535"),
+    ({"type": "bridge", "mtu": 1000, "ipam": lease(subnet="fd00::/64")}, "mtu", "must be from 1280"),
+    ({"type": "bridge", "ipam": {"type": "dhcp", "daemonSocketPath": "/none/such"}}, "type", "no /none/such: the DHCP"),
+    ({"type": "bridge", "ipam": {"type": "dhcp", "daemonSocketPath": "/etc"}}, "type", "/etc is no socket"),
+    # what executables alone serve
+    ({"type": "macvlan", "master": "lo", "mode": "l2"}, "mode", '"l2" is none of bridge, private'),
+    ({"type": "vlan", "master": "lo", "vlanId": 5000}, "vlanId", "from 0 to 4094"),
+    ({"type": "host-device"}, "type", "one of device, hwaddr"),
+    ({"type": "ptp"}, "type", "ptp needs ipam"),
+    ({"type": "bandwidth", "ingressRate": 5}, "ingressRate", "belong together"),
+]
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> Path:
+    """A directory in which every plugin is, and speaks every version."""
+    directory = tmp_path / "all"
+    directory.mkdir()
+    for name in [*schemas.PLUGINS, *schemas.IPAM]:
+        (directory / name).write_text('#!/bin/sh\necho \'{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}\'\n')
+        (directory / name).chmod(0o755)
+    return directory
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["list", "single"])
+@pytest.mark.parametrize(("plugin", "key", "words"), WRONG, ids=[row[2][:40] for row in WRONG])
+def test_what_cannot_work_is_said(
+    tmp_path: Path,
+    everything: Path,
+    capsys: pytest.CaptureFixture[str],
+    plugin: dict[str, object],
+    key: str,
+    words: str,
+    single: bool,
+) -> None:
+    """The plugin's own parser reads the configuration, then it is compared with itself and with the host: a line each,
+    with the place of the key; exit code 1."""
+    first = (
+        [] if single or plugin["type"] not in {"firewall", "tuning", "portmap", "bandwidth"} else [{"type": "dummy"}]
+    )
+    network: dict[str, object] = {"cniVersion": "1.0.0", "name": "lan", "plugins": [*first, plugin]}
+    path = tmp_path / ("a.conf" if single else "a.conflist")
+    path.write_text(json.dumps({"cniVersion": "1.0.0", "name": "lan", **plugin} if single else network, indent=1))
+    assert main(["networks", "validate", str(path), f"--cni-bin-dir={everything}"]) == 1
+    said = [line for line in capsys.readouterr().out.splitlines() if "cannot be the first" not in line]
+    assert len(said) == 1
+    assert words in said[0]
+    line, column, name = [*said[0].removeprefix(f"{path}:").split(": ")[0].split(":"), said[0].split(": ")[1]]
+    assert path.read_text().splitlines()[int(line) - 1][int(column) :].startswith(key)
+    assert name == key
+
+
+def test_comments_and_keys_of_others_are_no_mistakes(tmp_path: Path, everything: Path) -> None:
+    """A key with a prefix that says whose it is, or that it is a comment, is nobody's business."""
+    file = write(tmp_path / "a.conflist", "bridge", ipam=IPAM, **{"_why": "x", "com.example/y": 1, "//": "z"})
+    assert main(["networks", "validate", str(file), f"--cni-bin-dir={everything}"]) == 0
+
+
+def test_keys_of_the_list(tmp_path: Path, everything: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key of the list that is nearly one that counts is a mistake."""
+    file = tmp_path / "a.conflist"
+    file.write_text('{"cniVersion": "1.0.0", "name": "lan", "disableChek": true,\n "plugins": [{"type": "bridge"}]}')
+    assert main(["networks", "validate", str(file), f"--cni-bin-dir={everything}"]) == 1
+    assert (
+        capsys.readouterr().out == f"{file}:1:40: disableChek: unknown key of a network; did you mean disableCheck?\n"
+    )
