@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Final
 
 from dockercni.kernel import netlink
-from dockercni.kernel.netlink import Message, Netlink, NetlinkError, attribute, number, u32
+from dockercni.kernel.netlink import Message, Netlink, NetlinkError, attribute, nest, number, u32
 
 Interface = IPv4Interface | IPv6Interface
 Address = IPv4Address | IPv6Address
@@ -24,7 +24,8 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _DAD_FAILED: Final = 0x08
 _TENTATIVE: Final = 0x40
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 8, 9, 15
+_RTAX_MTU, _RTAX_ADVMSS = 2, 8
 _LOCAL: Final = 255
 _MULTICAST: Final = IPv6Network("ff00::/8")
 _PROTO_BOOT: Final = 3
@@ -48,7 +49,7 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A route: where to, over which link, by which gateway."""
+    """A route: where to, over which link, by which gateway. `mtu` and `advmss` are 0 for those of the link."""
 
     dst: Network
     link: int
@@ -56,6 +57,8 @@ class Path:
     priority: int = 0
     table: int = MAIN
     scope: int = 0
+    mtu: int = 0
+    advmss: int = 0
 
 
 def add_address(link: int, address: Interface) -> Message:
@@ -99,6 +102,9 @@ def add_route(path: Path) -> Message:
         parts += u32(_RTA_PRIORITY, path.priority)
     if path.table >= 256:
         parts += u32(_RTA_TABLE, path.table)
+    metrics = [u32(kind, value) for kind, value in ((_RTAX_MTU, path.mtu), (_RTAX_ADVMSS, path.advmss)) if value > 0]
+    if metrics:
+        parts += nest(_RTA_METRICS, *metrics)
     return Message(_NEWROUTE, netlink.CREATE, header + parts + u32(_RTA_OIF, path.link))
 
 

@@ -25,7 +25,8 @@ _AF_SPEC: Final = 26
 _INET6: Final = 10
 _INET6_ADDR_GEN_MODE, _GENERATE_NONE = 8, b"\1"
 _BR_VLAN_FILTERING: Final = 7
-_BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
+_BRPORT_STATE, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
+_FORWARDING: Final = b"\3"
 _OPERATIONAL: Final = 6
 _SKIP_STATISTICS: Final = 8
 
@@ -34,7 +35,10 @@ _IFINFO: Final = struct.Struct("=BxHiII")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the kernel describes it. `peer` is the index of a veth's other end, in the namespace of that end."""
+    """A link as the kernel describes it. `peer` is the index of a veth's other end, in the namespace of that end.
+
+    `forwarding` says of a bridge's port that it passes frames on, which it does not yet while spanning tree learns.
+    """
 
     index: int
     name: str
@@ -46,6 +50,7 @@ class Link:
     promiscuous: bool
     master: int
     peer: int
+    forwarding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,7 @@ def _link(body: bytes) -> Link:
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
     found = netlink.attributes(body, _IFINFO.size)
     info = netlink.attributes(found.get(_LINKINFO, b""))
+    port = netlink.attributes(info[_INFO_SLAVE_DATA]) if info.get(_INFO_SLAVE_KIND) == b"bridge\0" else {}
     return Link(
         index=index,
         name=string(found[_IFNAME]),
@@ -193,4 +199,5 @@ def _link(body: bytes) -> Link:
         promiscuous=bool(number(found.get(_PROMISCUITY, b"\0"))),
         master=number(found.get(_MASTER, b"\0")),
         peer=number(found.get(_LINK, b"\0")),
+        forwarding=port.get(_BRPORT_STATE) == _FORWARDING,
     )

@@ -26,6 +26,15 @@ def is_bridge(name: str) -> bool:
         return link is not None and link.kind == "bridge"
 
 
+def bridge_mtu(name: str) -> int | None:
+    """The MTU of the bridge `name`; None if there is no such bridge."""
+    if not _possible(name):
+        return None
+    with Netlink() as netlink:
+        link = interfaces.find(netlink, name)
+        return link.mtu if link and link.kind == "bridge" else None
+
+
 def has_ports(bridge: str) -> bool:
     """Whether any link has `bridge` as its master; False when there is no such bridge."""
     if not _possible(bridge):

@@ -2,7 +2,8 @@
 
 Deviations from the reference: masquerading is an element of our own nftables table, taken back also when the namespace
 is gone; a default route without a gateway does not collide with isDefaultGateway; a bridge that lost its MAC gets one;
-CHECK of a layer 2 network works; GC removes what belongs to no valid attachment.
+CHECK of a layer 2 network works; GC removes what belongs to no valid attachment; an IPAM plugin that needs the link is
+asked while the port forwards, before the link goes at DEL; without `mtu` the link gets that of the bridge.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def add(request: Request) -> Result:
     with Netlink() as host:
         bridge = bridge_ports.ensure_bridge(host, conf)
         with _open(request.netns) as namespace, inside(namespace) as container:
-            inner = End(request.ifname, mac=conf.mac, mtu=conf.mtu, netns=namespace.fd)
+            # larger frames than the bridge takes, as one over a tunnel, would be dropped without a word
+            inner = End(request.ifname, mac=conf.mac, mtu=conf.mtu or bridge.mtu, netns=namespace.fd)
             port = bridge_ports.add_port(host, bridge, inner, conf, conf.trunk)
             bridge_ports.set_flags(host, port, conf)
             link = interfaces.find(container.netlink, request.ifname)
@@ -77,7 +79,7 @@ def add(request: Request) -> Result:
             if conf.spoof_check:
                 spoof_check.add(port, link.mac, request.container_id, request.ifname)
             try:
-                done = _attach(request, conf, host, container, bridge, link)
+                done = _attach(request, conf, host, container, bridge, link, port)
                 return _finish(request, conf, host, done, port, link)
             except (CNIError, OSError, NftablesError) as error:
                 _give_up(request, conf)
@@ -103,12 +105,15 @@ def check(request: Request) -> None:
 def delete(request: Request) -> None:
     """See Plugin."""
     conf = bridge_conf.read(request)
+    failure = _give_back_over(request) if ipam.needs_link(conf.ipam) else None
     seen = _delete_link(request)
     if conf.masquerade and conf.ipam:
         _stop_masquerading(request, seen)
     if conf.spoof_check:
         spoof_check.remove(request.container_id, request.ifname)
-    if conf.ipam:
+    if failure:
+        raise failure
+    if conf.ipam and not ipam.needs_link(conf.ipam):  # only now: until it is gone, the link answers for the address
         ipam.delete(request)
 
 
@@ -133,17 +138,23 @@ def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
     return [ruleset.source(address, owner) for address in attached.addresses_of(owner.ifname)]
 
 
-def _attach(request: Request, conf: BridgeConf, host: Netlink, container: Inside, bridge: Link, link: Link) -> Result:
+def _attach(
+    request: Request, conf: BridgeConf, host: Netlink, container: Inside, bridge: Link, link: Link, port: str
+) -> Result:
     """Give the new link what it is for; returns the result without the interfaces of each attachment."""
     if not conf.ipam:
         if not conf.disable_container_interface:
             container.netlink.do(interfaces.set_flags(link.index, on=interfaces.UP))
         return Result(versions.CURRENT)
+    container_side.prepare(container, request.ifname, dad=conf.dad)
+    if ipam.needs_link(conf.ipam):
+        # A question over a link that is down is lost, and comes again after seconds only.
+        container.netlink.do(interfaces.set_flags(link.index, on=interfaces.UP))
+        bridge_ports.await_forwarding(host, port)
     given = ipam.add(request)
     if not given.ips:
         raise PluginFailure("IPAM plugin returned missing IP config")
     ips, routes = with_gateways(given.ips, given.routes, conf)
-    container_side.prepare(container, request.ifname, dad=conf.dad)
     container_side.configure(container, link.index, request.ifname, ips, routes)
     more = _serve_as_gateway(host, conf, bridge, ips) if conf.gateway else ()
     if conf.masquerade:
@@ -212,6 +223,15 @@ def _give_up(request: Request, conf: BridgeConf) -> None:
     if conf.ipam:
         with contextlib.suppress(CNIError):
             ipam.delete(request)
+
+
+def _give_back_over(request: Request) -> CNIError | None:
+    """Give an address back by way of the link that has it; why that failed, which is no reason to keep the link."""
+    try:
+        ipam.delete(request)
+    except CNIError as error:
+        return error
+    return None
 
 
 def _open(path: str) -> Namespace:

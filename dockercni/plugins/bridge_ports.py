@@ -14,13 +14,17 @@ from dockercni.kernel.netlink import Netlink, NetlinkError
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dockercni.kernel.addressing import Interface
     from dockercni.kernel.netlink import Message
     from dockercni.plugins.bridge_conf import BridgeConf
 
 _NAMES_TRIED: Final = 10
 _SETTLING: Final = 2.55  # seconds that a port may take to become operational
+_LEARNING: Final = 65.0  # seconds that spanning tree may take: twice the longest forward delay, which is 30 s
 _FIRST_PAUSE: Final = 0.0002
+_LONGEST_PAUSE: Final = 0.1
 
 
 def ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
@@ -130,18 +134,32 @@ def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool
 
 def await_operational(host: Netlink, name: str) -> Link:
     """The port, once it works: the kernel says so a moment after its other end is up. Raises PluginFailure."""
-    deadline = time.monotonic() + _SETTLING
+    return _await(host, name, lambda port: port.operational, _SETTLING, "bridge port in error state: down")
+
+
+def await_forwarding(host: Netlink, name: str) -> None:
+    """Wait until the bridge passes on what comes from the port. Raises PluginFailure.
+
+    On a bridge with spanning tree that is twice its forward delay after the port came up; what was sent before is lost.
+    """
+    await_operational(host, name)
+    problem = f"bridge port {name} does not forward after {_LEARNING:g} s, because of the bridge's spanning tree"
+    _await(host, name, lambda port: port.forwarding, _LEARNING, problem)
+
+
+def _await(host: Netlink, name: str, ready: Callable[[Link], bool], seconds: float, problem: str) -> Link:
+    deadline = time.monotonic() + seconds
     pause = _FIRST_PAUSE
     while True:
         port = interfaces.find(host, name)
         if port is None:
             raise PluginFailure("Link not found")
-        if port.operational:
+        if ready(port):
             return port
         if time.monotonic() > deadline:
-            raise PluginFailure("bridge port in error state: down")
+            raise PluginFailure(problem)
         time.sleep(pause)
-        pause *= 2
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _new_pair(host: Netlink, bridge: Link, inner: End) -> str:

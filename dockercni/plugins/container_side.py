@@ -49,7 +49,14 @@ def configure(inside: Inside, link: int, ifname: str, ips: Sequence[IPConfig], r
         if gateway and gateway.version != route.dst.version:
             raise PluginFailure(f"{problem}: gateway, source, and destination ip are not the same IP family")
         path = addressing.Path(
-            route.dst, link, gateway, route.priority, route.table or addressing.MAIN, route.scope or 0
+            route.dst,
+            link,
+            gateway,
+            route.priority,
+            route.table or addressing.MAIN,
+            route.scope or 0,
+            route.mtu,
+            route.advmss,
         )
         steps.append((addressing.add_route(path), problem))
     _carry_out(inside, steps)

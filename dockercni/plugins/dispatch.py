@@ -59,7 +59,13 @@ class Dispatch:
 
     def run(self, call: PluginCall) -> bytes:
         """See PluginRunner."""
-        return (self._native if call.engine == registry.ENGINE else self._executables).run(call)
+        if call.engine == registry.ENGINE:
+            return self._native.run(call)
+        if call.plugin == "bridge":
+            from dockercni.plugins import reference_bridge  # noqa: PLC0415  a cold plugin must not pay for it
+
+            call = reference_bridge.prepared(call, self._executables)
+        return self._executables.run(call)
 
 
 def wanted(network: NetworkList) -> Engine | None:

@@ -7,7 +7,7 @@ ADD: leases are interchangeable.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dockercni.cni import result
 from dockercni.cni.calls import EXEC
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 def kind(request: Request) -> str:
     """The type of the IPAM plugin; "" if the configuration has none. Raises DocumentError."""
     return request.fields.object("ipam").string("type")
+
+
+# They keep their addresses in files of this host. Any other may ask somebody else over the link that it is to serve.
+_LOCAL: Final = ("", "host-local", "static")
+
+
+def needs_link(plugin: str) -> bool:
+    """Whether the IPAM plugin of that type can only do its work over a link that passes traffic, as `dhcp` does."""
+    return plugin not in _LOCAL
 
 
 def add(request: Request) -> Result:
