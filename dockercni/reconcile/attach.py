@@ -16,6 +16,7 @@ from dockercni.cni import (
     CacheError,
     ChainError,
     CNIError,
+    ErrorCode,
     NetworkList,
     PluginError,
     PluginNotFound,
@@ -32,12 +33,13 @@ from dockercni.kernel import links
 from dockercni.kernel.announce import announce
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
-from dockercni.model import IPAddress, NetworkRequest
+from dockercni.model import NetworkRequest
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
-from dockercni.reconcile import addresses, default_route, ports, records
+from dockercni.reconcile import addresses, default_route, ports, preferred, records
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.locks import Locks
+from dockercni.reconcile.memory import Had
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.plan import Repair
 from dockercni.reconcile.ports import Publisher
@@ -77,21 +79,26 @@ class Attacher:
     forwarding: Forwarding
     rules: Rules
 
-    def attach(self, target: Target, request: NetworkRequest, wish: Sequence[IPAddress] = ()) -> Result:
+    def attach(self, target: Target, request: NetworkRequest, had: Had | None = None) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
 
-        `wish` are addresses to have if they are free; unlike the requested ones they are no condition. Raises
-        AttachFailed, UnknownNetwork, NetworkUnavailable, AddressTaken, PortTaken, NoFreePort, LockHeld.
+        What the container `had` last on that interface is asked for again, and unlike what is requested no condition.
+        Raises AttachFailed, UnknownNetwork, NetworkUnavailable, AddressTaken, PortTaken, NoFreePort, LockHeld.
         """
         network = self.networks.catalogue().get(request.network)
-        if wish and not request.ips and _takes(network, wish):
+        if (completed := preferred.complete(network, request, had)) != request:
             try:
-                return self._attach(network, target, replace(request, ips=tuple(wish)))
+                return self._attach(network, target, request, completed)
             except (AttachFailed, addresses.AddressTaken) as error:
+                if _time_is_up(error):  # which was not for the address, and another try would take as long
+                    raise
                 log.info("address not to be had again", id=target.id, network=network.name, reason=str(error))
-        return self._attach(network, target, request)
+        return self._attach(network, target, request, request)
 
-    def _attach(self, network: NetworkList, target: Target, request: NetworkRequest) -> Result:
+    def _attach(
+        self, network: NetworkList, target: Target, required: NetworkRequest, request: NetworkRequest
+    ) -> Result:
+        """ADD with `request`; the result has to have what is `required`."""
         fixed = [(port.protocol, port.host_ports[0]) for port in ports.fixed(request.ports)]
         with self.locks.host(), self.locks.ports(fixed):
             others = self._others(target.id) if request.ports or request.ips else []
@@ -112,7 +119,7 @@ class Attacher:
                 self._tidy()
                 raise AttachFailed("; ".join([str(error), *getattr(error, "__notes__", ())])) from error
             try:
-                _verify(request, result)
+                _verify(required, result)
                 for bridge in _bridges(result):
                     self.forwarding.open(bridge)
             except (AttachFailed, IptablesError) as error:
@@ -271,12 +278,9 @@ def _announce(target: Target, ifname: str, result: Result) -> None:
         log.debug("not announced", id=target.id, ifname=ifname, reason=str(error))
 
 
-def _takes(network: NetworkList, wish: Sequence[IPAddress]) -> bool:
-    """Whether asking for addresses means anything to that network's IPAM, as far as we know."""
-    if "ips" in network.capabilities:
-        return True
-    ipam = network.plugins[0].raw.get("ipam")
-    return isinstance(ipam, dict) and ipam.get("type") == "host-local" and len(wish) == 1
+def _time_is_up(error: DockercniError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, CNIError) and cause.code == ErrorCode.TRY_AGAIN_LATER
 
 
 def _gateway(result: Result, route: Route) -> str:

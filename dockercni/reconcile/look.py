@@ -20,7 +20,7 @@ from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Container, Life, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
-from dockercni.reconcile.memory import Had, Memory, wish
+from dockercni.reconcile.memory import Had, Memory, last_on
 from dockercni.reconcile.mend import mend
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, plan
 from dockercni.reconcile.records import Record
@@ -234,7 +234,10 @@ class Looker:
         entry = self.attacher.cache.read(request.network, container_id, request.ifname)
         capability_args = dict(entry.capability_args) if entry else {}
         served = entry.served if entry else ()
-        had = Had(request.network, request.ifname, addresses, life.boot, life.cookie, True, capability_args, served)
+        mac = records.mac(entry) if entry else ""
+        had = Had(
+            request.network, request.ifname, addresses, life.boot, life.cookie, True, capability_args, served, mac
+        )
         try:
             self.memory.remember(container_id, had)
         except StateError as error:  # it is attached all the same
@@ -325,7 +328,7 @@ class _Execution:
             self._pin = self._looker.sandboxes.pin(self._id, self._namespace)
         owner = records.owner(self._observed.life, self._looker.engine_id, self._container.name)
         target = Target(self._id, str(self._pin), owner, lock)
-        again = wish(self._had, request.network, request.ifname)
+        again = last_on(self._had, request.network, request.ifname)
         result = self._looker.attacher.attach(target, request, again)
         addresses = tuple(str(ip.address) for ip in result.ips)
         self._looker.remember(self._id, request, addresses, self._observed.life)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import msgspec
 import structlog
 
 from dockercni.cni.names import is_container_id
-from dockercni.model import IPAddress, Life
+from dockercni.model import Life
 from dockercni.reconcile import state
 
 log = structlog.get_logger()
@@ -26,7 +25,7 @@ class Had(msgspec.Struct, frozen=True):
     """One attachment that a container has or had.
 
     `ips` are its addresses with their prefixes, `boot` and `cookie` the life in which it has them, `attached` whether
-    it still does, as far as we know, `served` the engine that served each plugin.
+    it still does, as far as we know, `served` the engine that served each plugin, `mac` that of the interface.
     """
 
     network: str
@@ -37,6 +36,7 @@ class Had(msgspec.Struct, frozen=True):
     attached: bool = True
     capability_args: dict[str, Any] = msgspec.field(default_factory=dict)
     served: tuple[str, ...] = ()
+    mac: str = ""
 
     @property
     def life(self) -> Life:
@@ -93,9 +93,6 @@ class Memory:
         return self.directory / f"{container_id}.json"
 
 
-def wish(had: Sequence[Had], network: str, ifname: str) -> tuple[IPAddress, ...]:
-    """The addresses to ask for again on that network and interface."""
-    for one in had:
-        if (one.network, one.ifname) == (network, ifname):
-            return tuple(ip_interface(ip).ip for ip in one.ips)
-    return ()
+def last_on(had: Sequence[Had], network: str, ifname: str) -> Had | None:
+    """What it had on that network and interface."""
+    return next((one for one in had if (one.network, one.ifname) == (network, ifname)), None)

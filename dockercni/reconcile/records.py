@@ -100,6 +100,12 @@ def given(entry: CacheEntry) -> Result:
         return Result(OLDEST)
 
 
+def mac(entry: CacheEntry) -> str:
+    """The MAC that ADD gave the container's link; "" where that was not said."""
+    inside = (link for link in given(entry).interfaces if link.sandbox and link.name == entry.ifname)
+    return next((link.mac.lower() for link in inside), "")
+
+
 def addresses(entry: CacheEntry) -> tuple[str, ...]:
     """The addresses that ADD gave, with their prefixes."""
     return tuple(str(ip.address) for ip in given(entry).ips)

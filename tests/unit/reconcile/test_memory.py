@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from dockercni.reconcile import state
-from dockercni.reconcile.memory import Had, Memory, wish
+from dockercni.reconcile.memory import Had, Memory, last_on
 
 ETH0 = Had("lan", "eth0", ("10.0.0.5/24",), "boot", "7")
 ETH1 = Had("san", "eth1", ("10.1.0.5/24", "fd00::5/64"), "boot", "7")
@@ -33,8 +32,8 @@ def test_left(tmp_path: Path) -> None:
     memory.left("web", "lan", "eth0")
     [had] = memory.recall("web")
     assert not had.attached
-    assert wish([had], "lan", "eth0") == (ip_address("10.0.0.5"),)
-    assert wish([had], "lan", "eth1") == ()
+    assert last_on([had], "lan", "eth0") == had
+    assert last_on([had], "lan", "eth1") is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"schema":1}', b'{"schema":1,"value":[{"network":1}]}', b"\xff"])

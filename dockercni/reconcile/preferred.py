@@ -1,0 +1,76 @@
+"""What an attachment is to have again: the addresses of the container's last life, and the MAC that goes with them.
+
+Other hosts of a network keep the MAC of an address in their neighbour tables, and some are told nothing of a new one,
+or do not listen (ARP suppression on VXLAN). So an address keeps its MAC: the one that it had, or for an address that
+was asked for by label one that is made of it, which is the same on every host and for every container.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_interface
+from typing import Final
+
+from dockercni.cni import NetworkList
+from dockercni.cni.document import lookup
+from dockercni.kernel import interfaces
+from dockercni.model import IPAddress, NetworkRequest
+from dockercni.reconcile.memory import Had
+
+_IPS: Final = "ips"
+_MAC: Final = "mac"
+_TAKES_MAC: Final = frozenset({"bridge", "macvlan"})  # by CNI_ARGS
+# static fails for an address without its prefix, and dhcp gives what the server says
+_TAKES_NO_ADDRESS: Final = frozenset({"", "static", "dhcp"})
+_DOCKER: Final = b"\x02\x42"  # what Docker's own MACs begin with: made by a program, for one receiver
+
+
+def complete(network: NetworkList, request: NetworkRequest, had: Had | None) -> NetworkRequest:
+    """The request with what it leaves open and the container had last; itself where there is nothing to ask for."""
+    if not had and not request.ips:
+        return request
+    ips = request.ips or _ips(network, had)
+    mac = request.mac or _mac(network, request, had)
+    return replace(request, ips=ips, mac=mac) if (ips, mac) != (request.ips, request.mac) else request
+
+
+def _ips(network: NetworkList, had: Had | None) -> tuple[IPAddress, ...]:
+    ips = tuple(ip_interface(ip).ip for ip in had.ips) if had else ()
+    if _IPS in network.capabilities:
+        return ips
+    return () if _ipam(network) in _TAKES_NO_ADDRESS else ips[:1]  # CNI_ARGS has room for one
+
+
+def _ipam(network: NetworkList) -> str:
+    """The type of the first plugin's IPAM plugin, or of that of the plugin that this one delegates to."""
+    conf = network.plugins[0].raw
+    delegate = lookup(conf, "delegate")
+    for place in (delegate, conf):
+        if isinstance(place, dict) and isinstance(ipam := lookup(place, "ipam"), dict):
+            return str(lookup(ipam, "type") or "")
+    return "host-local" if isinstance(delegate, dict) or network.plugins[0].type == "flannel" else ""
+
+
+def _mac(network: NetworkList, request: NetworkRequest, had: Had | None) -> str:
+    takes = _MAC in network.capabilities or network.plugins[0].type in _TAKES_MAC
+    if not takes or any(lookup(plugin.raw, _MAC) for plugin in network.plugins):  # a configured one is meant
+        return ""
+    if had and _usable(had.mac):
+        return had.mac
+    return _made_of(request.ips[0]) if request.ips else ""
+
+
+def _usable(mac: str) -> bool:
+    """Whether a link can have that MAC: a result may say anything."""
+    try:
+        raw = interfaces.parse_mac(mac)
+    except ValueError:
+        return False
+    return any(raw) and not raw[0] & 1
+
+
+def _made_of(address: IPAddress) -> str:
+    packed = address.packed
+    short = packed if isinstance(address, IPv4Address) else hashlib.blake2b(packed, digest_size=4).digest()
+    return (_DOCKER + short).hex(":")
