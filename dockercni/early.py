@@ -129,3 +129,11 @@ class Early:
         event = f"{what} off"
         log.warning(event, reason=reason)
         self._tell_off(what, reason)
+
+
+def remembered_id(state_dir: Path) -> str:
+    """The id of the engine that was served last; "" if there was none."""
+    try:
+        return state.read(state_dir / _REMEMBERED, dict[str, str], {}).get("id", "")
+    except state.StateError:
+        return ""

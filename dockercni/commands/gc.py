@@ -8,6 +8,7 @@ from dockercni.daemon import wire
 from dockercni.observe import logs
 from dockercni.reconcile import strays
 from dockercni.reconcile.look import Policy
+from dockercni.reconcile.strays import Sent
 
 
 def run(request: Request) -> int:
@@ -21,11 +22,19 @@ def run(request: Request) -> int:
     sync.print_lines(seen, dry_run=dry_run)
     found = list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
     sync.print_strays(found, dry_run=dry_run)
-    failed = any(problem for _, _, problem in found) or not all(one.converged for one in seen)
-    for network, problem in () if dry_run else strays.send_gc(parts.attacher):
-        if problem:
-            render.line(f"GC {network} failed: {problem}")
-            failed = True
-    if failed:
+    sent = list(strays.send_gc(parts.attacher, parts.memory, dry_run=dry_run))
+    for one in sent:
+        render.line(_line(one, dry_run=dry_run))
+    failed = any(problem for _, _, problem in found) or any(one.problem for one in sent)
+    if failed or not all(one.converged for one in seen):
         return sync.SOME_FAILED
     return sync.DRIFT if dry_run and any(ours for _, ours, _ in found) else 0
+
+
+def _line(sent: Sent, *, dry_run: bool) -> str:
+    words = f"GC network {sent.network} ({', '.join(sent.plugins)})"
+    if sent.problem:
+        return f"GC {sent.network} failed: {sent.problem}"
+    if sent.reason:
+        return f"NOTE no {words}: {sent.reason}"
+    return f"would {words}" if dry_run else words

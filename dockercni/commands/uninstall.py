@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from dockercni import render
-from dockercni.cni import CacheError
+from dockercni.cni import CacheEntry, CacheError
 from dockercni.commands.manual import toml
 from dockercni.commands.setup import effects, plan
 from dockercni.commands.sync import DRIFT
 from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
-from dockercni.errors import DockercniError, LockHeld
+from dockercni.early import remembered_id
+from dockercni.errors import DockercniError, EngineUnavailable, LockHeld
+from dockercni.kernel.nftables import NftablesError
 from dockercni.observe import logs
 from dockercni.reconcile import hand, records, strays, traces
 
@@ -22,7 +24,7 @@ class NotGivenBack(DockercniError):
 
 
 def run(request: Request) -> int:
-    """Print one line for each step."""
+    """Print one line for each step, and for each thing that is left because it is not ours."""
     logs.configure("error", "auto")
     settings, args = request.settings, request.args
     parts = wire(settings)
@@ -51,34 +53,79 @@ def _alone(parts: Parts) -> Iterator[None]:
 
 
 def _give_back(parts: Parts, *, dry_run: bool) -> None:
-    """Take back every attachment that is provably ours, then what no record explains."""
+    """Take back every attachment that is ours, then what no record explains, then what stays without attachments."""
+    ours, others = _recorded(parts)
+    _detach(parts, _names(ours), dry_run=dry_run)
+    for name in _names(others).values():
+        render.line(f"leave the networks of {name}: another runtime or engine has them")
+    _collect(parts, dry_run=dry_run)
+    for container_id in parts.sandboxes.pins():
+        if not dry_run and container_id not in _names(others):
+            parts.sandboxes.unpin(container_id)
+    _remove_traces(parts, ours if dry_run else [], dry_run=dry_run)
+
+
+def _detach(parts: Parts, names: Mapping[str, str], *, dry_run: bool) -> None:
     failed = []
-    for container_id, name in _attached(parts).items():
-        render.line(f"{'would give' if dry_run else 'give'} back the networks of {name}")
-        if dry_run:
-            continue
+    for container_id, name in names.items():
+        render.line(f"{'would ' if dry_run else ''}give back the networks of {name}")
         try:
-            hand.delete(parts.sandboxes, parts.attacher, parts.memory, container_id)
+            if not dry_run:
+                hand.delete(parts.sandboxes, parts.attacher, parts.memory, container_id)
         except DockercniError as error:
             failed.append(f"{name}: {error}")
     if failed:
         raise NotGivenBack(f"{'; '.join(failed)}; nothing else was removed, try again (--keep leaves them)")
-    if dry_run:
-        return
-    for stray, ours, problem in strays.collect(parts.attacher, parts.memory, dry_run=False):
-        if ours:
-            render.line(f"remove {stray.what}{f' failed: {problem}' if problem else ''}")
-    for container_id in list(parts.sandboxes.pins()):
-        parts.sandboxes.unpin(container_id)
-    networks, settings = parts.attacher.networks.catalogue().networks, parts.settings
-    for what in traces.remove(networks, settings.cni_cache_dir, settings.netns_dir):
-        render.line(f"remove {what}")
 
 
-def _attached(parts: Parts) -> dict[str, str]:
-    """The containers that have attachments of ours, and what they are called."""
-    found = {}
+def _collect(parts: Parts, *, dry_run: bool) -> None:
+    for stray, proven, problem in strays.collect(parts.attacher, parts.memory, dry_run=dry_run):
+        if proven:
+            what = f"remove {stray.what}{f' failed: {problem}' if problem else ''}"
+            render.line(f"would {what}" if dry_run else what)
+        else:
+            render.line(f"leave {stray.what}: it is not provably ours")
+
+
+def _remove_traces(parts: Parts, leaving: Sequence[CacheEntry], *, dry_run: bool) -> None:
+    for trace in traces.traces(parts.attacher.networks.catalogue().networks, leaving):
+        if trace.users:
+            render.line(f"leave {trace.what}: {trace.users}")
+            continue
+        try:
+            if not dry_run:
+                trace.remove()
+        except (OSError, NftablesError) as error:  # somebody was faster, and uses it now
+            render.line(f"leave {trace.what}: {error}")
+        else:
+            render.line(f"{'would ' if dry_run else ''}remove {trace.what}")
+    if not dry_run:
+        traces.remove_directories(parts.settings.cni_cache_dir, parts.settings.netns_dir)
+
+
+def _recorded(parts: Parts) -> tuple[list[CacheEntry], list[CacheEntry]]:
+    """The attachments of ours, and those of others: of another runtime, or of an engine that another daemon serves."""
+    engine = _engine(parts)
+    ours: list[CacheEntry] = []
+    others: list[CacheEntry] = []
     for entry in parts.attacher.cache.entries():
-        if not isinstance(entry, CacheError) and records.record(entry):
-            found[entry.container_id] = (entry.owner or {}).get(records.NAME, "") or entry.container_id
-    return found
+        if isinstance(entry, CacheError):
+            render.line(f"leave a record: {entry}")
+            continue
+        owner = entry.owner or {}
+        mine = records.record(entry) and (not engine or owner.get(records.ENGINE, "") in {"", engine})
+        (ours if mine else others).append(entry)
+    return ours, others
+
+
+def _engine(parts: Parts) -> str:
+    """The id of our engine, which may have been removed already; "" if it was never known."""
+    try:
+        return parts.client.engine().id
+    except EngineUnavailable:
+        return remembered_id(parts.settings.state_dir)
+
+
+def _names(entries: Sequence[CacheEntry]) -> dict[str, str]:
+    """The containers of these attachments, and what they are called."""
+    return {entry.container_id: (entry.owner or {}).get(records.NAME, "") or entry.container_id for entry in entries}

@@ -35,12 +35,12 @@ def bridge_mtu(name: str) -> int | None:
         return link.mtu if link and link.kind == "bridge" else None
 
 
-def has_ports(bridge: str) -> bool:
-    """Whether any link has `bridge` as its master; False when there is no such bridge."""
+def has_ports(bridge: str, *, besides: int = 0) -> bool:
+    """Whether more than `besides` links have `bridge` as their master; False when there is no such bridge."""
     if not _possible(bridge):
         return False
     with Netlink() as netlink:
-        return interfaces.has_ports(netlink, bridge)
+        return interfaces.has_ports(netlink, bridge, besides=besides)
 
 
 def remove_bridge(name: str) -> bool:

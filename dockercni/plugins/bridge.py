@@ -126,7 +126,7 @@ def status(request: Request) -> None:
 
 def gc(request: Request) -> None:
     """See Plugin."""
-    ruleset.remove_owned(ruleset.SOURCES, ruleset.invalid(request))
+    ruleset.remove_stale(ruleset.SOURCES, ruleset.invalid(request))
     if ipam.kind(request):
         ipam.gc(request)
 

@@ -76,7 +76,9 @@ def status(request: Request) -> None:
 
 
 def gc(request: Request) -> None:
-    """Release the leases of all but the valid attachments. Raises PluginFailure for a bad configuration."""
+    """Release the leases of all but the valid attachments, unless their address is in use. Raises PluginFailure."""
+    from dockercni.kernel import everywhere  # noqa: PLC0415  a cold start must not pay for what is hardly used
+
     listed = request.fields.get("cni.dev/valid-attachments")
     if listed is None:  # the name that older runtimes used
         listed = request.fields.get("cni.dev/attachments")
@@ -84,7 +86,9 @@ def gc(request: Request) -> None:
         raise PluginFailure("GC without a list of valid attachments")
     each = list(Fields({"attachments": listed}).objects("attachments"))
     with leases.locked(host_local_conf.read(request).data_directory, request.name) as store:
-        store.keep_only({(fields.string("containerID"), fields.string("ifname")) for fields in each})
+        store.keep_only(
+            {(fields.string("containerID"), fields.string("ifname")) for fields in each}, everywhere.addresses
+        )
 
 
 def _check_nothing_left(wanted: list[Address]) -> None:

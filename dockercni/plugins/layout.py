@@ -75,6 +75,11 @@ def kind_of(name: str) -> str:
     return name.partition("-")[0]
 
 
+def version(name: str) -> int:
+    """The IP version of the addresses in a set or map."""
+    return int(name[-1]) if name in _SETS else _network(name).version
+
+
 def rules_of(name: str) -> list[str]:
     """The rules that look into a subnet's set, which follow from its name."""
     network = _network(name)

@@ -22,13 +22,14 @@ from dockercni.plugins import addresses, owners
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from dockercni.plugins.addresses import Address
     from dockercni.plugins.owners import Owners
 
 DIRECTORY: Final = "/var/lib/cni/networks"
 PATIENCE: Final = 30.0  # seconds
+NEW: Final = 120.0  # seconds: twice as long as a plugin may take by default
 _PAUSE: Final = 0.001  # seconds
 _LINE: Final = "\r\n"
 _NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
@@ -83,16 +84,27 @@ class Leases:
         for name in self._of(container_id, ifname) or self._of(container_id):
             self._remove(name)
 
-    def keep_only(self, valid: set[tuple[str, str]]) -> None:
-        """Give back every address whose owner is not among the `valid` (container id, ifname).
+    def keep_only(self, valid: set[tuple[str, str]], used: Callable[[], Collection[Address]]) -> None:
+        """Give back every address whose owner is not among the `valid` (container id, ifname), and that nobody uses.
 
-        An old file without an interface stays as long as its container has any.
+        The list is that of one runtime; others may have leases here. So what is in use stays, whoever has it, and so
+        does what is new, because an ADD may be under way that has not used it yet. An old file without an interface
+        stays as long as its container has any.
         """
         wanted = {_LINE.join(each) for each in valid} | {container_id for container_id, _ in valid}
-        for owner in self._owners.all():
-            for name in self._owners.names(owner) if owner not in wanted else ():
-                if addresses.parse(name) is not None:
-                    self._remove(name)
+        names = [name for owner in self._owners.all() if owner not in wanted for name in self._owners.names(owner)]
+        stale = {name: address for name in names if (address := addresses.parse(name)) and not self._is_new(name)}
+        in_use = used() if stale else ()
+        for name, address in stale.items():
+            if address not in in_use:
+                self._remove(name)
+
+    def _is_new(self, name: str) -> bool:
+        try:
+            made = os.stat(name, dir_fd=self._directory, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return False
+        return time.time() - made < NEW
 
     def _of(self, *owner: str) -> list[str]:
         return self._owners.names(_LINE.join(owner))

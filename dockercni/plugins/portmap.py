@@ -123,7 +123,7 @@ def status(request: Request) -> None:
 
 def gc(request: Request) -> None:
     """See Plugin."""
-    ruleset.remove_owned((*ruleset.PORTS, *ruleset.TARGETS), ruleset.invalid(request))
+    ruleset.remove_stale((*ruleset.PORTS, *ruleset.TARGETS), ruleset.invalid(request))
 
 
 def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:

@@ -67,12 +67,24 @@ def invalid(request: Request) -> Callable[[str], bool]:
     """What GC is to remove: tells of a comment that it names the request's network, and no valid attachment."""
     listed = request.fields.objects("cni.dev/valid-attachments")
     valid = {Owner(each.string("containerID"), each.string("ifname"), request.name).comment for each in listed}
+    return lambda comment: names(comment, request.name) and comment not in valid
 
-    def unwanted(comment: str) -> bool:
-        container_id, _, rest = comment.partition(" ")
-        return _comment(container_id, rest.partition(" ")[0], request.name) == comment and comment not in valid
 
-    return unwanted
+def names(comment: str, network: str) -> bool:
+    """Whether a comment is one of that network's attachments. It may have been cut, so that several networks fit."""
+    container_id, _, rest = comment.partition(" ")
+    return _comment(container_id, rest.partition(" ")[0], network) == comment
+
+
+def address(element: Element) -> Address | None:
+    """The container's address that an element is about; None for one that is about a bridge."""
+    if element.set in PORTS and isinstance(element.data, bytes):
+        packed = element.data
+    elif layout.kind_of(element.set) in {LEAVING, RETURNING}:
+        packed = element.key
+    else:
+        return None
+    return IPv4Address(packed[:4]) if layout.version(element.set) == 4 else IPv6Address(packed[:16])
 
 
 def source(address: Interface, owner: Owner) -> Element:
@@ -156,9 +168,27 @@ def remove_owned(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
     Raises NetlinkError, NftablesError.
     """
     mending.carry_over()
+    _delete([element for element in owned(kinds) if unwanted(element.comment)])
+
+
+def remove_stale(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
+    """The same, but for elements whose address somebody has: GC names the attachments of one runtime, not of all.
+
+    Raises NetlinkError, NftablesError, OSError.
+    """
+    mending.carry_over()
+    found = [element for element in owned(kinds) if unwanted(element.comment)]
+    if found:
+        from dockercni.kernel import everywhere  # noqa: PLC0415  a cold start must not pay for what is hardly used
+
+        used = everywhere.addresses()
+        _delete([element for element in found if address(element) not in used])
+
+
+def owned(kinds: Iterable[str]) -> list[Element]:
+    """Every element of those kinds of sets. Costs time for each. Raises NetlinkError."""
     wanted = set(kinds)
-    names = [name for name in TABLE.sets() if layout.kind_of(name) in wanted]
-    _delete([element for name in names for element in _every(name) if unwanted(element.comment)])
+    return [element for name in TABLE.sets() if layout.kind_of(name) in wanted for element in _every(name)]
 
 
 def _every(name: str) -> list[Element]:

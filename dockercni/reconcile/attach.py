@@ -89,7 +89,7 @@ class Attacher:
         if (completed := preferred.complete(network, request, had)) != request:
             try:
                 return self._attach(network, target, request, completed)
-            except (AttachFailed, addresses.AddressTaken) as error:
+            except (AttachFailed, addresses.AddressTaken, addresses.AddressOutside) as error:
                 if _time_is_up(error):  # which was not for the address, and another try would take as long
                     raise
                 log.info("address not to be had again", id=target.id, network=network.name, reason=str(error))
@@ -102,6 +102,7 @@ class Attacher:
         fixed = [(port.protocol, port.host_ports[0]) for port in ports.fixed(request.ports)]
         with self.locks.host(), self.locks.ports(fixed):
             others = self._others(target.id) if request.ports or request.ips else []
+            addresses.refuse_outside(request.ips, network)
             addresses.refuse_taken(request.ips, network.name, others)
             ports.refuse_taken(request.ports, map(_publisher, others), self.locks.daemon_pid())
             conf = RuntimeConf(

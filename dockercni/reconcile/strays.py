@@ -1,42 +1,65 @@
-"""What nobody's record explains: leases, and chains of the reference plugins. Removed only if provably ours.
+"""What nobody's record explains: leases, chains of the reference plugins, elements of our table.
+
+It is removed only if it is provably ours, and no network with anything unproven on it gets the GC verb, which would
+take it all the same.
 
 Proof is the memory of a container none of whose records is lost: what bears its id was made for it by us. containerd
-and CRI-O use ids of the same form in the same directories, so everything else is only named.
+and CRI-O use ids of the same form in the same directories, and so may another runtime that uses our executables;
+everything else is only named.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-import structlog
-
-from dockercni.cni import CacheEntry, CacheError, CNIError, NetworkList, read_regular
+from dockercni.cni import CacheEntry, CacheError, CNIError, NetworkList, read_regular, versions
 from dockercni.errors import DockercniError
+from dockercni.kernel import nftables
+from dockercni.kernel.netlink import NetlinkError
+from dockercni.kernel.nftables import NftablesError
+from dockercni.plugins import layout, ruleset
+from dockercni.plugins.ruleset import Owner
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.footprint import IPTABLES, Change, Ruleset, footprint
 from dockercni.reconcile.memory import Had, Memory
+from dockercni.reconcile.rules import RulesError
 
 _STORE: Final = "/var/lib/cni/networks"  # host-local's default dataDir
 _MOST: Final = 4096  # bytes of a lease
 _CHAIN: Final = re.compile(r"CNI-(DN-)?[0-9a-f]{21,24}")
+_NAME: Final = re.compile(r'\bname: \\"([A-Za-z0-9_.-]+)\\"')
 _ID: Final = re.compile(r'\bid: \\"([A-Za-z0-9_.-]+)\\"')
-
-log = structlog.get_logger()
+_OF_ATTACHMENTS: Final = (*ruleset.SOURCES, *ruleset.TARGETS, *ruleset.PORTS)
 
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """One thing without an owner: what it is, the container id it bears, and what removes it."""
+    """One thing without an owner: what it is, the container id it bears, and what removes it.
+
+    `networks` are those that it may belong to; none of them if that cannot be told, and then it may be any.
+    """
 
     what: str
     container_id: str
+    networks: tuple[str, ...] = ()
     lease: Path | None = None
     change: Change | None = None
+    elements: str = ""  # the comment that they bear
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A GC verb that was sent to a network's plugins, would be in a dry run, or was withheld for a `reason`."""
+
+    network: str
+    plugins: tuple[str, ...]
+    reason: str = ""
+    problem: str = ""
 
 
 def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tuple[Stray, bool, str]]:
@@ -45,18 +68,89 @@ def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tu
     No ADD or DEL of anybody who respects our locks is under way meanwhile. Raises LockHeld, RulesError.
     """
     with attacher.locks.host(exclusive=True):
-        entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError)]
-        attached = {(entry.container_id, entry.network, entry.ifname) for entry in entries}
-        proven = {each for each in memory.known() if not _lost(memory.recall(each), each, attached)}
-        for stray in [*_leases(attacher.networks.catalogue().networks, entries), *_chains(attacher, entries)]:
+        entries = _entries(attacher)
+        proven = _proven(memory, entries)
+        for stray in _strays(attacher, entries):
             ours = stray.container_id in proven
             problem = ""
             if ours and not dry_run:
                 try:
                     _remove(attacher, stray)
-                except (OSError, DockercniError) as error:
+                except (OSError, DockercniError, NftablesError) as error:
                     problem = str(error)
             yield stray, ours, problem
+
+
+def send_gc(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[Sent]:
+    """Send the GC verb to each network whose plugins know it, unless there is anything on it that is not provably ours.
+
+    The verb names our attachments, and everything else is garbage by its definition: the leases of another runtime,
+    whose records may be elsewhere, too. Raises LockHeld, RulesError.
+    """
+    with attacher.locks.host(exclusive=True):
+        entries = _entries(attacher)
+        proven = _proven(memory, entries)
+        unproven = [stray for stray in _strays(attacher, entries) if stray.container_id not in proven]
+        for network in attacher.networks.catalogue().networks:
+            if network.disable_gc or not versions.supports(network.cni_version, versions.Feature.GC):
+                continue
+            plugins = tuple(plugin.type for plugin in network.plugins)
+            mine = [entry for entry in entries if entry.network == network.name]
+            if reason := _reason(attacher, network.name, mine, unproven):
+                yield Sent(network.name, plugins, reason)
+                continue
+            problem = ""
+            try:
+                if not dry_run:
+                    attacher.runtime.gc(network, [(entry.container_id, entry.ifname) for entry in mine])
+            except CNIError as error:
+                problem = str(error)
+            yield Sent(network.name, plugins, problem=problem)
+
+
+def stores(networks: Iterable[NetworkList]) -> Iterator[tuple[NetworkList, Path]]:
+    """Where host-local keeps the leases of those networks that it serves."""
+    for network in networks:
+        for plugin in network.plugins:
+            ipam = plugin.raw.get("ipam")
+            if isinstance(ipam, dict) and ipam.get("type") == "host-local":
+                place = ipam.get("dataDir") or _STORE
+                if isinstance(place, str):  # if not, the plugin says so at ADD
+                    yield network, Path(place) / network.name
+
+
+def leases(store: Path) -> Iterator[tuple[Path, str, str]]:
+    """Each lease of a store with the container id and the interface that it is for."""
+    for path in sorted(store.glob("*")):
+        try:
+            ip_address(path.name)
+            container_id, _, ifname = read_regular(path, _MOST).decode("utf-8", "replace").strip().partition("\r\n")
+        except (ValueError, OSError):  # its lock, its last_reserved_ip, or gone meanwhile
+            continue
+        yield path, container_id, ifname
+
+
+def elements() -> dict[str, list[str]]:
+    """What our table has for attachments: for each owner (the comment) what it has in words. Raises RulesError."""
+    found: dict[str, list[str]] = {}
+    if not nftables.available():  # then nobody can have made any
+        return found
+    try:
+        for element in ruleset.owned(_OF_ATTACHMENTS):
+            words = layout.describe(element).replace(f' comment "{element.comment}"', "")
+            found.setdefault(element.comment, []).append(words)
+    except (NetlinkError, NftablesError) as error:
+        raise RulesError(str(error)) from error
+    return found
+
+
+def _entries(attacher: Attacher) -> list[CacheEntry]:
+    return [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError)]
+
+
+def _proven(memory: Memory, entries: Iterable[CacheEntry]) -> set[str]:
+    attached = {(entry.container_id, entry.network, entry.ifname) for entry in entries}
+    return {each for each in memory.known() if not _lost(memory.recall(each), each, attached)}
 
 
 def _lost(had: Iterable[Had], container_id: str, recorded: set[tuple[str, str, str]]) -> bool:
@@ -64,72 +158,62 @@ def _lost(had: Iterable[Had], container_id: str, recorded: set[tuple[str, str, s
     return any(one.attached and (container_id, one.network, one.ifname) not in recorded for one in had)
 
 
-def send_gc(attacher: Attacher) -> Iterator[tuple[str, str]]:
-    """Send the GC verb for each network whose plugins know it; yields (network, problem or "").
-
-    Not for a network that another runtime uses as well: what it has attached may be recorded elsewhere. Raises
-    LockHeld.
-    """
-    with attacher.locks.host(exclusive=True):
-        entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError)]
-        for network in attacher.networks.catalogue().networks:
-            mine = [entry for entry in entries if entry.network == network.name]
-            if any(entry.owner is None for entry in mine):
-                log.info("no GC", network=network.name, reason="another runtime uses it too")
-                continue
-            try:
-                attacher.runtime.gc(network, [(entry.container_id, entry.ifname) for entry in mine])
-            except CNIError as error:
-                yield network.name, str(error)
-            else:
-                yield network.name, ""
+def _reason(attacher: Attacher, network: str, mine: Iterable[CacheEntry], unproven: Iterable[Stray]) -> str:
+    """Why a network is not to get the GC verb; "" if nothing is on it but what is ours."""
+    if any(entry.owner is None for entry in mine):
+        return "another runtime has attachments to it"
+    for entry in attacher.cache.entries():
+        if isinstance(entry, CacheError) and f"/{network}-" in str(entry):
+            return f"a record cannot be read: {entry}"
+    stray = next((stray for stray in unproven if not stray.networks or network in stray.networks), None)
+    return f"{stray.what} is not provably ours" if stray else ""
 
 
-def stores(networks: Iterable[NetworkList]) -> Iterator[tuple[NetworkList, Path]]:
-    """Where host-local keeps the leases of those networks that it serves."""
-    for network in networks:
-        ipam = network.plugins[0].raw.get("ipam")
-        if isinstance(ipam, dict) and ipam.get("type") == "host-local":
-            place = ipam.get("dataDir") or _STORE
-            if isinstance(place, str):  # if not, the plugin says so at ADD
-                yield network, Path(place) / network.name
+def _strays(attacher: Attacher, entries: Sequence[CacheEntry]) -> list[Stray]:
+    networks = attacher.networks.catalogue().networks
+    return [*_leases(networks, entries), *_chains(attacher, entries), *_elements(networks, entries)]
 
 
 def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Stray]:
     held = {(entry.network, entry.container_id, entry.ifname) for entry in entries}
     for network, store in stores(networks):
-        for path in sorted(store.glob("*")):
-            try:
-                address = ip_address(path.name)
-                container_id, _, ifname = read_regular(path, _MOST).decode("utf-8", "replace").strip().partition("\r\n")
-            except (ValueError, OSError):  # its lock, its last_reserved_ip, or gone meanwhile
-                continue
+        for path, container_id, ifname in leases(store):
             if (network.name, container_id, ifname) not in held:
-                yield Stray(
-                    f"lease {address} of network {network.name} for {container_id} {ifname}", container_id, path
-                )
+                what = f"lease {path.name} of network {network.name} for {container_id} {ifname}"
+                yield Stray(what, container_id, (network.name,), lease=path)
+
+
+def _elements(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Stray]:
+    explained = {Owner(entry.container_id, entry.ifname, entry.network).comment for entry in entries}
+    names = [network.name for network in networks]
+    for comment, words in sorted(elements().items()):
+        if comment not in explained:
+            what = f"{', '.join(words)} in table inet {layout.NAME} for {comment}"
+            mine = tuple(name for name in names if ruleset.names(comment, name)) or ("",)
+            yield Stray(what, comment.partition(" ")[0], mine, elements=comment)
 
 
 def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Stray]:
-    ruleset = attacher.rules.listing()
+    rules = attacher.rules.listing()
     explained: set[str] = set()
     for entry in entries:
         if found := footprint(entry):
             explained |= {found.masquerade_chain, found.portmap_chain}
     for command in IPTABLES.values():
-        chains = ruleset.chains.get((command, "nat"), {})
+        chains = rules.chains.get((command, "nat"), {})
         for chain in sorted(chains):
             if _CHAIN.fullmatch(chain) and chain not in explained:
-                container_id = _bearer(ruleset, command, chain)
-                jumps = [f"-D {at} {rule}" for at, rule in ruleset.jumps(command, "nat", chain)]
+                container_id, network = (_borne(rules, command, chain, what) for what in (_ID, _NAME))
+                jumps = [f"-D {at} {rule}" for at, rule in rules.jumps(command, "nat", chain)]
                 change = Change(command, "nat", (f":{chain} - [0:0]", *jumps, f"-X {chain}"))
-                yield Stray(f"{command} nat chain {chain} for {container_id or 'nobody'}", container_id, change=change)
+                what = f"{command} nat chain {chain} for {container_id or 'nobody'}"
+                yield Stray(what, container_id, (network,) if network else (), change=change)
 
 
-def _bearer(ruleset: Ruleset, command: str, chain: str) -> str:
-    """The container id in the comments of a chain's rules, or of the rules that lead to it."""
-    lines = [*ruleset.rules(command, "nat", chain), *(rule for _, rule in ruleset.jumps(command, "nat", chain))]
-    return next((match[1] for line in lines if (match := _ID.search(line))), "")
+def _borne(rules: Ruleset, command: str, chain: str, what: re.Pattern[str]) -> str:
+    """What stands in the comments of a chain's rules, or of the rules that lead to it."""
+    lines = [*rules.rules(command, "nat", chain), *(rule for _, rule in rules.jumps(command, "nat", chain))]
+    return next((match[1] for line in lines if (match := what.search(line))), "")
 
 
 def _remove(attacher: Attacher, stray: Stray) -> None:
@@ -137,3 +221,5 @@ def _remove(attacher: Attacher, stray: Stray) -> None:
         stray.lease.unlink(missing_ok=True)
     if stray.change:
         attacher.rules.apply([stray.change])
+    if stray.elements:
+        ruleset.remove_owned(_OF_ATTACHMENTS, lambda comment: comment == stray.elements)

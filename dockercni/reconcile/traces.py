@@ -1,38 +1,84 @@
-"""What stays when the last attachment has gone, so that the next one finds it: taken away with the program itself."""
+"""What stays when the last attachment has gone, so that the next one finds it: taken away with the program itself.
+
+Another runtime may use our executables, and with them our nftables table, a bridge, or a lease store. What it uses
+stays, and is named.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dockercni.cni import NetworkList
+from dockercni.cni import CacheEntry, NetworkList
 from dockercni.kernel import links, namespaces, nftables
-from dockercni.plugins import mending
+from dockercni.plugins import mending, ruleset
 from dockercni.plugins.layout import NAME
-from dockercni.reconcile import strays
+from dockercni.plugins.ruleset import Owner
+from dockercni.reconcile import records, strays
 from dockercni.reconcile.networks import BUILT_IN_BRIDGE
 
 _KEEPING: Final = re.compile(r"lock|last_reserved_ip\..*")
 
 
-def remove(networks: Iterable[NetworkList], cache: Path, netns: Path) -> Iterator[str]:
-    """Remove it, and say what; nothing that anybody uses. No ADD may be under way. Raises NftablesError, OSError."""
-    if mending.exists():
-        nftables.apply(f"delete table inet {NAME}")
-        yield f"table inet {NAME} of nftables"
-    if links.remove_bridge(BUILT_IN_BRIDGE):
-        yield f"bridge {BUILT_IN_BRIDGE}"
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One thing: what it is, and what removes it; or who keeps it from being removed."""
+
+    what: str
+    remove: Callable[[], object] = lambda: None
+    users: str = ""
+
+
+def traces(networks: Iterable[NetworkList], leaving: Sequence[CacheEntry]) -> Iterator[Trace]:
+    """What is to be removed, or left, once the attachments that are `leaving` have gone. Raises RulesError, OSError."""
+    owners = {Owner(entry.container_id, entry.ifname, entry.network).comment for entry in leaving}
+    ports = Counter(link.name for entry in leaving for link in records.given(entry).interfaces if not link.sandbox)
+    yield from _table(owners, ports)
+    if links.is_bridge(BUILT_IN_BRIDGE):
+        used = links.has_ports(BUILT_IN_BRIDGE, besides=ports[BUILT_IN_BRIDGE])
+        users = "links of somebody else are on it" if used else ""
+        yield Trace(f"bridge {BUILT_IN_BRIDGE}", partial(links.remove_bridge, BUILT_IN_BRIDGE), users)
+    held = {(entry.network, entry.container_id, entry.ifname) for entry in leaving}
     for network, store in strays.stores(networks):
         files = list(store.glob("*"))
-        if files and all(_KEEPING.fullmatch(file.name) for file in files):
-            for file in files:
-                file.unlink()
-            store.rmdir()
-            yield f"{store}, the lease store of network {network.name}"
+        leases = [
+            f"{path.name} of {container_id} {ifname}".strip()
+            for path, container_id, ifname in strays.leases(store)
+            if (network.name, container_id, ifname) not in held
+        ]
+        kept = [path for path in files if _KEEPING.fullmatch(path.name)]
+        if files:
+            what = f"{store}, the lease store of network {network.name}"
+            yield Trace(what, partial(_remove_store, store, kept), ", ".join(leases))
+
+
+def remove_directories(cache: Path, netns: Path) -> None:
+    """Remove the directories of cache and pins where they are empty: others use them, too."""
     for directory in (cache / "networks", cache / "results", cache):
-        with contextlib.suppress(OSError):  # others use them, too
+        with contextlib.suppress(OSError):
             directory.rmdir()
     namespaces.remove_directory(netns)
+
+
+def _table(owners: set[str], ports: Counter[str]) -> Iterator[Trace]:
+    """Our table, which goes only as a whole: somebody else's elements need its chains and rules."""
+    if not (nftables.available() and mending.exists()):
+        return
+    users = [comment for comment in sorted(strays.elements()) if comment not in owners]
+    bridges = {element.comment for element in ruleset.owned(ruleset.BRIDGES)}
+    users += [f"bridge {name}" for name in sorted(bridges) if links.has_ports(name, besides=ports[name])]
+    yield Trace(
+        f"table inet {NAME} of nftables", partial(nftables.apply, f"delete table inet {NAME}"), ", ".join(users)
+    )
+
+
+def _remove_store(store: Path, kept: Iterable[Path]) -> None:
+    for path in kept:
+        path.unlink(missing_ok=True)
+    store.rmdir()

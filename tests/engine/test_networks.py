@@ -98,6 +98,22 @@ def test_taken_address(host: Host, daemon: Start) -> None:
     assert addresses(host, "second") == ["10.77.1.99/24"]
 
 
+@pytest.mark.parametrize("engine", ["native", "exec"])
+def test_address_outside(host: Host, daemon: Start, engine: str) -> None:
+    """An address that the network does not give is refused with the ranges that it has; one that is only remembered
+    is not insisted on."""
+    network(host, "lan", "10.77.1.0/29")
+    running = daemon(f"--engine={engine}")
+    run(host, "web", "--label=dockercni.ip=10.77.2.9")
+    reason = running.wait_event("ADD failed", container="web")["reason"]
+    assert reason == "address 10.77.2.9 is outside of what network lan gives: 10.77.1.1-10.77.1.6"
+    run(host, "other")
+    running.wait_event("ADD", container="other")
+    network(host, "lan", "10.77.3.0/29", bridge="cni-lan2")
+    host.docker("restart", "--time=0", "other")
+    wait_until(lambda: addresses(host, "other") == ["10.77.3.2/29"], 20, "an address of the new range")
+
+
 def test_arguments_by_label(host: Host, daemon: Start) -> None:
     """`dockercni.args` reaches the plugins as CNI_ARGS."""
     settings(host, cni_bin_dir=BIN_DIRS)

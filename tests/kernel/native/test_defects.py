@@ -85,15 +85,20 @@ def test_check_of_layer_2(attached: Attached) -> None:
 
 
 def test_gc(attached: Attached) -> None:
-    """GC takes what belongs to no valid attachment of its network, also where nothing is recorded of it."""
+    """GC takes what belongs to no valid attachment of its network and nobody uses, also where nothing is recorded of
+    it. What another namespace uses stays: the list of attachments is that of one runtime, and there may be others."""
     network, other = chain(PORTMAP, version="1.1.0"), chain(PORTMAP, name="other", version="1.1.0")
-    for index, name in enumerate(("c1", "c2", "c3")):
+    for index, name in enumerate(("c1", "c2", "c3", "c4")):
         attached.container(name)
         attached.add(other if name == "c3" else network, name, ports=[{**PORTS[0], "hostPort": 8080 + index}])
-    attached.host.run("sh", "-c", "rm /var/lib/cni/results/net-c2-eth0")
+    attached.host.run("sh", "-c", "rm /var/lib/cni/results/net-c[24]-eth0")
+    attached.host.run("sh", "-c", "touch -d '1 hour ago' /var/lib/cni/networks/*/10.*")
+    attached.host.run("ip", "netns", "delete", "c2")
     attached.run("GC", network, "c1")
     elements = attached.elements()
-    assert [name for name in ("c1", "c2", "c3") if f'"{name} ' in elements] == ["c1", "c3"]
+    assert [name for name in ("c1", "c2", "c3", "c4") if f'"{name} ' in elements] == ["c1", "c3", "c4"]
+    leases = attached.host.run("sh", "-c", "cat /var/lib/cni/networks/net/10.*").stdout
+    assert [name for name in ("c1", "c2", "c4") if f"{name}\neth0" in leases] == ["c1", "c4"]
 
 
 def test_port_of_somebody_else(attached: Attached) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dockercni.cni import CNIError, PluginError
-from dockercni.plugins import host_local
+from dockercni.kernel import everywhere
+from dockercni.plugins import host_local, leases
 from tests.unit.plugins.asking import ask
 
 CONTAINERS = st.sampled_from(["a", "b", "c", "d"])
@@ -27,6 +30,15 @@ def conf(directory: Path | str, **more: Any) -> dict[str, Any]:
     ranges = [[{"subnet": "10.1.0.0/29"}], [{"subnet": "fd00::/126"}]]
     ipam = {"type": "host-local", "ranges": ranges, "dataDir": str(directory)}
     return {"cniVersion": "1.1.0", "name": "net", "type": "host-local", "ipam": ipam, **more}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nobody_uses_anything() -> Iterator[None]:
+    """Leases count as old, and no namespace of this machine has their addresses: the tests themselves say otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leases, "NEW", 0)
+        patch.setattr(everywhere, "addresses", frozenset)
+        yield
 
 
 class Store(RuleBasedStateMachine):
@@ -124,6 +136,20 @@ def test_gc(tmp_path: Path) -> None:
     ask("GC", {**given, "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth1"}]})
     ask("CHECK", given, "c1", "eth1")
     assert len(list((tmp_path / "net").glob("10*"))) == 1
+
+
+@pytest.mark.parametrize("why", ["used", "new"])
+def test_gc_leaves_what_another_runtime_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """The list is that of one runtime: an address that somebody has, or that was only just given, stays."""
+    ask("ADD", conf(tmp_path), "theirs")
+    if why == "used":
+        monkeypatch.setattr(everywhere, "addresses", lambda: frozenset([ip_address("10.1.0.2"), ip_address("fd00::2")]))
+    else:
+        monkeypatch.setattr(leases, "NEW", 3600)
+    before = sorted(path.name for path in (tmp_path / "net").glob("[0-9f]*"))
+    ask("GC", conf(tmp_path, **{"cni.dev/valid-attachments": []}))
+    assert "10.1.0.2" in before
+    assert sorted(path.name for path in (tmp_path / "net").glob("[0-9f]*")) == before
 
 
 def test_gc_needs_a_list(tmp_path: Path) -> None:
