@@ -12,7 +12,13 @@ ROOT = Path("/sys/fs/cgroup")
 def tops(name: str) -> list[Path]:
     """The directories of that name, one in each hierarchy (the root itself, where there is only one)."""
     places = [ROOT, *(entry for entry in ROOT.iterdir() if entry.is_dir())]
-    return [place / name for place in places if (place / name).is_dir()]
+    return [top for place in places for top in (place / name, place / slice_path(name)) if top.is_dir()]
+
+
+def slice_path(name: str) -> Path:
+    """Where systemd has the slice of that name: each dash of it is a level."""
+    words = name.split("-")
+    return Path(*(f"{'-'.join(words[: count + 1])}.slice" for count in range(len(words))))
 
 
 def thaw(name: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import signal
 import socket
 from pathlib import Path
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 CONFIG = "/run/private/daemon.json"
 CONTAINERD_PID = "/run/docker/containerd/containerd.pid"
+# What the engines of new hosts do by default, and the machine that the tests run on may not be able to.
+USES_SYSTEMD = os.environ.get("TEST_CGROUP_DRIVER") == "systemd"
+DRIVER_NEEDS = ("/run/dbus", "/run/systemd") if USES_SYSTEMD else ()
+USES_CONTAINERD_STORE = os.environ.get("TEST_IMAGE_STORE") == "containerd"
 
 
 class Engine:
@@ -33,16 +39,17 @@ class Engine:
     def start(self, *flags: str) -> None:
         """Start it, and wait until it answers."""
         assert not self.running, "the engine is already running"
-        self.host.write(CONFIG, "{}")
+        features = {"containerd-snapshotter": True} if USES_CONTAINERD_STORE else {}
+        self.host.write(CONFIG, json.dumps({"features": features}))
         if not self._containerds():
             # Where process 1 is slow to reap, the engine takes a dead containerd for a running one.
             self.host.path(CONTAINERD_PID).unlink(missing_ok=True)
         self.process = process = self.host.popen(
             "dockerd",
             f"--config-file={CONFIG}",
-            "--storage-driver=vfs",
-            f"--cgroup-parent=/{self.host.name}",
-            "--exec-opt=native.cgroupdriver=cgroupfs",
+            f"--storage-driver={'native' if USES_CONTAINERD_STORE else 'vfs'}",
+            f"--cgroup-parent={f'{self.host.name}.slice' if USES_SYSTEMD else f'/{self.host.name}'}",
+            f"--exec-opt=native.cgroupdriver={'systemd' if USES_SYSTEMD else 'cgroupfs'}",
             *flags,
             log="dockerd.log",
         )

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.hosts.engine import Engine
+from tests.hosts.engine import DRIVER_NEEDS, Engine
 from tests.hosts.place import Place
 from tests.hosts.processes import MARK, Members
 from tests.hosts.registry import Entry, end_host, sweep
@@ -46,7 +46,7 @@ class Host(Place):
     def _start_holder(self) -> None:
         with (self.logs / "holder.log").open("wb") as log:
             self.holder = subprocess.Popen(
-                ["unshare", "--net", "--mount", "--propagation", "private", "/bin/sh", str(HOLDER)],
+                ["unshare", "--net", "--mount", "--propagation", "private", "/bin/sh", str(HOLDER), *DRIVER_NEEDS],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -20,6 +20,7 @@ class Members:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._tops = {name, f"{name}.slice"}
         self._mark = f"{MARK}={name}\0".encode()
         self._held: list[int] = []
         self._namespaces: set[tuple[int, int]] = set()
@@ -81,7 +82,7 @@ class Members:
     def _in_cgroup(self, entry: Path) -> bool:
         with contextlib.suppress(OSError):
             lines = (entry / "cgroup").read_text().splitlines()
-            return any(self.name in line.split(":", 2)[2].split("/") for line in lines)
+            return any(not self._tops.isdisjoint(line.split(":", 2)[2].split("/")) for line in lines)
         return False
 
     def _in_namespace(self, entry: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     import subprocess
 
     from tests.hosts import Host
+    from tests.machines.debian import Release
 
-BASE = "debian-machine"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 # What systemd, the engine in it and dockercni need beyond Docker's default; --privileged would ask for SYS_RESOURCE,
 # which not every sandbox has.
 CAPABILITIES = (
@@ -28,16 +31,43 @@ CAPABILITIES = (
     "SYS_NICE",
     "SYS_PTRACE",
 )
-# Docker mounts cgroups read-only; systemd and the engine inside make their own.
-BOOT = "for each in /sys/fs/cgroup /sys/fs/cgroup/*/; do mount -o remount,bind,rw $each; done; exec /sbin/init"
+# The release's directory is shared by all machines, so each writes into a layer of its own above it.
+BOOT = """
+set -e
+mkdir /changes/upper /changes/work
+mount -t overlay -o lowerdir=/release,upperdir=/changes/upper,workdir=/changes/work overlay /root
+mkdir -p /root/var/lib/docker
+hostname > /root/etc/hostname
+# Nobody answers: without a name server a question fails at once, and costs no start its time-out.
+: > /root/etc/resolv.conf
+for each in proc sys dev run tmp var/lib/docker; do mount --move /$each /root/$each; done
+cd /root
+pivot_root . mnt
+exec chroot . /bin/sh -euc '
+umount -l /mnt
+if [ $1 = 2 ]; then
+    umount -R /sys/fs/cgroup
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+else
+    # Docker mounts cgroups read-only; systemd and the engine inside make their own.
+    for each in /sys/fs/cgroup /sys/fs/cgroup/*/; do mount -o remount,bind,rw $each; done
+fi
+# As systemd does on a host that it finds without a container around it, and as the sidecar needs.
+mount --make-rshared /
+for each in all default; do echo 0 > /proc/sys/net/ipv6/conf/$each/disable_ipv6; done
+exec /sbin/init' boot $1
+"""
+HOME = "/root/dockercni"
+WHEELS = "/root/wheels"
 
 
 class Machine:
     """Booted when it is made; `exec` runs a program in it."""
 
-    def __init__(self, host: Host, name: str) -> None:
+    def __init__(self, host: Host, name: str, release: Release) -> None:
         self.host = host
         self.name = name
+        self.release = release
         host.docker(
             "run",
             "--detach",
@@ -48,15 +78,34 @@ class Machine:
             "--cgroupns=private",
             "--tmpfs=/run:exec,mode=755",
             "--tmpfs=/tmp:exec",
+            f"--volume={release.root()}:/release:ro",
+            "--volume=/changes",
             "--volume=/var/lib/docker",
             "--env=container=docker",
-            BASE,
-            *("/bin/sh", "-c", BOOT),
+            IMAGE,
+            *("/bin/sh", "-c", BOOT, "boot", str(release.cgroups)),
         )
         self.pid = int(host.docker("inspect", "--format={{.State.Pid}}", name))
         self.address = host.docker("inspect", "--format={{.NetworkSettings.IPAddress}}", name)
-        wait_until(lambda: self.state() in {"running", "degraded"}, 60, "the end of the boot", self.journal)
-        wait_until(lambda: self.run("docker", "version", check=False).returncode == 0, 60, "its engine", self.journal)
+        wait_until(lambda: self.state() in {"running", "degraded"}, 60, "the end of the boot", self.said)
+        wait_until(lambda: self.run("docker", "version", check=False).returncode == 0, 60, "its engine", self.said)
+
+    def put_tree(self, tree: Path) -> None:
+        """Copy a tree into it, with a virtual environment for its own Python, as a developer there would have."""
+        left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "dist", "build")
+        shutil.copytree(tree, self.path(HOME), ignore=left_out, symlinks=True)
+        shutil.copytree(self.release.wheels(), self.path(WHEELS))
+        env = ("PIP_NO_INDEX=1", f"PIP_FIND_LINKS={WHEELS}")
+        self.run("make", f"--directory={HOME}", "venv", "test-tools", env=env, timeout=300)
+
+    def service(self, *argv: str, env: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The command that runs a program in the tree as a service of its systemd, with the caller's output.
+
+        What runs long belongs there: a process that comes by `docker exec` is in no cgroup that systemd has made.
+        """
+        settings = (f"--setenv={one}" for one in (f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", *env))
+        wait = ("--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", f"--working-directory={HOME}")
+        return ("docker", "exec", self.name, "systemd-run", *wait, *settings, "/usr/bin/env", *argv)
 
     def state(self) -> str:
         """What systemd says of the whole machine."""
@@ -91,6 +140,11 @@ class Machine:
     def unit(self, name: str, key: str) -> str:
         """One property of a unit."""
         return self.run("systemctl", "show", f"--property={key}", "--value", name).stdout.strip()
+
+    def said(self) -> str:
+        """What its boot has printed, and its journal."""
+        printed = self.host.run("docker", "logs", self.name, check=False)
+        return printed.stdout + printed.stderr + self.run("journalctl", "--no-pager", check=False).stdout[-8000:]
 
     def journal(self, unit: str = "dockercni") -> str:
         """What a unit has logged."""
