@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test test-slow test-exec test-points test-install score chaos soak bench dist venv test-tools lint clean
+.PHONY: run test test-slow test-exec test-points test-install test-engines score chaos soak bench dist venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -26,10 +26,17 @@ test-exec: venv test-tools
 test-points: venv test-tools
 	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "slow or point" tests/chaos/test_crash_points.py
 
-# Packages and sidecar, on Debian hosts of their own with systemd and an engine. KEEP=DIR keeps the downloaded Debian.
+# Packages and sidecar, on Debian hosts of their own with systemd and an engine. Debian is downloaded once, and kept in
+# the directory KEEP, ~/.cache/dockercni-tests without one.
 test-install: venv test-tools
 	@scripts/install-tools.sh
 	.venv/bin/python -m pytest -n 0 -m install tests/install
+
+# The tests of starts, engine, units and packages on newer Debians: systemd's driver, cgroup v2, both image stores.
+# ENGINES="-k trixie" chooses one of them; TEST_STARTS=few and ENGINES="-m short" are what CI has time for.
+test-engines: venv test-tools
+	@scripts/install-tools.sh
+	.venv/bin/python -m pytest -n 0 $(or $(ENGINES),-m install) tests/machines
 
 # Break every key of every native plugin on purpose: some case has to notice.
 score: venv test-tools

@@ -8,19 +8,18 @@ import shutil
 import subprocess
 import sys
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.hosts import Host, import_image
-from tests.install import debian
-from tests.install.machine import BASE, Machine
+from tests.machines import TREE as ROOT
+from tests.machines import Machine, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 MACHINES = pytest.StashKey["list[Machine]"]()
 OLDER = "0.0.1"
 
@@ -28,7 +27,7 @@ OLDER = "0.0.1"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here is left to `make test-install`."""
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if item.path.is_relative_to(ROOT / "tests" / "install"):
             item.add_marker(pytest.mark.install)
             item.add_marker(pytest.mark.timeout(600))
 
@@ -86,20 +85,13 @@ def wheels(dist: Path, scratch: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def root(scratch: Path) -> Path:
-    """A Debian root as a tar file."""
-    return debian.tarball(scratch)
-
-
-@pytest.fixture(scope="session")
-def host(root: Path) -> Iterator[Host]:
+def host() -> Iterator[Host]:
     """The private host whose engine runs the machines, and the sidecar."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     with Host() as started:
         started.start_engine("--storage-driver=overlay2")
         import_image(started)
-        started.docker("import", str(root), BASE, timeout=120)
         yield started
 
 
@@ -110,7 +102,7 @@ def boot(host: Host, request: pytest.FixtureRequest) -> Iterator[Callable[[], Ma
     numbers = count(1)
 
     def start() -> Machine:
-        machine = Machine(host, f"machine{next(numbers)}")
+        machine = Machine(host, f"machine{next(numbers)}", release())
         booted.append(machine)
         import_image(machine)
         return machine

@@ -12,7 +12,7 @@ import pytest
 
 from tests.hosts import IMAGE, NoAnswer, leftovers, serve_tcp, wait_until
 from tests.install.conftest import ROOT
-from tests.install.machine import BASE
+from tests.machines import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.hosts import Host
 
 SIDECAR = "dockercni"
+BASE = "debian"
 CONTEXT = (
     "Dockerfile",
     ".dockerignore",
@@ -83,8 +84,14 @@ def docker_cleanup() -> list[str]:
     return []
 
 
+@pytest.fixture(scope="session")
+def base(host: Host) -> None:
+    """The image that the sidecar is built from, since nothing can be pulled."""
+    host.run("/bin/sh", "-c", f"tar -C {release().root()} -c . | docker import - {BASE}", timeout=300)
+
+
 @pytest.fixture
-def sidecar(docker_services: Services, host: Host) -> Iterator[Host]:
+def sidecar(base: None, docker_services: Services, host: Host) -> Iterator[Host]:
     """The host, with the sidecar running and healthy; other containers end with the test."""
     del docker_services
     wait_until(lambda: healthy(host), 60, "a healthy sidecar", lambda: logs(host))

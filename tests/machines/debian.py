@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TREE = Path(__file__).parents[2]
 SYSTEM = platform.freedesktop_os_release()
 HERE = SYSTEM["VERSION_CODENAME"]
+MIRROR = "http://deb.debian.org/debian"
 PACKAGES = (
     "busybox-static",
     "ca-certificates",
@@ -57,7 +58,6 @@ class Release:
     packages: tuple[str, ...]
     cgroups: int  # the version that the host mounts
     components: str = "main"
-    mirror: str = "http://deb.debian.org/debian"
     script: str = ""  # debootstrap's, where it does not know the release yet
 
     def root(self) -> Path:
@@ -84,14 +84,17 @@ class Release:
 
     def _debootstrap(self, directory: Path) -> None:
         options = ("--variant=minbase", f"--components={self.components}", f"--include={','.join(self.packages)}")
-        script = (f"/usr/share/debootstrap/scripts/{self.script}",) if self.script else ()
-        _run("debootstrap", *options, self.name, str(directory), *((self.mirror, *script) if script else ()))
+        script = (MIRROR, f"/usr/share/debootstrap/scripts/{self.script}") if self.script else ()
+        _run("debootstrap", *options, self.name, str(directory), *script)
         for path in LEFT_OUT:
             shutil.rmtree(directory / path)
             (directory / path).mkdir()
 
 
+# The version of cgroups that this machine's private hosts share with it.
+CGROUPS = 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1
 RELEASES = (
+    Release("bookworm", PACKAGES, CGROUPS),
     # Docker 26.1, containerd 1.7, runc 1.1, Python 3.13.
     Release("trixie", (*PACKAGES, DOCKER_CLI, *FOR_TESTS), cgroups=2),
     # Docker 28.5, containerd 2.1, runc 1.3, Python 3.14; debootstrap of Debian 12 does not know it.
@@ -99,30 +102,34 @@ RELEASES = (
 )
 
 
-def release(name: str) -> Release:
-    """One of RELEASES by its name; without one, this machine's own, with the cgroups that this machine has."""
-    if name:
-        return next(one for one in RELEASES if one.name == name)
-    is_ubuntu = SYSTEM["ID"] == "ubuntu"
-    client = () if is_ubuntu or HERE == "bookworm" else (DOCKER_CLI,)
-    return Release(HERE, (*PACKAGES, *client), cgroups=0, components="main,universe" if is_ubuntu else "main")
+def release(name: str = HERE) -> Release:
+    """A release by its name; without one, this machine's own."""
+    if SYSTEM["ID"] == "ubuntu" and name == HERE:
+        return Release(HERE, PACKAGES, CGROUPS, components="main,universe")
+    return next(one for one in RELEASES if one.name == name)
+
+
+def kept() -> Path:
+    """The directory of what is kept."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("KEEP") or home / "dockercni-tests")
 
 
 def _kept(name: str, wanted: list[str], make: Callable[[Path], None]) -> Path:
     """A directory from an earlier run; made, if what is wanted in it has changed."""
     key = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:12]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = Path(os.environ.get("KEEP") or home / "dockercni-tests")
-    place.mkdir(parents=True, exist_ok=True)
-    kept = place / f"{name}-{key}"
-    with _alone(place / f"{name}.lock"):
-        if not kept.exists():
-            partial = kept.with_name(f"{kept.name}.partial")
+    directory = kept() / f"{name}-{key}"
+    if directory.exists():
+        return directory
+    kept().mkdir(parents=True, exist_ok=True)
+    with _alone(kept() / f"{name}.lock"):
+        if not directory.exists():
+            partial = directory.with_name(f"{directory.name}.partial")
             if partial.exists():
                 shutil.rmtree(partial)
             make(partial)
-            partial.rename(kept)
-    return kept
+            partial.rename(directory)
+    return directory
 
 
 @contextmanager

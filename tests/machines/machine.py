@@ -35,12 +35,12 @@ CAPABILITIES = (
 BOOT = """
 set -e
 mkdir /changes/upper /changes/work
-mount -t overlay -o lowerdir=/release,upperdir=/changes/upper,workdir=/changes/work overlay /root
-mkdir -p /root/var/lib/docker
+mount -t overlay -o lowerdir=/kept/$2,upperdir=/changes/upper,workdir=/changes/work overlay /root
+mkdir -p /root/var/lib/docker /root/kept
 hostname > /root/etc/hostname
 # Nobody answers: without a name server a question fails at once, and costs no start its time-out.
 : > /root/etc/resolv.conf
-for each in proc sys dev run tmp var/lib/docker; do mount --move /$each /root/$each; done
+for each in proc sys dev run tmp kept var/lib/docker; do mount --move /$each /root/$each; done
 cd /root
 pivot_root . mnt
 exec chroot . /bin/sh -euc '
@@ -58,7 +58,7 @@ for each in all default; do echo 0 > /proc/sys/net/ipv6/conf/$each/disable_ipv6;
 exec /sbin/init' boot $1
 """
 HOME = "/root/dockercni"
-WHEELS = "/root/wheels"
+KEPT = "/kept"
 
 
 class Machine:
@@ -68,6 +68,7 @@ class Machine:
         self.host = host
         self.name = name
         self.release = release
+        root = release.root()
         host.docker(
             "run",
             "--detach",
@@ -78,12 +79,12 @@ class Machine:
             "--cgroupns=private",
             "--tmpfs=/run:exec,mode=755",
             "--tmpfs=/tmp:exec",
-            f"--volume={release.root()}:/release:ro",
+            f"--volume={root.parent}:{KEPT}:ro",
             "--volume=/changes",
             "--volume=/var/lib/docker",
             "--env=container=docker",
             IMAGE,
-            *("/bin/sh", "-c", BOOT, "boot", str(release.cgroups)),
+            *("/bin/sh", "-c", BOOT, "boot", str(release.cgroups), root.name),
         )
         self.pid = int(host.docker("inspect", "--format={{.State.Pid}}", name))
         self.address = host.docker("inspect", "--format={{.NetworkSettings.IPAddress}}", name)
@@ -94,16 +95,18 @@ class Machine:
         """Copy a tree into it, with a virtual environment for its own Python, as a developer there would have."""
         left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "dist", "build")
         shutil.copytree(tree, self.path(HOME), ignore=left_out, symlinks=True)
-        shutil.copytree(self.release.wheels(), self.path(WHEELS))
-        env = ("PIP_NO_INDEX=1", f"PIP_FIND_LINKS={WHEELS}")
-        self.run("make", f"--directory={HOME}", "venv", "test-tools", env=env, timeout=300)
+        self.run("make", f"--directory={HOME}", "venv", "test-tools", env=self.offline(), timeout=300)
+
+    def offline(self) -> tuple[str, ...]:
+        """Environment of programs that would download something, which is not possible there."""
+        return (f"KEEP={KEPT}", "PIP_NO_INDEX=1", f"PIP_FIND_LINKS={KEPT}/{self.release.wheels().name}")
 
     def service(self, *argv: str, env: tuple[str, ...] = ()) -> tuple[str, ...]:
         """The command that runs a program in the tree as a service of its systemd, with the caller's output.
 
         What runs long belongs there: a process that comes by `docker exec` is in no cgroup that systemd has made.
         """
-        settings = (f"--setenv={one}" for one in (f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", *env))
+        settings = (f"--setenv={one}" for one in (f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", *self.offline(), *env))
         wait = ("--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", f"--working-directory={HOME}")
         return ("docker", "exec", self.name, "systemd-run", *wait, *settings, "/usr/bin/env", *argv)
 

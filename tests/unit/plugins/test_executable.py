@@ -155,7 +155,7 @@ def test_delegates_to_executables(tmp_path: Path) -> None:
     ipam.chmod(0o755)
     program = (
         "import sys; from dockercni.plugins import static, ipam, executable\n"
-        "static.add = ipam.add if sys.argv[1] == 'delegate' else lambda _: 1 // 0\n"
+        "static.add = ipam.add if sys.argv[1] == 'delegate' else lambda _: {}['key']\n"
         "sys.exit(executable.run('static', 'ADD'))"
     )
     conf = {"cniVersion": "1.0.0", "name": "net", "ipam": {"type": "fake"}}
@@ -164,6 +164,6 @@ def test_delegates_to_executables(tmp_path: Path) -> None:
     done = run([*argv, "delegate"], conf, COMMAND="ADD", **environment)
     assert (done.returncode, json.loads(done.stdout)) == (1, {"code": 123, "msg": "no lease"})
     done = run([*argv, "defect"], conf, COMMAND="ADD", **environment)
-    text = "ZeroDivisionError: integer division or modulo by zero"
+    text = "KeyError: 'key'"
     assert (done.returncode, json.loads(done.stdout)) == (1, {"code": 999, "msg": text})
     assert "Traceback" in done.stderr

@@ -1,0 +1,59 @@
+"""The project's own tests, on the engines that people have: with systemd's cgroup driver, cgroup v2, and their Python."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.machines import Machine
+
+FAST = "not slow and not point and not install"
+STORES = ("TEST_IMAGE_STORE=graph", "TEST_IMAGE_STORE=containerd")
+SHIPPED = ("test_package.py", "test_pip.py", "test_sidecar.py")
+
+pytestmark = [
+    pytest.mark.timeout(3600),
+    pytest.mark.parametrize("machine", ["trixie", "forky"], indirect=True, scope="module"),
+]
+
+
+@pytest.mark.short
+def test_unit(machine: Machine) -> None:
+    """The unit tests pass under its Python."""
+    passes(machine, "-n2", "tests/unit")
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("store", STORES)
+def test_starts(machine: Machine, store: str) -> None:
+    """Every way of starting finds the network at the first instruction."""
+    passes(machine, "-n0", "-mslow", "tests/engine/test_every_start.py", env=(store,))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_engine(machine: Machine, store: str) -> None:
+    """All that the tests expect of an engine holds."""
+    passes(machine, "-n2", "--dist=worksteal", f"-m{FAST}", "tests/engine", env=(store,))
+
+
+def test_shipped(machine: Machine) -> None:
+    """The package and the wheel that are built there, and the sidecar, are installed, serve, and leave no trace."""
+    passes(machine, "-n0", "-minstall", *(f"tests/install/{name}" for name in SHIPPED))
+
+
+def passes(machine: Machine, *arguments: str, env: tuple[str, ...] = ()) -> None:
+    """Run tests there; what they print is the failure."""
+    argv = machine.service(".venv/bin/python", "-m", "pytest", "-q", *arguments, env=("TEST_CGROUP_DRIVER=systemd", *env))
+    done = subprocess.run(
+        [*machine.host.entry, *argv],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=machine.host.env,
+    )
+    assert done.returncode == 0, done.stdout
+    print(done.stdout.splitlines()[-1])  # noqa: T201  how many, for whoever reads the output
