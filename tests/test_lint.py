@@ -31,8 +31,8 @@ def test_ruff_format() -> None:
 
 
 def test_types() -> None:
-    """Package, private hosts and what compares them pass mypy's strict mode."""
-    packages = ("dockercni", "tests.hosts", "tests.differential")
+    """Package, private hosts, machines and what compares plugins pass mypy's strict mode."""
+    packages = ("dockercni", "tests.hosts", "tests.machines", "tests.differential")
     check(sys.executable, "-m", "mypy", *(f"--package={package}" for package in packages))
 
 
