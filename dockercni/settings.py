@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dockercni import durations
+from dockercni.cni import trust
 from dockercni.errors import SettingsError
 
 DEFAULT_FILE = Path("/etc/dockercni/dockercni.toml")
@@ -260,6 +261,8 @@ def _from_flags(flags: Mapping[str, str | bool]) -> Iterator[_Given]:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    if found := trust.flaw_of(file):
+        raise SettingsError(f"{file}: not obeyed: {found}")
     try:
         text = file.read_bytes().decode()
     except FileNotFoundError:

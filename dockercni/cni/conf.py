@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockercni.cni import versions
+from dockercni.cni import trust, versions
 from dockercni.cni.document import DocumentError, Fields, decode, encode, locate, shown
 from dockercni.cni.errors import ConfigurationError, InvalidParameters, VersionError
 from dockercni.cni.names import validate_network_name
@@ -119,8 +119,12 @@ def load_file(path: Path) -> NetworkList:
 
 
 def load_directory(path: Path) -> Directory:
-    """Read all files of a directory; one that is missing is empty. Never raises: see Directory.broken."""
+    """Read all files of a directory; one that is missing is empty. Never raises: see Directory.broken.
+
+    What others than root can change is broken: whoever writes a configuration has programs run as root.
+    """
     try:
+        _refuse(path)
         lists, singles = _files(path, (_LIST,)), _files(path, _SINGLE)
     except ConfigurationError as error:
         return Directory(((path, error),))
@@ -128,7 +132,10 @@ def load_directory(path: Path) -> Directory:
     owners: dict[str, Path] = {}
     for file in (*lists, *singles):
         try:
+            _refuse(file)
             network = load_file(file)
+            for place in (path / network.name, *_files(path / network.name, _SINGLE[:1])):
+                _refuse(place)
             owner = owners.setdefault(network.name, file)
             if owner != file:
                 problem = f"network {shown(network.name)} is already defined by {owner}"
@@ -248,6 +255,11 @@ def _plugins_in(directory: Path) -> Iterator[PluginConf]:
         data = _read(file)
         with _errors_of(data, file):
             yield _plugin(Fields.of(decode(data)))
+
+
+def _refuse(path: Path) -> None:
+    if found := trust.flaw_of(path):
+        raise ConfigurationError(f"not obeyed: {found}", source=path)
 
 
 def _files(directory: Path, suffixes: tuple[str, ...]) -> list[Path]:

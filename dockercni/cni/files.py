@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from dockercni.cni import trust
+
 
 def read_regular(path: str | Path, limit: int = -1, *, follow: bool = False) -> bytes:
     """The bytes of a regular file; a device or fifo, more than `limit` bytes, and a symbolic link are refused.
@@ -41,7 +43,7 @@ def private_directory(path: Path, *, shared: bool = False) -> None:
     """See to it that `path` is a directory that nobody else can write to; it is made if need be, mode 0700.
 
     One that is there already gets that mode, unless it is `shared` with other programs. Raises OSError, also for a
-    symbolic link and for a directory of somebody else.
+    symbolic link, for a directory of somebody else, and where others can change what leads there.
     """
     try:
         status = os.lstat(path)
@@ -55,8 +57,7 @@ def private_directory(path: Path, *, shared: bool = False) -> None:
         raise NotADirectoryError(errno.ENOTDIR, problem, str(path))
     if status.st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, f"it belongs to user {status.st_uid}", str(path))
-    if shared and status.st_mode & 0o022:
-        raise PermissionError(errno.EPERM, "others may write to it", str(path))
+    trust.refuse(path if shared else path.parent)
     if not shared and status.st_mode & 0o077:
         os.chmod(path, 0o700)
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from dockercni.cni import diagnosis
+from dockercni.cni import diagnosis, trust
 from dockercni.cni.calls import EXEC, PluginCall
 from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.errors import PluginError, PluginNotFound, PluginTimeout
@@ -58,8 +58,11 @@ class ExecRunner:
 
     def choose(self, network: NetworkList, plugin: PluginConf) -> str:  # noqa: ARG002  one kind of plugin only
         """See PluginRunner. Raises PluginError, too, where the executable has no run bit."""
-        if not os.access(executable := self.find(plugin.type), os.X_OK):
-            raise diagnosis.not_started(plugin.type, "ADD", executable, PermissionError(errno.EACCES, ""))
+        executable = self.find(plugin.type)
+        problem = trust.flaw_of(executable)
+        if problem or not os.access(executable, os.X_OK):
+            error = PermissionError(errno.EPERM if problem else errno.EACCES, problem)
+            raise diagnosis.not_started(plugin.type, "ADD", executable, error)
         return EXEC
 
     def run(self, call: PluginCall) -> bytes:
@@ -67,6 +70,7 @@ class ExecRunner:
         deadline = time.monotonic() + self.timeout
         executable = self.find(call.plugin)
         try:
+            trust.refuse(executable)
             process = self._start(call, executable, deadline)
         except (OSError, ValueError) as error:  # ValueError: a NUL in a variable
             raise diagnosis.not_started(call.plugin, call.verb, executable, error) from error

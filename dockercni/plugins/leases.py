@@ -17,6 +17,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from dockercni.cni import trust
 from dockercni.cni.errors import ErrorCode
 from dockercni.plugins import addresses, owners
 from dockercni.plugins.contract import PluginFailure
@@ -161,6 +162,7 @@ def locked(data_directory: str, network: str) -> Iterator[Leases]:
     os.makedirs(path, mode=0o755, exist_ok=True)
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
     try:
+        trust.refuse(path)
         lock = os.open(owners.LOCK, os.O_RDONLY | os.O_CREAT | _SAFE, 0o750, dir_fd=directory)
         try:
             _wait_for(lock, path)

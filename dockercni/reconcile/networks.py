@@ -159,14 +159,15 @@ def _added(network: NetworkList) -> bool:
 
 
 def _signature(directory: Path) -> object:
-    """What changes when a file of the directory, or of one below it, does."""
+    """What changes when a file of the directory, or of one below it, does, or who may write there."""
     found = []
     for place, folders, files in os.walk(directory):
         folders.sort()
-        for name in sorted(files):
+        for name in (".", *sorted(files)):
             try:
                 stat = os.stat(os.path.join(place, name))
             except OSError:
                 continue
-            found.append((place, name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+            changed = (stat.st_size, stat.st_mtime_ns) if name != "." else ()  # listed here, what is in it changes more
+            found.append((place, name, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, *changed))
     return found

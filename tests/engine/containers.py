@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.hosts import IMAGE, NoAnswer, leftovers, wait_until
+from tests.hosts.programs import PLUGINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tests.hosts import Host, Place
 
-NOOP_DIR = Path(__file__).parents[1] / "plugins"
+NOOP_DIR = PLUGINS
 NOOP_RECORD = "/run/private/noop.log"
 BIN_DIRS = f"{NOOP_DIR}:/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni"
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.hosts import IMAGE
+from tests.hosts.programs import PLUGINS
 
 if TYPE_CHECKING:
     from tests.hosts import Host
 
-PLUGINS = Path(__file__).parents[1] / "plugins"
 BIN_DIR = f"--cni-bin-dir={PLUGINS}:/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni"
 PROBE = ("ip", "-o", "addr", "show", "eth0")
 ROUTES = ("ip", "-o", "route")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from dockercni.cni import trust
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.kernel import rights
 from dockercni.settings import Settings
@@ -26,6 +27,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("netns-dir", settings.netns_dir),
     ):
         yield directory_finding(key, directory)
+    for directory in (settings.cni_conf_dir, *settings.cni_bin_dir, settings.cni_cache_dir, settings.state_dir):
+        if found := trust.flaw_of(directory):
+            yield fail("trust", f"not obeyed: {found.partition(': ')[0]}", found.partition(": ")[2])
 
 
 def _rights() -> Iterator[Finding]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dockercni.cni import Cache, ExecRunner, NetworkList, PluginCall, PluginConf, Runtime, RuntimeConf, parse_list
+from tests.hosts.programs import PLUGINS
 
-NOOP = Path(__file__).parents[2] / "plugins" / "noop"
+NOOP = PLUGINS / "noop"
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 ID = "c" * 12
 NETNS = "/run/netns/some"

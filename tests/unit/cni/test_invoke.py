@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from dockercni.cni import ExecRunner, PluginCall, PluginError, PluginNotFound, PluginTimeout, invoke
+from tests.hosts.programs import PLUGINS
 from tests.hosts.waiting import wait_until
 
-NOOP = Path(__file__).parents[2] / "plugins"
+NOOP = PLUGINS
 
 
 def run(*, timeout: float = 10.0, verb: str = "ADD", inherit: tuple[int, ...] = (), **says: Any) -> bytes:

@@ -136,7 +136,9 @@ def test_directories_of_ours(place: Path, wrong: str) -> None:
         assert list((place / "elsewhere").iterdir()) == []
 
 
-@pytest.mark.parametrize(("wrong", "words"), [("link", "it is a symbolic link"), ("mode", "others may write to it")])
+@pytest.mark.parametrize(
+    ("wrong", "words"), [("link", "it is a symbolic link"), ("mode", "can be changed by other users")]
+)
 def test_the_cache_of_others(place: Path, wrong: str, words: str) -> None:
     """Nothing is recorded where others could change the record, or in another place."""
     results = place / "results"

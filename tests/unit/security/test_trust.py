@@ -1,0 +1,128 @@
+"""What others than root can change is not obeyed: configurations, programs, records, leases, settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockercni import settings
+from dockercni.cni import Cache, CacheError, CNIError, ExecRunner, load_directory, parse_list, trust
+from dockercni.errors import SettingsError
+from dockercni.plugins import leases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NETWORK = json.dumps({"cniVersion": "1.0.0", "name": "lan", "plugins": [{"type": "plugin"}]})
+
+
+def writable(path: Path) -> None:
+    """Everybody may write."""
+    path.chmod(path.stat().st_mode | 0o002)
+
+
+def groups(path: Path) -> None:
+    """A group that is not root's may write."""
+    path.chmod(path.stat().st_mode | 0o020)
+    os.chown(path, 0, 12345)
+
+
+def somebodys(path: Path) -> None:
+    """It belongs to somebody else."""
+    os.chown(path, 12345, 0)
+
+
+BAD = (writable, groups, somebodys)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with a network, a plugin and a record."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "lan.conflist").write_text(NETWORK)
+    (tmp_path / "etc" / "lan").mkdir()
+    (tmp_path / "etc" / "lan" / "more.conf").write_text('{"type": "more"}')
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "plugin").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "plugin").chmod(0o755)
+    (tmp_path / "cache" / "results").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("spoil", BAD)
+@pytest.mark.parametrize("what", ["etc", "etc/lan.conflist", "etc/lan", "etc/lan/more.conf", "."])
+def test_configurations(place: Path, what: str, spoil: Callable[[Path], None]) -> None:
+    """A configuration that others can change, or a directory above it, is broken, and says what mends it."""
+    assert not load_directory(place / "etc").broken
+    spoil(place / what)
+    (error,) = load_directory(place / "etc").broken
+    words = "chown root" if spoil is somebodys else "chmod go-w"
+    assert f"{words} {(place / what).resolve()}" in str(error)
+
+
+@pytest.mark.parametrize("spoil", BAD)
+@pytest.mark.parametrize("what", ["bin", "bin/plugin"])
+def test_programs(place: Path, what: str, spoil: Callable[[Path], None]) -> None:
+    """A plugin that others can change, or put another one in the place of, is not run."""
+    network = parse_list(NETWORK.encode())
+    runner = ExecRunner([place / "bin"])
+    spoil(place / what)
+    with pytest.raises(CNIError, match=f"cannot be started: .*{what} "):
+        runner.choose(network, network.plugins[0])
+
+
+@pytest.mark.parametrize("spoil", BAD)
+def test_records_and_leases(place: Path, spoil: Callable[[Path], None]) -> None:
+    """Records are not read and leases not given where others can write."""
+    spoil(place / "cache" / "results")
+    (found,) = Cache(place / "cache").entries()
+    assert isinstance(found, CacheError)
+    assert "results (mode" in str(found)
+    (place / "leases" / "lan").mkdir(parents=True)
+    spoil(place / "leases" / "lan")
+    with pytest.raises(PermissionError, match="lan "), leases.locked(str(place / "leases"), "lan"):
+        pass
+
+
+@pytest.mark.parametrize("spoil", BAD)
+def test_settings(place: Path, spoil: Callable[[Path], None]) -> None:
+    """Nor is a settings file obeyed."""
+    file = place / "dockercni.toml"
+    file.write_text('attach = "all"\n')
+    settings.load({}, {}, file)
+    other = place / "other.toml"
+    other.write_text('attach = "all"\n')
+    spoil(other)
+    with pytest.raises(SettingsError, match=r"other.toml: not obeyed: .*other\.toml \(mode 0"):
+        settings.load({}, {}, other)
+
+
+def test_links_and_sticky_directories(place: Path) -> None:
+    """A link counts as what it leads to, and by who can change it; in a sticky directory nobody changes others' files,
+    but everybody adds some."""
+    (place / "link").symlink_to(place / "etc")
+    assert trust.flaw_of(place / "link") == ""
+    os.chown(place / "link", 12345, 12345, follow_symlinks=False)
+    assert "link (mode" in trust.flaw_of(place / "link")
+    (place / "etc").chmod(0o1777)
+    assert "etc (mode 1777" in trust.flaw_of(place / "etc")
+    assert trust.flaw_of(place / "etc" / "lan.conflist") == ""
+    assert trust.flaw_of(place / "missing" / "file") == ""
+
+
+def test_believed_for_a_moment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was seen to be fine is not looked at again within a second."""
+    now = 1e9
+    monkeypatch.setattr(trust.time, "monotonic", lambda: now)
+    trust.refuse(place / "etc")
+    writable(place / "etc")
+    trust.refuse(place / "etc")
+    now += 1.1
+    with pytest.raises(PermissionError):
+        trust.refuse(place / "etc")
