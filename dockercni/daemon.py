@@ -27,7 +27,7 @@ from dockercni.observe import logs, notify
 from dockercni.observe.heartbeat import Heartbeat
 from dockercni.plugins import registry
 from dockercni.plugins.dispatch import Dispatch
-from dockercni.reconcile import records, state, strays
+from dockercni.reconcile import images, records, state, strays
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.lanes import Lanes
@@ -72,7 +72,9 @@ class Parts:
         for record in records.records(self.attacher.cache, engine_id):
             if not isinstance(record, CacheError):
                 ids[record.attachment.container_id] = None
-        ids.update(dict.fromkeys([*self.memory.known(), *self.sandboxes.pins(), *self.attacher.locks.containers()]))
+        others = records.others(self.attacher.cache, engine_id)
+        pins = [pin for pin in self.sandboxes.pins() if pin not in others]
+        ids.update(dict.fromkeys([*self.memory.known(), *pins, *self.attacher.locks.containers()]))
         return list(ids)
 
 
@@ -80,7 +82,8 @@ def wire(settings: Settings) -> Parts:
     """Put the parts together; nothing is opened or asked yet. Raises NotRoot."""
     if os.geteuid() != 0:
         raise NotRoot("network namespaces can only be changed by root; try sudo")
-    client = Client(settings.docker_host, trust_image_labels=settings.trust_image_labels)
+    known = images.kept(settings.state_dir)
+    client = Client(settings.docker_host, trust_image_labels=settings.trust_image_labels, images=known)
     networks = Networks(settings.cni_conf_dir, settings.state_dir, settings.default_network)
     cache = Cache(settings.cni_cache_dir)
     locks = Locks(settings.run_dir, settings.plugin_timeout)
@@ -101,7 +104,7 @@ class Daemon:
         self._announced = False
         self._lanes = Lanes(self._look, parts.settings.workers)
         self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
-        self._early = Early(parts.settings, parts.client, self._ask_urgently, self._heart.off)
+        self._early = Early(parts.settings, parts.client, self._ask_urgently, self._heart.off, self._heart.late)
         self._reservations = Reservations()
         self._thoroughly: set[str] = set()
         self._stop = threading.Event()
@@ -125,7 +128,7 @@ class Daemon:
             lost=self._heart.lost,
         )
         if (engine := self._early.remembered()) and self._first_start.exists():
-            self._looker = self._parts.looker(engine.id, self._policy([]))
+            self._looker = self._parts.looker(engine.mark, self._policy([]))
         self._early.start()
         self._heart.start()
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
@@ -211,6 +214,8 @@ class Daemon:
     def _event(self, container_id: str, action: str) -> None:
         if action == "start":
             self._early.starting.confirm(container_id)
+        else:
+            self._early.starting.doubt(container_id)
         self._early.starting.touch(container_id)
         self._lanes.ask(container_id, action)
 
@@ -241,12 +246,13 @@ class Daemon:
         except Exception:
             log.exception("look failed", id=key, hint=hint)  # a defect of ours must not end the lane
             return False
+        settled = not self._early.starting.unconfirmed(key)
         if seen is None:
-            return True
+            return settled
         report(seen)
         self._reserve(key)
         self._heart.looked(key, seen.name, "; ".join(outcome.error for outcome in seen.outcomes if outcome.error))
-        return not seen.retry
+        return settled and not seen.retry
 
     def _reserve(self, key: str) -> None:
         entries = self._parts.attacher.cache.entries(key)
@@ -254,10 +260,11 @@ class Daemon:
 
     def _look_at_all(self, hint: str) -> None:
         engine = self._parts.client.engine()
-        ids = self._parts.everything(engine.id)
-        if self._looker is None or self._looker.engine_id != engine.id:
-            self._looker = self._parts.looker(engine.id, self._policy(ids))
+        ids = self._parts.everything(engine.mark)
+        if self._looker is None or self._looker.engine_id != engine.mark:
+            self._looker = self._parts.looker(engine.mark, self._policy(ids))
             self._early.serve(engine)
+        self._early.retry()
         self._parts.attacher.forwarding.recheck()
         for key in ids:
             self._ask(key, hint)

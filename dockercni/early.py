@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +14,9 @@ import structlog
 from dockercni.cni.files import read_regular
 from dockercni.engine.client import Client, Engine
 from dockercni.engine.files import Files
+from dockercni.engine.proof import Proof
 from dockercni.engine.starts import Listener, Starts
-from dockercni.kernel import cgroups, hold
+from dockercni.kernel import cgroups, hold, rights
 from dockercni.model import Container
 from dockercni.reconcile import state
 from dockercni.reconcile.labels import Holding
@@ -23,6 +25,8 @@ from dockercni.settings import Settings
 
 _REMEMBERED: Final = "engine.json"
 _SWITCH: Final = 0.0005  # seconds that a thread waits for one that computes: ten times less than usual
+_FIRST_PAUSE: Final = 1.0  # seconds until the cgroups are tried again, doubled from try to try
+_LONGEST_PAUSE: Final = 60.0
 _MOST: Final = 4096  # bytes of the engine's file with its id
 
 log = structlog.get_logger()
@@ -31,20 +35,29 @@ log = structlog.get_logger()
 class Early:
     """The early watch of one engine. `ask` has a container looked at, before others that wait.
 
-    `off` is called with "early watch" or "hold" and the reason when that cannot work, without one when it can again.
+    `off` is called with "early watch" or "hold" and the reason when that cannot work, without one when it can again;
+    `late` for each entrypoint that begins without its network though it was to be held.
     It serves from the first `serve` on, or from `start` on if an engine is remembered from an earlier run.
     """
 
     def __init__(
-        self, settings: Settings, client: Client, ask: Callable[[str, str], None], off: Callable[[str, str], None]
+        self,
+        settings: Settings,
+        client: Client,
+        ask: Callable[[str, str], None],
+        off: Callable[[str, str], None],
+        late: Callable[[], None],
     ) -> None:
-        self.starting = Starting(Holding(settings.hold or 0.0, settings.on_failure), settings.attach, ask)
+        holding = Holding(settings.hold or 0.0, settings.on_failure)
+        self.starting = Starting(holding, settings.attach, ask, client.vet, late)
         self._settings = settings
         self._client = client
         self._tell_off = off
         self._holder = hold.Holder()
         self._files: Files | None = None
         self._watching = False
+        self._said = ""
+        self._again = threading.Event()
 
     def remembered(self) -> Engine | None:
         """The engine of the last run: when it starts, it starts containers before it answers."""
@@ -67,22 +80,21 @@ class Early:
         if not self._settings.docker_host.startswith("unix:"):
             self._off("early watch", f"the engine at {self._settings.docker_host} is another machine's")
             return
-        if reason := hold.obstacle():
+        if reason := rights.obstacle():
             self.starting.may_hold = False
             self._off("hold", reason)
-        listener = Listener(self.starting.wanted, self.starting.started, self.starting.held, self.starting.ended)
-        try:
-            watch = Starts(cgroups.hierarchy(), self._container, self._holder, listener)
-            if self.starting.may_hold and self._settings.hold:
+        self._client.images.known("")  # read now: the thread that follows starts is not to wait for a disk
+        if self.starting.may_hold and self._settings.hold:
+            with contextlib.suppress(OSError):  # no process can be started now: the first hold tries again, and says so
                 self._holder.start()
-        except OSError as error:
-            self._off("early watch", error.strerror or str(error))
-            return
-        self._watching = True
         sys.setswitchinterval(_SWITCH)
         if engine := self.remembered():
             self._use(engine)
-        threading.Thread(target=self._run, args=(watch,), name="starts", daemon=True).start()
+        threading.Thread(target=self._run, args=(self._begin(),), name="starts", daemon=True).start()
+
+    def retry(self) -> None:
+        """If it cannot watch, it is to try again now: what was in the way may be gone."""
+        self._again.set()
 
     def serve(self, engine: Engine) -> None:
         """From now on that engine's containers are found."""
@@ -107,25 +119,51 @@ class Early:
             self._off("early watch", f"the engine's data root {root} cannot be seen from here")
             self._files = None
         elif self._files is None or self._files.root != root:
-            self._files = Files(root, self._settings.trust_image_labels, self._image_labels)
+            self._files = Files(root, self._settings.trust_image_labels, self._client.images)
             if self._watching:
+                self._said = ""
                 self._tell_off("early watch", "")
-
-    def _image_labels(self, image: str) -> Mapping[str, str]:
-        return self._client.image_labels(image)
 
     def _container(self, container_id: str) -> Container | None:
         files = self._files
         return files.container(container_id) if files else None
 
-    def _run(self, watch: Starts) -> None:
+    def _begin(self) -> Starts | None:
+        on = self.starting
+        listener = Listener(on.wanted, on.started, on.held, on.ended, on.missed)
+        proof = Proof(self._settings.docker_host.removeprefix("unix://"))
         try:
-            watch.run()
+            watch = Starts(cgroups.hierarchy(), self._container, proof, self._holder, listener)
         except OSError as error:
-            self._watching = False
-            self._off("early watch", f"the cgroups cannot be watched any more: {error.strerror}")
+            self._off("early watch", error.strerror or str(error))
+            return None
+        self._watching = True
+        if self._said and self._files:
+            log.info("early watch on")
+            self._said = ""
+            self._tell_off("early watch", "")
+        return watch
+
+    def _run(self, watch: Starts | None) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            if watch:
+                pause = _FIRST_PAUSE
+                try:
+                    watch.run()
+                except OSError as error:
+                    self._watching = False
+                    self._off("early watch", f"the cgroups cannot be watched any more: {error.strerror}")
+            self._again.wait(pause)
+            self._again.clear()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            watch = self._begin()
 
     def _off(self, what: str, reason: str) -> None:
+        if what == "early watch":
+            if reason == self._said:  # another try came to the same
+                return
+            self._said = reason
         event = f"{what} off"
         log.warning(event, reason=reason)
         self._tell_off(what, reason)

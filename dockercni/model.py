@@ -24,7 +24,8 @@ class PublishedPort:
 class Container:
     """A container as the engine describes it.
 
-    `labels` are those of whoever ran it; `dropped` those that came with the image, and say nothing.
+    `labels` are those of whoever ran it; `dropped` those that came with the image, and say nothing. `image` is set for
+    as long as these two are not told apart: the labels of that image are not known yet.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Container:
     labels: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PublishedPort, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)

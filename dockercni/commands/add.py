@@ -27,7 +27,7 @@ def run(request: Request) -> int:
         container = parts.client.container(args.container)
         if container is None:
             raise UnknownContainer(f'there is no container "{args.container}"; for a namespace, give its path too')
-        result = hand.add_to_container(parts.sandboxes, parts.attacher, container, engine.id, wanted)
+        result = hand.add_to_container(parts.sandboxes, parts.attacher, container, engine.mark, wanted)
     if request.output == "json":
         render.json(dict(result.raw))
     else:

@@ -62,20 +62,21 @@ def _after(first: Seen, second: Seen) -> Seen:
     return replace(second, outcomes=(*(one for one in first.outcomes if not one.error), *second.outcomes))
 
 
-def not_ours(parts: Parts, engine_id: str) -> Iterator[str]:
+def not_ours(parts: Parts, engine: str) -> Iterator[str]:
     """What stands in the cache and is not provably ours, so that nobody touches it: one line for each file."""
     for entry in parts.attacher.cache.entries():
         if isinstance(entry, CacheError):
             yield str(entry)
-        elif why := _why_foreign(entry, engine_id):
+        elif why := _why_foreign(entry, engine):
             yield f"{parts.settings.cni_cache_dir / 'results' / entry.file_name}: {why}"
 
 
-def _why_foreign(entry: CacheEntry, engine_id: str) -> str:
+def _why_foreign(entry: CacheEntry, engine: str) -> str:
     if entry.owner is None:
         return "another runtime made it"
     record = records.record(entry)
-    theirs = entry.owner.get(records.ENGINE, "")
-    if record is None or record.attachment.path or theirs == engine_id:
+    if record is None or record.attachment.path or records.is_of(entry.owner, engine):
         return ""
+    root = entry.owner.get(records.ROOT, "")
+    theirs = entry.owner.get(records.ENGINE, "") + (f", data root {root}" if root else "")
     return f"it belongs to a container of another engine ({theirs})"

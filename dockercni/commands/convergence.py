@@ -61,14 +61,14 @@ def _look(parts: Parts, failing: Mapping[str, Failing]) -> State:
         engine = parts.client.engine()
         found.engine = engine.version
         seen = look_at(
-            parts, parts.looker(engine.id, policy(parts.settings)), parts.everything(engine.id), dry_run=True
+            parts, parts.looker(engine.mark, policy(parts.settings)), parts.everything(engine.mark), dry_run=True
         )
     except EngineUnavailable as error:
         found.problem = str(error)
         return found
     for one in seen:
         _sort(found, one, failing)
-    found.not_ours.extend(not_ours(parts, engine.id))
+    found.not_ours.extend(not_ours(parts, engine.mark))
     return found
 
 

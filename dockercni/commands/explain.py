@@ -25,7 +25,7 @@ def run(request: Request) -> int:
     container = parts.client.container(container_id)
     reasons = list(_reasons(parts, container)) if container else ["the engine knows no such container any more"]
     attached = list(_attached(parts, container_id))
-    seen = parts.looker(engine.id, Policy(request.settings.attach)).look(container_id, dry_run=True)
+    seen = parts.looker(engine.mark, Policy(request.settings.attach)).look(container_id, dry_run=True)
     coming = list(_coming(seen))
     if request.output == "json":
         found = {"container": seen.name, "id": container_id, "reasons": reasons, "attachments": attached}

@@ -17,8 +17,8 @@ def run(request: Request) -> int:
     parts = wire(request.settings)
     dry_run = request.args.dry_run
     engine = parts.client.engine()
-    looker = parts.looker(engine.id, Policy(request.settings.attach))
-    seen = look_at(parts, looker, parts.everything(engine.id), dry_run=dry_run)
+    looker = parts.looker(engine.mark, Policy(request.settings.attach))
+    seen = look_at(parts, looker, parts.everything(engine.mark), dry_run=dry_run)
     sync.print_lines(seen, dry_run=dry_run)
     found = list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
     sync.print_strays(found, dry_run=dry_run)

@@ -79,6 +79,7 @@ def _shown(pulse: Pulse | None, told: str, *, alive: bool) -> dict[str, object]:
             "lookedAtAll": pulse.looked_at_all,
             "busy": list(pulse.busy),
             "off": dict(pulse.off),
+            "late": pulse.late,
         }
     return {"running": alive, "told": told, "pulse": last}
 
@@ -87,6 +88,8 @@ def _print_lines(found: State, told: str, pulse: Pulse | None) -> None:
     render.line(told)
     for what, reason in (pulse.off if pulse else {}).items():
         render.line(f"{what} off: {reason}")
+    if pulse and pulse.late:
+        render.line(f"late: {pulse.late} entrypoints began before their network was there, since {pulse.started}")
     if found.problem:
         render.line(found.problem)
         return

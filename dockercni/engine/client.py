@@ -12,7 +12,6 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import docker
@@ -29,15 +28,15 @@ from dockercni.engine.describe import (
     ListedNetwork,
     Message,
     described,
-    without_image_labels,
+    vetted,
 )
+from dockercni.engine.images import Images, matter
 from dockercni.errors import EngineRefused, EngineUnavailable
 from dockercni.model import Container
 
 T = TypeVar("T")
 ACTIONS: Final = ("start", "die", "destroy")
 _SECONDS: Final = 20  # a container that is starting answers inspect only when it has started
-_IMAGES_KEPT: Final = 1024
 _CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -51,6 +50,12 @@ class Engine:
     root: str
     cgroup_driver: str = ""
     cgroup_version: str = ""
+    runtime: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What tells it from every other engine: two of 20.10 on one host have the same id (/etc/docker/key.json)."""
+        return f"{self.id}@{self.root}" if self.root else self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +94,12 @@ class Client:
     Every method raises EngineUnavailable while nothing answers; `engine` also EngineRefused, for what cannot be served.
     """
 
-    def __init__(self, host: str, *, trust_image_labels: bool = False) -> None:
+    def __init__(self, host: str, *, trust_image_labels: bool = False, images: Images | None = None) -> None:
+        self.images = images or Images()
         self._host = host
         self._trust_image_labels = trust_image_labels
         self._api: docker.APIClient | None = None
         self._guard = threading.Lock()
-        self.image_labels = lru_cache(_IMAGES_KEPT)(self._ask_image_labels)
 
     def engine(self) -> Engine:
         """Ask who answers; a rootless engine is refused."""
@@ -110,7 +115,8 @@ class Client:
             )
         if not info.ID:
             raise self._stranger("it does not say its ID")
-        return Engine(info.ID, info.ServerVersion, info.DockerRootDir, info.CgroupDriver, info.CgroupVersion)
+        driver, version = info.CgroupDriver, info.CgroupVersion
+        return Engine(info.ID, info.ServerVersion, info.DockerRootDir, driver, version, info.DefaultRuntime)
 
     def container(self, name: str) -> Container | None:
         """The container of that id or name; None where the engine knows none."""
@@ -126,11 +132,16 @@ class Client:
             return None
         inspected = self.understood(answer, Inspected)
         container = described(inspected)
-        if self._trust_image_labels or not container.labels:
+        if self._trust_image_labels or not matter(container.labels):
             return container
-        kept = without_image_labels(container.labels, self.image_labels(inspected.Image))
-        dropped = {key: value for key, value in container.labels.items() if key not in kept}
-        return replace(container, labels=kept, dropped=dropped)
+        return self.vet(replace(container, image=inspected.Image))
+
+    def vet(self, container: Container) -> Container:
+        """The container, its own labels told from those of its image, if that was yet to be done."""
+        if not container.image:
+            return container
+        labels = self.images.known(container.image)
+        return vetted(container, self._ask_image_labels(container.image) if labels is None else labels)
 
     def running(self) -> list[Listed]:
         """The containers that run now, by the list call, which never waits for one that is starting."""
@@ -183,7 +194,9 @@ class Client:
         except docker.errors.NotFound:  # removed by force while the container lives
             return {}
         inspected = self.understood(answer, Image)
-        return (inspected.Config and inspected.Config.Labels) or {}
+        labels = (inspected.Config and inspected.Config.Labels) or {}
+        self.images.learn(image, labels, keep=True)
+        return labels
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

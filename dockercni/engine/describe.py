@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Final
 
 import msgspec
@@ -75,6 +76,7 @@ class Info(msgspec.Struct):
     SecurityOptions: list[str] | None = None
     CgroupDriver: str = ""
     CgroupVersion: str = ""
+    DefaultRuntime: str = ""
 
 
 class _ImageConfig(msgspec.Struct):
@@ -146,9 +148,12 @@ def described(inspected: Inspected) -> Container:
     )
 
 
-def without_image_labels(labels: Mapping[str, str], image: Mapping[str, str]) -> dict[str, str]:
-    """The labels that did not come with the image: who made an image is not who runs it. Opting out may stay."""
-    return {key: value for key, value in labels.items() if image.get(key) != value or (key, value) == _DISABLED}
+def vetted(container: Container, image: Mapping[str, str]) -> Container:
+    """The container without the labels of its image: who made an image is not who runs it. Opting out may stay."""
+    labels = container.labels
+    dropped = {key: value for key, value in labels.items() if image.get(key) == value and (key, value) != _DISABLED}
+    kept = {key: value for key, value in labels.items() if key not in dropped}
+    return replace(container, labels=kept, dropped=dropped, image="")
 
 
 def _published(inspected: Inspected) -> Iterator[PublishedPort]:

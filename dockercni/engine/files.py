@@ -7,21 +7,21 @@ without the container's lock, which the engine holds while it starts the contain
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
 from dockercni.cni.files import read_regular
-from dockercni.engine.describe import HostSide, Inspected, RunConfig, described, without_image_labels
+from dockercni.engine.describe import HostSide, Inspected, RunConfig, described, vetted
+from dockercni.engine.images import Images, matter
 from dockercni.errors import DockercniError
 from dockercni.model import Container
 
 T = TypeVar("T")
 MOST: Final = 4 << 20  # bytes of one file
-IMAGES_KEPT: Final = 1024
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _IMAGE: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _DRIVER: Final = re.compile(r"[a-z0-9-]+")
@@ -47,20 +47,19 @@ class _ImageFile(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of the engine with the data root `root`.
+    """The files of the engine with the data root `root`. Nobody is asked for anything: this never waits.
 
-    `ask_image` is asked for the labels of an image that the engine does not keep in its own image store.
+    The labels of an image that containerd keeps are not in these files: `images` may know them.
     """
 
     root: Path
     trust_image_labels: bool
-    ask_image: Callable[[str], Mapping[str, str]]
-    _images: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    images: Images
 
     def container(self, container_id: str) -> Container | None:
         """The container of that full id, as one that does not run; None where this engine has none.
 
-        Raises FilesUnclear, EngineUnavailable.
+        Its `image` is set if it is not known which labels came with that. Raises FilesUnclear.
         """
         if not _ID.fullmatch(container_id):
             return None
@@ -75,18 +74,16 @@ class Files:
         container = described(
             Inspected(file.ID, Name=file.Name, Image=file.Image, Config=file.Config, HostConfig=host_config)
         )
-        if self.trust_image_labels or not container.labels:
+        if self.trust_image_labels or not matter(container.labels):
             return container
-        return replace(container, labels=without_image_labels(container.labels, self._labels(file.Image, file.Driver)))
+        labels = self._labels(file.Image, file.Driver)
+        return replace(container, image=file.Image) if labels is None else vetted(container, labels)
 
-    def _labels(self, image: str, driver: str) -> Mapping[str, str]:
-        """The labels of an image; its id is the hash of what is read, so it never changes."""
-        if image not in self._images:
-            labels = self._stored_labels(image, driver)
-            self._images[image] = self.ask_image(image) if labels is None else labels
-            if len(self._images) > IMAGES_KEPT:
-                del self._images[next(iter(self._images))]
-        return self._images[image]
+    def _labels(self, image: str, driver: str) -> Mapping[str, str] | None:
+        labels = self.images.known(image)
+        if labels is None and (labels := self._stored_labels(image, driver)) is not None:
+            self.images.learn(image, labels, keep=False)
+        return labels
 
     def _stored_labels(self, image: str, driver: str) -> Mapping[str, str] | None:
         """From the engine's own image store; None for an image that containerd keeps."""

@@ -19,8 +19,9 @@ from typing import Final
 import structlog
 
 from dockercni.engine.files import FilesUnclear
+from dockercni.engine.proof import Proof
 from dockercni.errors import DockercniError
-from dockercni.kernel import runtimes
+from dockercni.kernel import cgroups, runtimes
 from dockercni.kernel.cgroups import Tree
 from dockercni.kernel.hold import Hold, Holder, Limit
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
@@ -30,6 +31,7 @@ NAMESPACE_WITHIN: Final = 5.0  # seconds from the cgroup to the namespace: the r
 _PAUSES: Final = ((0.05, 0.0005), (0.5, 0.002), (float("inf"), 0.02))  # up to this age: this pause between two rounds
 _CONTAINER: Final = re.compile(r"(?:docker-)?([0-9a-f]{64})(?:\.scope)?")
 _ID: Final = re.compile(r"[0-9a-f]{64}")
+_TOLD: Final = 1024  # ids that are kept, so that each is told of once
 
 NOT_HELD: Final = Limit(0.0)
 Described = Callable[[str], Container | None]
@@ -41,20 +43,21 @@ log = structlog.get_logger()
 class Start:
     """A container that is being started, as its files describe it, and the namespace that its processes live in.
 
-    `hold` is there if its entrypoint is held. Whoever gets it closes it.
+    `limit` says for how long it is to be held, `hold` is there if it is. Whoever gets it closes it.
     """
 
     container: Container
     namespace: Namespace
     cgroup: str
     directory: int
+    limit: Limit = NOT_HELD
     hold: Hold | None = None
     since: float = field(default_factory=time.monotonic)
 
     @property
     def alive(self) -> bool:
         """Whether processes live in its cgroup still; its `directory` cannot have become another's."""
-        return bool(_processes(self.directory))
+        return cgroups.populated(self.directory)
 
     def close(self) -> None:
         """Let the descriptors go."""
@@ -68,18 +71,22 @@ class Listener:
 
     `wanted` says how long a container may be held, 0 seconds if not at all, and None if nothing is to be done before it
     runs. `held` is called when the state of a container's hold has changed, `ended` when a container's
-    cgroup was removed.
+    cgroup was removed, `missed` with the reason when a container's program runs before we could do anything.
     """
 
     wanted: Callable[[Container], Limit | None]
     started: Callable[[Start], None]
     held: Callable[[str], None]
     ended: Callable[[str, str], None]
+    missed: Callable[[Container, str], None]
 
 
 @dataclass(slots=True, eq=False)
 class _Finding:
-    """A cgroup that appeared, and what is known of it so far."""
+    """A cgroup that appeared, and what is known of it so far.
+
+    `proven` are the processes in it that the runtime made for the container; `others` says that there are others.
+    """
 
     id: str
     cgroup: str
@@ -88,6 +95,8 @@ class _Finding:
     container: Container | None = None
     limit: Limit = NOT_HELD
     start: Start | None = None
+    proven: set[int] = field(default_factory=set)
+    others: bool = False
 
 
 class Starts:
@@ -96,16 +105,26 @@ class Starts:
     Raises OSError where the hierarchy cannot be watched.
     """
 
-    def __init__(self, root: Path, described: Described, holder: Holder, listener: Listener) -> None:
+    def __init__(self, root: Path, described: Described, proof: Proof, holder: Holder, listener: Listener) -> None:
         self._tree = Tree(root, is_leaf=lambda name: _ID.search(name) is not None)
         self._described = described
+        self._proof = proof
         self._holder = holder
         self._listener = listener
         self._own = runtimes.namespace(os.getpid())
         self._findings: dict[str, _Finding] = {}
+        self._ignored: set[str] = set()
 
     def run(self) -> None:
-        """Watch for ever. Raises OSError when the watch breaks."""
+        """Watch for ever. Raises OSError when the watch breaks; then nothing of it is left."""
+        try:
+            self._watch()
+        finally:
+            for finding in list(self._findings.values()):
+                self._close(finding)
+            self._tree.close()
+
+    def _watch(self) -> None:
         poll = select.poll()
         poll.register(self._tree, select.POLLIN)
         while True:
@@ -163,55 +182,62 @@ class Starts:
             if container is None or limit is None:
                 return False
             finding.limit = limit
-        for pid, namespace in self._inside(finding):
+        for pid, namespace, procs in self._inside(finding):
             if finding.start is None:
-                if runtimes.executed(pid):  # it was started long ago
+                if runtimes.executed(pid):
+                    self._listener.missed(container, "its program ran already when it was found")
                     return False
                 self._found(finding, container, pid)
             hold = finding.start.hold if finding.start else None
             if hold and pid not in hold.seized and not runtimes.forking(pid):
-                hold.seize(pid, namespace, Path(finding.cgroup, "cgroup.procs"))
+                hold.seize(pid, namespace, Path(finding.cgroup, procs))
         if finding.start is None:
             return time.monotonic() - finding.since < NAMESPACE_WITHIN
         hold = finding.start.hold
         return hold is not None and not hold.stopped and not hold.over
 
-    def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
+    def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int], str]]:
         """The processes of the cgroup in a network namespace of their own: the container's, once it is known."""
-        for pid in _processes(finding.directory):
+        for pid, procs in cgroups.processes(finding.directory):
             with contextlib.suppress(OSError):
                 namespace = runtimes.namespace(pid)
-                if namespace == (finding.start.namespace.identity if finding.start else namespace) != self._own:
-                    yield pid, namespace
+                known = finding.start.namespace.identity if finding.start else namespace
+                if namespace == known != self._own and self._is_proven(finding, pid):
+                    yield pid, namespace, procs
+
+    def _is_proven(self, finding: _Finding, pid: int) -> bool:
+        if pid not in finding.proven:
+            if not self._proof.made(pid, finding.id, finding.cgroup):
+                finding.others = True
+                return False
+            finding.proven.add(pid)
+        return True
 
     def _found(self, finding: _Finding, container: Container, pid: int) -> None:
         namespace = Namespace.of_process(pid)
-        if namespace.identity == self._own or pid not in _processes(finding.directory):  # its id is another's now
+        if namespace.identity == self._own or not self._is_in(finding, pid):  # its id is another's now
             os.close(namespace.fd)
             return
         running = replace(container, running=True, pid=pid)
-        start = Start(running, namespace, finding.cgroup, os.dup(finding.directory))
+        start = Start(running, namespace, finding.cgroup, os.dup(finding.directory), finding.limit)
         if finding.limit.seconds:
-            with contextlib.suppress(OSError):  # no process can be started: it goes on without
+            try:
                 start.hold = self._holder.hold(finding.limit, lambda: self._listener.held(container.id))
+            except OSError as error:  # no process can be started: it goes on without
+                self._listener.missed(container, f"no helper can be started to hold it: {error.strerror}")
         finding.start = start
         self._listener.started(start)
 
+    def _is_in(self, finding: _Finding, pid: int) -> bool:
+        return pid in dict(cgroups.processes(finding.directory))
+
     def _close(self, finding: _Finding) -> None:
         del self._findings[finding.cgroup]
+        if finding.others and not finding.start and finding.id not in self._ignored and len(self._ignored) < _TOLD:
+            self._ignored.add(finding.id)  # said once: whoever makes one such cgroup can make many
+            log.warning(
+                "cgroup ignored", id=finding.id, path=finding.cgroup, reason="the runtime made none of its processes"
+            )
         os.close(finding.directory)
         if finding.start and finding.start.hold:
             finding.start.hold.finish()
-
-
-def _processes(directory: int) -> list[int]:
-    """The processes in a cgroup, those that are seen from here; none if it is gone.
-
-    The file is opened anew each time: version 1 of cgroups shows a reader the same list for a whole second.
-    """
-    try:
-        fd = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-        with os.fdopen(fd, "rb", buffering=0) as file:
-            return [int(pid) for pid in file.read().split() if pid != b"0"]
-    except OSError:
-        return []

@@ -26,6 +26,10 @@ _IN_IGNORED: Final = 0x8000
 _MASK: Final = _IN_CREATE | _IN_DELETE | 0x01000000 | 0x02000000  # only directories, symbolic links not followed
 _EVENT: Final = struct.Struct("iIII")
 
+_INSTANCES: Final = "fs.inotify.max_user_instances"
+_WATCHES: Final = "fs.inotify.max_user_watches"
+_AT_THE_LIMIT: Final = {_INSTANCES: errno.EMFILE, _WATCHES: errno.ENOSPC}
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -92,7 +96,7 @@ class Tree:
         self._leaves: set[str] = set()
         self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
-            raise _error(self._root)
+            raise _error(self._root, _INSTANCES if _descriptors_left() else "")
         try:
             for _ in self._scan(self._root):
                 pass  # what is there already came before us
@@ -146,7 +150,7 @@ class Tree:
             return
         watch = _libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK)
         if watch < 0:
-            error = _error(path)
+            error = _error(path, _WATCHES)
             if error.errno == errno.ENOENT and path != self._root:  # gone again
                 return
             raise error
@@ -167,6 +171,42 @@ class Tree:
         yield from self._scan(self._root)
 
 
+def processes(directory: int) -> Iterator[tuple[int, str]]:
+    """The processes of the cgroup at a descriptor, those that are seen from here, each with the file that names it.
+
+    crun makes a cgroup `container` in the scope that systemd gives it, and leaves the scope itself empty. A file is
+    opened anew each time: version 1 of cgroups shows a reader the same list for a whole second.
+    """
+    for name in ("cgroup.procs", "container/cgroup.procs"):
+        for pid in _listed(name, directory):
+            yield pid, name
+
+
+def populated(directory: int) -> bool:
+    """Whether processes live in the cgroup at a descriptor, or in those that its own processes made below it."""
+    try:
+        return "populated 1" in _read("cgroup.events", directory).decode("ascii", "replace").splitlines()
+    except OSError:  # version 1, or it is gone
+        pass
+    try:
+        return any(_listed("cgroup.procs", below) for _, _, _, below in os.fwalk(".", dir_fd=directory))
+    except OSError:
+        return False
+
+
+def _listed(name: str, directory: int) -> list[int]:
+    try:
+        return [int(pid) for pid in _read(name, directory).split() if pid != b"0"]
+    except OSError:
+        return []
+
+
+def _read(name: str, directory: int) -> bytes:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        return file.read()
+
+
 def _only_roots(path: str) -> bool:
     """Whether nobody but root can make cgroups in that one. Asked at each event: they are given away after creation."""
     try:
@@ -176,6 +216,19 @@ def _only_roots(path: str) -> bool:
     return status.st_uid == 0 and not status.st_mode & 0o022
 
 
-def _error(path: str) -> OSError:
+def _descriptors_left() -> bool:
+    """Whether this process may open another file: else that is why there is no inotify instance."""
+    try:
+        os.close(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _error(path: str, sysctl: str) -> OSError:
+    """The last call's error; where a limit of inotify is behind it, it names the sysctl that raises it."""
     code = ctypes.get_errno()
-    return OSError(code, os.strerror(code), path)
+    words = os.strerror(code)
+    if sysctl and code == _AT_THE_LIMIT[sysctl]:
+        words = f"inotify is at its limit: raise {sysctl} (sysctl -w {sysctl}=...)"
+    return OSError(code, words, path)

@@ -24,8 +24,6 @@ _PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
 _PROGRAM: Final = (
     "import sys; sys.path.append(sys.argv[1]); from dockercni.kernel.hold_helper import main; main(int(sys.argv[2]))"
 )
-_CAP_SYS_PTRACE: Final = 1 << 19
-_UNCONFINED: Final = ("unconfined_t", "unconfined_service_t", "spc_t", "kernel_t")
 _GRACE: Final = 5.0
 _SILENT: Final = 3 * hold_helper.ALIVE  # seconds
 _SETTLED: Final = 0.5  # seconds: a helper that ends sooner would only end again, and is not started until it is needed
@@ -218,29 +216,3 @@ def _next(link: socket.socket, silence: float) -> bytes:
         if poll.poll(silence * 1000):
             return link.recv(4096)
     raise TimeoutError
-
-
-def obstacle() -> str:
-    """Why this process cannot hold others; empty if nothing is known to be in the way."""
-    if not _capabilities() & _CAP_SYS_PTRACE:
-        return "CAP_SYS_PTRACE is missing"
-    if _read("/proc/sys/kernel/yama/ptrace_scope") == "3":
-        return "kernel.yama.ptrace_scope is 3: nobody may trace"
-    label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
-    selinux = label.split(":")
-    confined = selinux[2] not in _UNCONFINED if len(selinux) > 3 else label not in {"", "unconfined"}
-    return f"we are confined ourselves ({label}), and the kernel may refuse the execve" if confined else ""
-
-
-def _capabilities() -> int:
-    for line in _read("/proc/self/status").splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    except OSError:
-        return ""

@@ -15,6 +15,10 @@ NUMBERS: Final = {
     "CAP_SYS_ADMIN": 21,
 }
 
+_UNCONFINED_DOMAINS: Final = ("unconfined_t", "unconfined_service_t", "spc_t", "kernel_t")
+_NO_PROFILE: Final = ("", "unconfined", "kernel")  # the last is what SELinux says while it has no policy
+_NOT_ENFORCED: Final = ("complain)", "unconfined)")  # the modes of a profile that AppArmor only writes to the log
+
 
 def missing(status: str | None = None) -> list[str]:
     """Which of NUMBERS this process does not have in effect; `status` is the text of /proc/self/status."""
@@ -24,15 +28,26 @@ def missing(status: str | None = None) -> list[str]:
     return [name for name, number in NUMBERS.items() if not effective >> number & 1]
 
 
+def obstacle() -> str:
+    """Why this process may not hold others at their execve; empty if nothing is known to be in the way."""
+    if "CAP_SYS_PTRACE" in missing(_read("/proc/self/status")):
+        return "CAP_SYS_PTRACE is missing"
+    if _read("/proc/sys/kernel/yama/ptrace_scope") == "3":
+        return "kernel.yama.ptrace_scope is 3: nobody may trace"
+    label = confinement()
+    return f"we are confined ourselves ({label}), and the kernel may refuse the execve" if label else ""
+
+
 def confinement() -> str:
     """The AppArmor profile or SELinux domain that confines this process; "" where none does."""
-    try:
-        label = Path("/proc/self/attr/current").read_text(encoding="utf-8", errors="replace").strip(" \n\0")
-    except OSError:  # no module that has labels
-        return ""
-    if not label or label.startswith("unconfined") or ":unconfined_" in label or label == "kernel":
-        return ""
-    return label
+    label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
+    context = label.split(":")
+    if len(context) > 3:
+        confined = context[2] not in _UNCONFINED_DOMAINS and _read("/sys/fs/selinux/enforce") != "0"
+    else:
+        profile, _, mode = label.partition(" (")
+        confined = profile not in _NO_PROFILE and mode not in _NOT_ENFORCED
+    return label if confined else ""
 
 
 def cgroup_layout(root: Path = Path("/sys/fs/cgroup")) -> str:
@@ -42,3 +57,10 @@ def cgroup_layout(root: Path = Path("/sys/fs/cgroup")) -> str:
     if not root.is_dir() or not any(root.iterdir()):
         return ""
     return "hybrid" if (root / "unified" / "cgroup.controllers").exists() else "v1"
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return ""

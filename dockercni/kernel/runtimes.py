@@ -8,8 +8,18 @@ import select
 
 def namespace(pid: int) -> tuple[int, int]:
     """Device and inode of a process's network namespace. Raises OSError."""
-    stat = os.stat(f"/proc/{pid}/ns/net")
-    return stat.st_dev, stat.st_ino
+    return _identity(f"/proc/{pid}/ns/net")
+
+
+def mount_namespace(pid: int) -> tuple[int, int]:
+    """Device and inode of a process's mount namespace. Raises OSError."""
+    return _identity(f"/proc/{pid}/ns/mnt")
+
+
+def arguments(pid: int) -> list[str]:
+    """The command line of a process. Raises OSError."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return os.fsdecode(file.read()).split("\0")
 
 
 def members(procs: str) -> list[str]:
@@ -54,7 +64,7 @@ def executed(pid: int) -> bool:
     """
     own = f"/proc/{pid}/root"
     try:
-        if os.path.samestat(os.stat(own), os.stat(f"/proc/{_parent(pid)}/root")):
+        if os.path.samestat(os.stat(own), os.stat(f"/proc/{parent(pid)}/root")):
             return False
         # both as we see them: a root that was pivoted into is "/", one that was only changed into is a path
         program = os.readlink(f"/proc/{pid}/exe").removeprefix(os.readlink(own).rstrip("/"))
@@ -63,6 +73,12 @@ def executed(pid: int) -> bool:
         return False
 
 
-def _parent(pid: int) -> int:
+def parent(pid: int) -> int:
+    """The parent of a process, 0 if it is not seen from here. Raises OSError."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[1])
+
+
+def _identity(path: str) -> tuple[int, int]:
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino

@@ -75,6 +75,12 @@ class Heartbeat:
                 self._off[what] = _text(reason)
         self._progress.set()
 
+    def late(self) -> None:
+        """An entrypoint began without the network that it was to be held for."""
+        with self._guard:
+            self._pulse = msgspec.structs.replace(self._pulse, late=self._pulse.late + 1)
+        self._progress.set()
+
     def looked(self, key: str, container: str, reason: str) -> None:
         """A look has ended; `reason` says what fails, or is empty."""
         with self._guard:

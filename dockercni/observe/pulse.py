@@ -39,6 +39,7 @@ class Pulse(msgspec.Struct, frozen=True):
     busy: tuple[str, ...] = ()
     failing: Mapping[str, Failing] = {}
     off: Mapping[str, str] = {}  # what cannot work here, and why: "early watch", "hold"
+    late: int = 0  # entrypoints that began without the network that they were to be held for
     schema: int = 1
 
     @property

@@ -25,6 +25,11 @@ _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _ARG_KEY: Final = re.compile(r"[A-Za-z0-9_./-]+")
 _ARG_VALUE: Final = re.compile(r"[!-:<>-~]*")  # printable ASCII but ";" and "="
 
+_DOUBTFUL: Final = (
+    "the image has the same label, so it cannot be told whether you asked for it: spell it another way, take it out of "
+    "the image (docker commit --change 'LABEL NAME='), or set trust-image-labels"
+)
+
 _ORCHESTRATORS: Final = {
     "io.kubernetes.docker.type": "Kubernetes",
     "io.kubernetes.pod.uid": "Kubernetes",
@@ -61,6 +66,24 @@ def requests(container: Container, attach: str = "all") -> tuple[NetworkRequest,
 
     Raises LabelError for a label of ours that is unknown or malformed.
     """
+    wanted = _requests(container, attach)
+    # What came with the image counts as nobody's. But `docker commit` writes what the user typed into the image, and
+    # so a container that is run from it with the same label is not to end up on some other network.
+    for label, value in sorted(container.dropped.items()):
+        if label.startswith(PREFIX) and value and _changes(container, attach, wanted, label, value):
+            raise LabelError(label, value, _DOUBTFUL)
+    return wanted
+
+
+def _changes(container: Container, attach: str, wanted: object, label: str, value: str) -> bool:
+    """Whether it would make a difference to what is wanted if that label counted."""
+    try:
+        return _requests(replace(container, labels={**container.labels, label: value}), attach) != wanted
+    except LabelError:
+        return not isinstance(wanted, Unwanted)
+
+
+def _requests(container: Container, attach: str) -> tuple[NetworkRequest, ...] | Unwanted:
     if (mode := container.network_mode) != "none":
         return Unwanted(f"its network mode is {mode}, not none")
     for mark, orchestrator in _ORCHESTRATORS.items():

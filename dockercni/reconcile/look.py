@@ -22,7 +22,7 @@ from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
 from dockercni.reconcile.memory import Had, Memory, last_on
 from dockercni.reconcile.mend import mend
-from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, plan
+from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, Wait, plan
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.reconcile.state import StateError
@@ -33,6 +33,7 @@ REPAIR: Final = "REPAIR"
 PIN: Final = "PIN"
 UNPIN: Final = "UNPIN"
 NOTE: Final = "NOTE"
+WAIT: Final = "WAIT"
 
 log = structlog.get_logger()
 
@@ -41,7 +42,7 @@ log = structlog.get_logger()
 class Outcome:
     """One thing that was done, failed, is worth knowing, or in a dry run would be done.
 
-    `verb` is ADD, DEL, REPAIR, PIN, UNPIN or NOTE.
+    `verb` is ADD, DEL, REPAIR, PIN, UNPIN, NOTE, or WAIT for what the engine has to say first.
     `drift` marks a NOTE of something that is not as it should be, `retry` a failure that may pass.
     """
 
@@ -76,6 +77,11 @@ class Seen:
         """Whether another look may do better."""
         return any(outcome.retry for outcome in self.outcomes)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the engine has to say something first."""
+        return any(outcome.verb == WAIT for outcome in self.outcomes)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -92,7 +98,7 @@ class Policy:
 class Looker:
     """Looks at containers. Thread-safe; two looks at the same container wait for each other by its lock.
 
-    `engine_id` is that of the engine behind `client`: what another engine's containers have is left alone.
+    `engine_id` is the mark of the engine behind `client`: what another engine's containers have is left alone.
     """
 
     client: Client
@@ -138,7 +144,7 @@ class Looker:
         recorded, legible = self._recorded(container_id, had)
         outcomes: list[Outcome] = []
         with self.sandboxes.of(container, start) as namespace:
-            observed = self._observe(container_id, container, namespace, recorded, thorough=thorough)
+            observed = self._observe(container_id, container, namespace, recorded, start, thorough=thorough)
             try:
                 wanted = self._wanted(container, recorded)
             except DockercniError as error:
@@ -207,6 +213,7 @@ class Looker:
         container: Container | None,
         namespace: Namespace | None,
         recorded: Sequence[Record],
+        start: Start | None,
         *,
         thorough: bool,
     ) -> Observed:
@@ -214,7 +221,8 @@ class Looker:
         paths = {record.attachment.path for record in recorded} - {""}
         shown = facts(namespace) if namespace else Facts()
         life = sandboxes.life(namespace, shown) if namespace else None
-        lives = {record.attachment.life for record in recorded}
+        lives = {record.attachment.life for record in recorded} - {life}
+        claimed = start is not None and bool(lives)
         complete = [record.entry for record in recorded if record.attachment.complete]
         return Observed(
             container=container,
@@ -224,7 +232,8 @@ class Looker:
             routes=shown.routes,
             pinned=sandboxes.pinned(container_id, (namespace, life) if namespace and life else None),
             pin_exists=os.path.lexists(sandboxes.pin_path(container_id)),
-            inhabited=container is None and sandboxes.inhabited(container_id, lives),
+            inhabited=(container is None or claimed) and sandboxes.inhabited(container_id, lives, besides=life),
+            confirmed=start is None,
             paths={path: life for path in paths if (life := sandboxes.life_at(path))},
             rules_missing=self.attacher.rules.missing(complete) if thorough and namespace else {},
         )
@@ -289,7 +298,7 @@ class _Execution:
 
     def carry_out(self, action: Action) -> Outcome:
         outcome = _announced(action)
-        if isinstance(action, Report):
+        if isinstance(action, Report | Wait):
             return outcome
         if isinstance(action, Unpin) and self._stuck:
             return Outcome(NOTE, reason="its pin is kept for another DEL")
@@ -356,6 +365,8 @@ def _announced(action: Action) -> Outcome:
             return Outcome(UNPIN, reason=reason)
         case Report(reason, drift):
             return Outcome(NOTE, reason=reason, drift=drift)
+        case Wait(reason):
+            return Outcome(WAIT, reason=reason, drift=True)
 
 
 def _recorded_name(recorded: Sequence[Record]) -> str:

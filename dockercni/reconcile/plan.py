@@ -14,8 +14,8 @@ class Observed:
 
     `container` is None where the engine knows no such id. `life`, `links`, `addresses` (each with its link) and
     `routes` are those of the namespace that it runs in, if it runs. `pinned` is the namespace that our pin holds,
-    `pin_exists` whether there is a pin or what is left of one. `inhabited` says that processes still live in the pinned
-    namespace.
+    `pin_exists` whether there is a pin or what is left of one. `inhabited` says that processes still live in a
+    namespace where it has attachments and does not run (any more), `confirmed` that the engine says so.
     `paths` has the namespaces at the paths of attachments that were made by hand. `rules_missing` has the kinds of
     firewall rules that an interface lacks, where the rules were looked at.
     """
@@ -28,6 +28,7 @@ class Observed:
     pinned: Life | None = None
     pin_exists: bool = False
     inhabited: bool = False
+    confirmed: bool = True
     paths: Mapping[str, Life] = field(default_factory=dict)
     rules_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -86,7 +87,14 @@ class Report:
     drift: bool = True
 
 
-Action = Attach | Detach | Repair | Pin | Unpin | Report
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is done until the engine says whose the start is."""
+
+    reason: str
+
+
+Action = Attach | Detach | Repair | Pin | Unpin | Report | Wait
 
 
 def plan(
@@ -101,6 +109,9 @@ def plan(
     """
     if observed.container is None and observed.inhabited:
         return [Report("the engine does not know this container, but processes live in its network namespace")]
+    if observed.inhabited and not observed.confirmed:
+        # most likely another container has joined it; but no claim moves a network away from somebody who lives with it
+        return [Wait("processes live where its network is: the engine is to say first that it was started anew")]
     gone = list(_gone(recorded, observed))
     # what begins in the running container's namespace is undone there, and plugins find it by the pin
     pin_first = observed.pinned is None and any(detach.attachment.life == observed.life for detach in gone)

@@ -11,6 +11,7 @@ from dockercni.model import Attachment, IPAddress, IPNetwork, Life
 from dockercni.reconcile.memory import Had
 
 ENGINE: Final = "engine"
+ROOT: Final = "root"  # the engine's data root
 BOOT: Final = "boot"
 COOKIE: Final = "cookie"
 NAME: Final = "name"
@@ -34,8 +35,16 @@ class Record:
 
 
 def owner(life: Life, engine: str, name: str, by: str = "") -> dict[str, str]:
-    """What is written into an entry, so that it can be told later whose it is."""
-    return {ENGINE: engine, BOOT: life.boot, COOKIE: life.cookie, NAME: name, BY: by}
+    """What is written into an entry, so that it can be told later whose it is; `engine` is an Engine's mark."""
+    engine_id, _, root = engine.partition("@")
+    return {ENGINE: engine_id, ROOT: root, BOOT: life.boot, COOKIE: life.cookie, NAME: name, BY: by}
+
+
+def is_of(owner: Mapping[str, str] | None, engine: str) -> bool:
+    """Whether an entry belongs to a container of the engine of that mark. Earlier versions wrote no data root."""
+    engine_id, _, root = engine.partition("@")
+    theirs = (owner or {}).get(ROOT, "")
+    return (owner or {}).get(ENGINE, "") == engine_id and ("" in {root, theirs} or root == theirs)
 
 
 def record(entry: CacheEntry) -> Record | None:
@@ -81,15 +90,25 @@ def lost(had: Had, container_id: str, network: NetworkList, netns: str) -> Recor
 
 
 def records(cache: Cache, engine: str, container_id: str = "") -> Iterator[Record | CacheError]:
-    """Our records (of one container) for the engine of that id, and those of namespaces that are no container's.
+    """Our records (of one container) for the engine of that mark, and those of namespaces that are no container's.
 
     What another engine's containers have is not ours to judge. Files that cannot be read come as errors.
     """
     for entry in cache.entries(container_id):
         if isinstance(entry, CacheError):
             yield entry
-        elif (found := record(entry)) and (found.attachment.path or _engine(entry.owner) == engine):
+        elif (found := record(entry)) and (found.attachment.path or is_of(entry.owner, engine)):
             yield found
+
+
+def others(cache: Cache, engine: str) -> set[str]:
+    """The ids of the containers that another engine than that of the mark has attached: their pins are not ours."""
+    return {
+        entry.container_id
+        for entry in cache.entries()
+        if not isinstance(entry, CacheError) and entry.owner and entry.owner.get(BY) != BY_PATH
+        if not is_of(entry.owner, engine)
+    }
 
 
 def given(entry: CacheEntry) -> Result:
@@ -135,7 +154,3 @@ def _allowed(entry: CacheEntry) -> bool:
     except CNIError:
         return False
     return True
-
-
-def _engine(owner: Mapping[str, str] | None) -> str:
-    return owner.get(ENGINE, "") if owner else ""

@@ -128,14 +128,19 @@ class Sandboxes:
         except OSError as error:
             raise SandboxError(f"cannot take the pin {path} away: {error.strerror}") from error
 
-    def inhabited(self, container_id: str, lives: Collection[Life]) -> bool:
-        """Whether processes still live in the pinned namespace or, where the pin is gone, in one of these `lives`."""
+    def inhabited(self, container_id: str, lives: Collection[Life], besides: Life | None = None) -> bool:
+        """Whether processes still live in the pinned namespace or, where the pin is gone, in one of these `lives`.
+
+        A pin of the life `besides` is none of these.
+        """
         try:
             with Namespace.open(self.pin_path(container_id), follow=False) as namespace:
-                return bool(namespace.processes())
+                if besides is None or self.life(namespace) != besides:
+                    return bool(namespace.processes())
         except OSError:
-            wanted = {life for life in lives if life.boot == self.boot}
-            return bool(wanted) and not wanted.isdisjoint(namespaces.inhabited(self.life))
+            pass
+        wanted = {life for life in lives if life.boot == self.boot}
+        return bool(wanted) and not wanted.isdisjoint(namespaces.inhabited(self.life))
 
     def pins(self) -> Iterator[str]:
         """The ids of the containers that have a pin, or what is left of one."""

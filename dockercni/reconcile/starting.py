@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -20,9 +22,17 @@ from dockercni.reconcile.look import Looker, Seen
 log = structlog.get_logger()
 
 
+BELIEVED: Final = 10.0  # seconds that a start is believed in without a word of the engine, which it says at once
+DOUBTED: Final = 1.0  # seconds more if the engine has said something else meanwhile: it may be of an earlier start
+_KEPT: Final = 256  # starts that ended before they could be held, until the engine says whether they were any
+
+
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A start; whether its network is ready, the engine has told us of it, and something else has happened."""
+    """A start; whether its network is ready, the engine has told us of it, and something else has happened.
+
+    After `until` the engine is asked, whether it has told us or not.
+    """
 
     start: Start
     ready: bool = False
@@ -30,6 +40,7 @@ class _Entry:
     touched: bool = True
     told: bool = False
     ready_after: float = 0.0
+    until: float = field(default_factory=lambda: time.monotonic() + BELIEVED)
 
     @property
     def held(self) -> bool:
@@ -46,11 +57,23 @@ class _Entry:
 class Starting:
     """The starts under way. Thread-safe; `look` is called for one container by one thread at a time.
 
-    `default` is what the settings say of holding, `attach` the setting of that name. `ask` has a container looked at.
+    `default` is what the settings say of holding, `attach` the setting of that name. `ask` has a container looked at,
+    `vet` tells its labels from its image's, which may take until the engine answers. `late` is called for each
+    entrypoint that begins without the network that it was to be held for.
     """
 
-    def __init__(self, default: Holding, attach: str, ask: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        default: Holding,
+        attach: str,
+        ask: Callable[[str, str], None],
+        vet: Callable[[Container], Container],
+        late: Callable[[], None],
+    ) -> None:
         self.may_hold = True
+        self._vet = vet
+        self._late = late
+        self._ended_early: dict[str, _Entry] = {}
         self._default = default
         self._attach = attach
         self._ask = ask
@@ -65,6 +88,8 @@ class Starting:
 
     def wanted(self, container: Container) -> Limit | None:
         """For how long a container that appears is to be held; None if it is not to be attached."""
+        if container.image:
+            return self._until_vetted(container)
         try:
             if isinstance(labels.requests(container, self._attach), Unwanted):
                 return None
@@ -73,10 +98,21 @@ class Starting:
             return None
         return Limit(holding.seconds if self.may_hold else 0.0, kill=holding.on_failure == "stop")
 
+    def _until_vetted(self, container: Container) -> Limit | None:
+        """It is held first: what its labels say is known when the engine has been asked whose they are."""
+        if container.network_mode != "none":
+            return None
+        holding = self._default
+        with contextlib.suppress(LabelError):
+            said = labels.holding(container, self._default)
+            holding = Holding(max(said.seconds, self._default.seconds), said.on_failure)
+        return Limit(holding.seconds if self.may_hold else 0.0, kill=holding.on_failure == "stop")
+
     def started(self, start: Start) -> None:
         """A container's namespace is there."""
         with self._guard:
             self._drop(start.container.id)
+            self._ended_early.pop(start.container.id, None)
             self._entries[start.container.id] = _Entry(start)
         self._ask(start.container.id, "starting")
 
@@ -94,6 +130,11 @@ class Starting:
             if entry := self._entries.get(container_id):
                 entry.touched = True
 
+    def missed(self, container: Container, reason: str) -> None:
+        """Its program runs before we could do anything."""
+        log.warning("not held", container=container.name, id=container.id, reason=reason)
+        self._late()
+
     def ended(self, container_id: str, cgroup: str) -> None:
         """A cgroup was removed: if it was that of a start that the engine has not told us of, nobody else will."""
         with self._guard:
@@ -109,6 +150,21 @@ class Starting:
             for entry in [self._entries.get(container_id)] if container_id else list(self._entries.values()):
                 if entry:
                     entry.confirmed = entry.touched = True
+            early = self._ended_early.pop(container_id, None)
+        if early:
+            self._tell_missed(early)
+
+    def doubt(self, container_id: str) -> None:
+        """The engine says that it has ended or is gone, which may be news of an earlier start: it is asked soon."""
+        with self._guard:
+            if entry := self._entries.get(container_id):
+                entry.until = min(entry.until, time.monotonic() + DOUBTED)
+
+    def unconfirmed(self, container_id: str) -> bool:
+        """Whether it is believed to start, and the engine has not said so yet: it has to be looked at again."""
+        with self._guard:
+            entry = self._entries.get(container_id)
+        return entry is not None and not entry.confirmed
 
     def look(self, looker: Looker, container_id: str, *, thorough: bool) -> Seen | None:
         """Look at a container, which may be starting; None if nothing was to be done. Raises as Looker.look."""
@@ -135,17 +191,24 @@ class Starting:
                         entry.start.close()
 
     def _look(self, looker: Looker, container_id: str, entry: _Entry) -> Seen | None:
+        if not entry.confirmed and not entry.held and time.monotonic() > entry.until:
+            # what killed the engine's containerd leaves a process of the runtime that nobody will ever start
+            entry.confirmed = entry.touched = True
         if entry.ready and not entry.touched:
             if not entry.held:
                 return None
             if looker.intact(container_id, entry.start):
                 self._let_go(entry)
                 return None
-        entry.ready = entry.touched = False
+        entry.ready = False
+        entry.start.container = self._vet(entry.start.container)  # until the engine answers it stays held
+        entry.touched = False
         stood = entry.held
+        waits = False
         try:
             seen = looker.look(container_id, thorough=False, start=None if entry.confirmed else entry.start)
-            ready = not any(outcome.error for outcome in seen.outcomes)
+            waits = seen.waits
+            ready = not waits and not any(outcome.error for outcome in seen.outcomes)
             # what was done while it was on its way to its execve may have been undone on that way
             entry.ready = ready and (not entry.held or looker.intact(container_id, entry.start))
         finally:
@@ -153,7 +216,7 @@ class Starting:
                 entry.ready_after = entry.ready_after or time.monotonic() - entry.start.since
                 if entry.held:
                     self._let_go(entry)
-            elif stood:  # else it may have failed for what the runtime did meanwhile; its stop asks for another look
+            elif stood and not waits:  # else it may have failed for what the runtime did meanwhile; its stop asks again
                 self._failed(entry)
         return seen
 
@@ -181,10 +244,24 @@ class Starting:
             if entry.told:
                 return
             entry.told = True
-        container = entry.start.container
-        say = log.info if hold.over in {"go", "ended"} else log.warning
+            unheld = hold.over == "ended" and not hold.stopped
+            if unheld and not entry.confirmed:
+                self._ended_early[entry.start.container.id] = entry
+                if len(self._ended_early) > _KEPT:
+                    del self._ended_early[next(iter(self._ended_early))]
+        if unheld and entry.confirmed:
+            self._tell_missed(entry)
+            return
+        fine = hold.over == "ended" or (hold.over == "go" and entry.ready_after)
         times = {"ms": round(hold.held * 1000, 1), "ready_ms": round(entry.ready_after * 1000, 1)}
+        container = entry.start.container
+        say = log.info if fine else log.warning
         say("let go", container=container.name, id=container.id, reason=hold.over, **times)
+        if not fine and not entry.ready_after:
+            self._late()
+
+    def _tell_missed(self, entry: _Entry) -> None:
+        self.missed(entry.start.container, "it ran to its end before it could be held")
 
     def _drop(self, container_id: str) -> None:
         """Forget a start; its descriptors are closed by the next look, since one may be under way."""

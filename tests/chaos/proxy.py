@@ -25,13 +25,16 @@ class Proxy:
     """Serves until closed, in threads of the test's own process.
 
     `silent`: events of the streams that stand are swallowed. `forgetful`: lists of containers are empty, and each of
-    them is unknown. `asked` counts the requests by their first line.
+    them is unknown. `answering`: while it is not set, whoever asks waits, as for an engine that is starting. `asked`
+    counts the requests by their first line.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self.silent = False
         self.forgetful = False
+        self.answering = threading.Event()
+        self.answering.set()
         self.asked: list[str] = []
         self.replacing: list[tuple[bytes, bytes]] = []
         self._open: set[socket.socket] = set()
@@ -100,6 +103,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while part := client.recv(65536):
                 pending += part
+                self.answering.wait()
                 while b"\r\n\r\n" in pending:
                     request, _, pending = pending.partition(b"\r\n\r\n")
                     self.asked.append(request.split(b"\r\n")[0].decode())

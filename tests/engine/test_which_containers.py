@@ -65,12 +65,27 @@ def with_labels(host: Host, *labels: str) -> str:
     return image
 
 
-def test_labels_of_the_image_do_not_count(host: Host, daemon: Start) -> None:
-    """Labels that came with the image are dropped, wrong ones too; the same label given by hand is not."""
-    image = with_labels(host, "dockercni.networks=elsewhere", "dockercni.nonsense=1", "dockercni.ip=10.22.0.99")
+def test_labels_of_the_image_do_not_choose(host: Host, daemon: Start, cli: Cli) -> None:
+    """A label that came with the image, as far as anybody can tell, gives no network, neither that one nor another."""
+    image = with_labels(host, "dockercni.networks=elsewhere", "dockercni.hold=5s")
     running = daemon()
     host.docker("run", "--detach", "--name=web", "--network=none", image)
-    assert running.wait_event("ADD", container="web", network="dockercni")["addresses"] != ["10.22.0.99/16"]
+    host.docker("run", "--detach", "--name=same", "--network=none", "--label=dockercni.networks=elsewhere", image)
+    for name in ("web", "same"):
+        reason = running.wait_event("not attached", container=name)["reason"]
+        assert "dockercni.networks=elsewhere: the image has the same label" in reason
+        assert "trust-image-labels" in reason
+        assert not addresses(host, name)
+    assert "wants no network: label dockercni.networks=elsewhere: the image has" in cli("explain", "web").stdout
+    assert cli("sync").returncode == 4
+
+
+def test_labels_of_the_image_that_change_nothing(host: Host, daemon: Start) -> None:
+    """Labels of the image that make no difference are dropped, and so is an empty one; others count if typed."""
+    image = with_labels(host, "dockercni.hold=off", "dockercni.enable=true", "dockercni.networks=")
+    running = daemon()
+    host.docker("run", "--detach", "--name=web", "--network=none", image)
+    running.wait_event("ADD", container="web", network="dockercni")
     host.docker("run", "--detach", "--name=own", "--network=none", "--label=dockercni.ip=10.22.0.98", image)
     assert running.wait_event("ADD", container="own")["addresses"] == ["10.22.0.98/16"]
 

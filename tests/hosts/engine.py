@@ -81,6 +81,11 @@ class Engine:
         if containerd:
             wait_until(lambda: not self._containerds(), 10, "the end of containerd", self._containerds)
 
+    def kill_containerd(self) -> None:
+        """SIGKILL for its containerd alone, which it starts again by itself."""
+        for pid in self._containerds():
+            self.host.members.send(pid, signal.SIGKILL)
+
     def _containerds(self) -> list[int]:
         return [pid for pid in self.host.members.find() if _comm(pid) == "containerd"]
 

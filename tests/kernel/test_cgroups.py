@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import select
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -132,6 +134,23 @@ def test_too_many_events(top: Path, tree: cgroups.Tree) -> None:
     leaf.mkdir()
     seen = _changes(tree, 1, until=(str(leaf), True))
     assert seen[-1] == (str(leaf), True)
+
+
+@pytest.mark.parametrize("limit", ["instances", "watches"])
+def test_limits_of_inotify(top: Path, limit: str) -> None:
+    """Where a limit of inotify is in the way, the sysctl is named; here it is that of a user namespace of its own."""
+    program = f"""
+import pathlib
+pathlib.Path("/proc/sys/user/max_inotify_{limit}").write_text("0")
+from dockercni.kernel.cgroups import Tree
+try:
+    Tree(pathlib.Path({str(top)!r}), is_leaf=lambda name: False)
+except OSError as error:
+    print(error.strerror)
+"""
+    argv = ["unshare", "--user", "--map-root-user", sys.executable, "-c", program]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30)
+    assert f"raise fs.inotify.max_user_{limit} " in done.stdout
 
 
 def _changes(tree: cgroups.Tree, count: int, until: tuple[str, bool] | None = None) -> list[tuple[str, bool]]:

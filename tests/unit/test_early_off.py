@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 
 from dockercni.early import Early
 from dockercni.engine.client import Client, Engine
-from dockercni.kernel import cgroups, hold
+from dockercni.kernel import cgroups, rights
 from dockercni.settings import load
+from tests.hosts import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ def early(tmp_path: Path, off: dict[str, str]) -> Any:
         file = tmp_path / "settings.toml"
         file.touch()
         settings = load(given, {}, file)
-        return Early(settings, Client(settings.docker_host), lambda *_: None, off.__setitem__)
+        return Early(settings, Client(settings.docker_host), lambda *_: None, off.__setitem__, lambda: None)
 
     return make
 
@@ -52,7 +53,7 @@ def test_no_hierarchy(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         raise cgroups.NoHierarchy(18, "/sys/fs/cgroup shows only our own cgroup")
 
     monkeypatch.setattr(cgroups, "hierarchy", hidden)
-    monkeypatch.setattr(hold, "obstacle", lambda: "")
+    monkeypatch.setattr(rights, "obstacle", lambda: "")
     with capture_logs() as logs:
         early().start()
     assert [(log["event"], log["reason"]) for log in logs] == [
@@ -60,9 +61,38 @@ def test_no_hierarchy(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_tried_again(early: Any, off: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that cannot begin is tried again, at each look at all at the latest; that is told once, and its end."""
+    (tmp_path / "cgroups").mkdir()
+    (tmp_path / "containers").mkdir()
+    full = OSError(24, "inotify is at its limit")
+    places: list[Path | OSError] = [full, full, tmp_path / "cgroups"]
+
+    def hierarchy() -> Path:
+        place = places.pop(0) if len(places) > 1 else places[0]
+        if isinstance(place, OSError):
+            raise place
+        return place
+
+    monkeypatch.setattr(cgroups, "hierarchy", hierarchy)
+    monkeypatch.setattr(rights, "obstacle", lambda: "")
+    one = early()
+    with capture_logs() as logs:
+        one.start()
+        assert off["early watch"] == "inotify is at its limit"
+        one.serve(Engine("ID", "20.10", str(tmp_path)))
+
+        def on() -> bool:
+            one.retry()
+            return off["early watch"] == ""
+
+        wait_until(on, 10, "the watch")
+    assert [log["event"] for log in logs] == ["early watch off", "early watch on"]
+
+
 def test_confined(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What we may not trace is not held, but attached early all the same."""
-    monkeypatch.setattr(hold, "obstacle", lambda: "we are confined ourselves")
+    monkeypatch.setattr(rights, "obstacle", lambda: "we are confined ourselves")
     monkeypatch.setattr(cgroups, "hierarchy", lambda: (_ for _ in ()).throw(cgroups.NoHierarchy(2, "none")))
     one = early()
     with capture_logs() as logs:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dockercni.engine import files
+from dockercni.engine import files, images
 from dockercni.engine.files import Files, FilesUnclear
+from dockercni.engine.images import Images
 from dockercni.model import Container, PublishedPort
+from dockercni.reconcile.images import kept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,38 +41,59 @@ def test_described(root: Path) -> None:
     """Name, labels without the image's, network mode and ports are as inspect would say; that it runs is not said."""
     labels = {"dockercni.ip": "10.0.0.1", "dockercni.enable": "false"}
     port = PublishedPort(80, host_ports=range(8080, 8081))
-    expected = Container(id=ID, name="web", running=False, network_mode="none", labels=labels, ports=(port,))
-    assert Files(root, False, _no_question).container(ID) == expected
+    dropped = {"dockercni.mac": "02:00:00:00:00:01"}
+    expected = Container(ID, "web", False, network_mode="none", labels=labels, ports=(port,), dropped=dropped)
+    assert Files(root, False, Images()).container(ID) == expected
 
 
 def test_trusted_image(root: Path) -> None:
     """With trusted images all labels count."""
-    container = Files(root, True, _no_question).container(ID)
+    container = Files(root, True, Images()).container(ID)
     assert container
     assert container.labels == LABELS
 
 
 def test_image_elsewhere(root: Path) -> None:
-    """The labels of an image that the engine's own store does not have are asked for, once."""
+    """Nobody is asked for the labels of an image that these files do not have: the container says so, until they are
+    known; a container without a label that could mean something does not mind."""
     (root / "image/vfs/imagedb/content/sha256" / IMAGE).unlink()
-    asked = []
+    known = Images()
+    one = Files(root, False, known)
+    container = one.container(ID)
+    assert container
+    assert (container.image, container.labels) == (f"sha256:{IMAGE}", LABELS)
+    known.learn(f"sha256:{IMAGE}", OF_IMAGE, keep=False)
+    container = one.container(ID)
+    assert container
+    assert (container.image, set(container.labels)) == ("", {"dockercni.ip", "dockercni.enable"})
+    path = root / "containers" / ID / "config.v2.json"
+    path.write_text(path.read_text().replace("dockercni", "com.docker.compose"))
+    container = Files(root, False, Images()).container(ID)
+    assert container
+    assert container.image == ""
 
-    def ask(image: str) -> dict[str, str]:
-        asked.append(image)
-        return OF_IMAGE
 
-    one = Files(root, False, ask)
-    for _ in range(2):
-        container = one.container(ID)
-        assert container
-        assert set(container.labels) == {"dockercni.ip", "dockercni.enable"}
-    assert asked == [f"sha256:{IMAGE}"]
+def test_images_are_kept(tmp_path: Path) -> None:
+    """What is known of images is known to the next run, but nothing endless; a damaged file is as good as none."""
+    one = kept(tmp_path)
+    one.learn("sha256:1", {"dockercni.ip": "10.0.0.1", "other": "x"}, keep=True)
+    one.learn("sha256:2", {"dockercni.ip": "x" * 100_000}, keep=True)
+    one.learn("sha256:3", {}, keep=True)
+    again = kept(tmp_path)
+    assert again.known("sha256:1") == {"dockercni.ip": "10.0.0.1"}
+    assert again.known("sha256:2") is None
+    assert again.known("sha256:3") == {}
+    for number in range(images.MOST):
+        again.learn(f"sha256:x{number}", {}, keep=False)
+    assert again.known("sha256:1") is None
+    (tmp_path / "images.json").write_text("{")
+    assert kept(tmp_path).known("sha256:3") is None
 
 
 @pytest.mark.parametrize("name", ["2" * 64, "../../etc", "short", ID.upper() + "x"])
 def test_unknown(root: Path, name: str) -> None:
     """What is no container of this engine is nothing."""
-    assert Files(root, False, _no_question).container(name) is None
+    assert Files(root, False, Images()).container(name) is None
 
 
 @pytest.mark.parametrize("content", ["", '{"ID": "', "[]", '{"ID": 7}', '{"ID": "x"}', "\0" * 10])
@@ -78,7 +101,7 @@ def test_torn(root: Path, content: str) -> None:
     """A file that is half written or of an unknown kind is unclear, and may be clear later."""
     (root / "containers" / ID / "config.v2.json").write_text(content)
     with pytest.raises(FilesUnclear) as caught:
-        Files(root, False, _no_question).container(ID)
+        Files(root, False, Images()).container(ID)
     assert caught.value.retry
 
 
@@ -88,7 +111,7 @@ def test_link(root: Path) -> None:
     path.rename(root / "elsewhere")
     path.symlink_to(root / "elsewhere")
     with pytest.raises(FilesUnclear, match="cannot read"):
-        Files(root, False, _no_question).container(ID)
+        Files(root, False, Images()).container(ID)
 
 
 def test_fifo(root: Path) -> None:
@@ -97,7 +120,7 @@ def test_fifo(root: Path) -> None:
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(FilesUnclear, match="not a regular file"):
-        Files(root, False, _no_question).container(ID)
+        Files(root, False, Images()).container(ID)
 
 
 def test_too_large(root: Path) -> None:
@@ -105,11 +128,7 @@ def test_too_large(root: Path) -> None:
     with (root / "containers" / ID / "config.v2.json").open("ab") as file:
         file.truncate(files.MOST + 1)
     with pytest.raises(FilesUnclear, match="larger than"):
-        Files(root, False, _no_question).container(ID)
-
-
-def _no_question(image: str) -> dict[str, str]:
-    raise AssertionError(image)
+        Files(root, False, Images()).container(ID)
 
 
 def _write(path: Path, value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dockercni.errors import LabelError
-from dockercni.kernel import hold
+from dockercni.kernel import rights
 from dockercni.model import Container
 from dockercni.reconcile import labels
 from dockercni.reconcile.labels import Holding
@@ -54,14 +54,21 @@ def test_malformed(ours: dict[str, str], problem: str) -> None:
         ({"/proc/sys/kernel/yama/ptrace_scope": "3"}, "nobody may trace"),
         ({"/proc/sys/kernel/yama/ptrace_scope": "1"}, ""),
         ({"/proc/self/attr/apparmor/current": "docker-default (enforce)"}, "confined"),
+        ({"/proc/self/attr/apparmor/current": "a//&b (mixed)"}, "confined"),
         ({"/proc/self/attr/apparmor/current": "unconfined"}, ""),
+        ({"/proc/self/attr/apparmor/current": "unconfined (complain)"}, ""),
+        ({"/proc/self/attr/apparmor/current": "dockercni (complain)"}, ""),
         ({"/proc/self/attr/current": "system_u:system_r:container_t:s0:c1,c2"}, "confined"),
+        ({"/proc/self/attr/current": "system_u:system_r:container_t:s0", "/sys/fs/selinux/enforce": "0"}, ""),
         ({"/proc/self/attr/current": "system_u:system_r:unconfined_service_t:s0"}, ""),
+        ({"/proc/self/attr/current": "system_u:system_r:spc_t:s0"}, ""),
+        ({"/proc/self/attr/current": "kernel"}, ""),
     ],
 )
 def test_obstacle(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], reason: str) -> None:
     """Where the kernel would refuse the tracing or the execve, the reason is said, and nothing is held."""
     seen = {"/proc/self/status": "CapEff:\t000001ffffffffff"} | files
-    monkeypatch.setattr(hold, "_read", lambda path: seen.get(path, ""))
-    assert reason in hold.obstacle()
-    assert bool(hold.obstacle()) == bool(reason)
+    monkeypatch.setattr(rights, "_read", lambda path: seen.get(path, ""))
+    assert reason in rights.obstacle()
+    assert bool(rights.obstacle()) == bool(reason)
+    assert bool(rights.confinement()) == ("confined" in reason)  # which is what doctor says

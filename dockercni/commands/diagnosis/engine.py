@@ -14,6 +14,7 @@ from dockercni.observe import pulse as pulses
 from dockercni.reconcile.locks import Locks
 from dockercni.settings import Settings
 
+_OTHER_KERNELS: Final = re.compile("kata|runsc|gvisor|firecracker|wasm")
 _OLDEST: Final = (20, 10)
 _EARLY: Final = "in a sidecar: --cgroupns host, -v /sys/fs/cgroup:/sys/fs/cgroup:ro, the engine's data root mounted"
 _HOLD: Final = "in a sidecar: --cap-add SYS_PTRACE --security-opt apparmor=unconfined --security-opt label=disable"
@@ -63,3 +64,16 @@ def _engine(settings: Settings, client: Client) -> Iterator[Finding]:
         yield ok(
             "cgroups", f"the engine uses the {engine.cgroup_driver} driver on cgroup v{engine.cgroup_version or 1}"
         )
+    if engine.runtime:
+        yield _runtime(engine.runtime)
+
+
+def _runtime(name: str) -> Finding:
+    """Whether containers of the default runtime are processes of this kernel that can be followed and held."""
+    if _OTHER_KERNELS.search(name):
+        return warn(
+            "runtime",
+            f"{name}: programs run on a kernel of their own (Kata, gVisor), so their start cannot be followed or held",
+            "docker run --runtime runc for containers with network none",
+        )
+    return ok("runtime", f"{name} (runc and crun are tested)")

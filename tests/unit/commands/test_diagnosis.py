@@ -11,7 +11,7 @@ import pytest
 from dockercni import settings
 from dockercni.cli import main
 from dockercni.cni import NetworkList, parse_list
-from dockercni.commands.diagnosis import firewall, host, networks
+from dockercni.commands.diagnosis import engine, firewall, host, networks
 from dockercni.commands.diagnosis.finding import Finding
 from dockercni.engine.client import Client
 from dockercni.kernel import iptables, rights, taken
@@ -52,6 +52,16 @@ RIGHTS = [
 def test_missing_capabilities_are_named(status: str, missing: list[str]) -> None:
     """The effective set counts; the third row is what Docker gives a container by default."""
     assert rights.missing(status) == missing
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [("runc", "ok"), ("crun", "ok"), ("io.containerd.runc.v2", "ok"), ("kata-runtime", "warn"), ("runsc", "warn")],
+)
+def test_runtimes(name: str, level: str) -> None:
+    """The default runtime is named, and one whose containers are no processes of this kernel is a warning."""
+    finding = engine._runtime(name)
+    assert (finding.level, name in finding.what) == (level, True)
 
 
 def test_cgroup_layouts(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dockercni.engine.describe import Inspected, Listed, described, without_image_labels
+from dockercni.engine.describe import Inspected, Listed, described, vetted
 from dockercni.model import Container, PublishedPort
 
 
@@ -99,7 +99,9 @@ def test_publish_all() -> None:
 )
 def test_labels_of_the_image(labels: dict[str, str], image: dict[str, str], left: dict[str, str]) -> None:
     """Labels that came with the image are dropped, except for opting out."""
-    assert without_image_labels(labels, image) == left
+    container = vetted(Container("x", "x", running=True, labels=labels, image="sha256:x"), image)
+    assert (container.labels, container.image) == (left, "")
+    assert {**container.labels, **container.dropped} == labels
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dockercni.engine.client import Client
+from dockercni.engine.images import Images
 from dockercni.errors import DockercniError, EngineRefused, EngineUnavailable
 from tests.unit.engine.fake import INFO, VERSION, Answer, fake_engine, raw_server
 
@@ -166,8 +167,9 @@ def test_labels_of_the_image_are_dropped(path: Path) -> None:
     container = {"Id": ID, "Image": "sha256:1", "Config": {"Labels": labels}}
     image = {"Config": {"Labels": {"dockercni.networks": "lan", "dockercni.ip": "10.0.0.2"}}}
     answers = {**GOOD, f"/containers/{ID}/json": container, "/images/sha256:1/json": image}
+    images = Images()
     with fake_engine(path, answers) as url:
-        found = Client(url).container(ID)
+        found = Client(url, images=images).container(ID)
         trusting = Client(url, trust_image_labels=True).container(ID)
     assert found
     assert trusting
@@ -176,16 +178,17 @@ def test_labels_of_the_image_are_dropped(path: Path) -> None:
         {"dockercni.networks": "lan"},
     )
     assert (trusting.labels, trusting.dropped) == (labels, {})
+    assert images.known("sha256:1") == image["Config"]["Labels"]
 
 
 @pytest.mark.parametrize("image", [[], {"Config": None}, {"Config": {"Labels": None}}, {"Config": 7}, {"Config": []}])
 def test_strange_images_are_an_error_or_without_labels(path: Path, image: object) -> None:
     """An image whose answer cannot be read lets no label through unseen."""
-    container = {"Id": ID, "Image": "sha256:1", "Config": {"Labels": {"a": "b"}}}
+    container = {"Id": ID, "Image": "sha256:1", "Config": {"Labels": {"dockercni.ip": "b"}}}
     with fake_engine(path, {**GOOD, f"/containers/{ID}/json": container, "/images/sha256:1/json": image}) as url:
         try:
             found = Client(url).container(ID)
         except EngineUnavailable:
             return
     assert found
-    assert found.labels == {"a": "b"}
+    assert found.labels == {"dockercni.ip": "b"}

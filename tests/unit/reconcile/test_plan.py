@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockercni.model import Attachment, Container, Life, NetworkRequest, Unwanted
-from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Report, Unpin, plan
+from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Report, Unpin, Wait, plan
 
 NOW, EARLIER, ELSEWHERE = (Life("boot", cookie) for cookie in ("2", "1", "3"))
 WEB = Container("web-id", "web", running=True, pid=42)
@@ -47,6 +47,24 @@ CASES = {
         [WANTS],
         [replace(HAS, life=EARLIER)],
         replace(RUNNING, pinned=EARLIER, pin_exists=True),
+        ["Detach", "Unpin", "Attach"],
+    ),
+    "restarted, and the engine says it, though others live where it was": (
+        [WANTS],
+        [replace(HAS, life=EARLIER)],
+        replace(RUNNING, pinned=EARLIER, pin_exists=True, inhabited=True),
+        ["Detach", "Unpin", "Attach"],
+    ),
+    "claimed by another": (
+        [WANTS],
+        [replace(HAS, life=EARLIER)],
+        replace(RUNNING, pinned=EARLIER, pin_exists=True, inhabited=True, confirmed=False),
+        ["Wait"],
+    ),
+    "restarted, and the engine has yet to say it": (
+        [WANTS],
+        [replace(HAS, life=EARLIER)],
+        replace(RUNNING, pinned=EARLIER, pin_exists=True, confirmed=False),
         ["Detach", "Unpin", "Attach"],
     ),
     "killed in an ADD": ([WANTS], [replace(HAS, complete=False)], ATTACHED, ["Detach", "Attach"]),
@@ -139,6 +157,7 @@ OBSERVED = st.builds(
     pinned=st.none() | LIVES,
     pin_exists=st.booleans(),
     inhabited=st.booleans(),
+    confirmed=st.booleans(),
     paths=st.dictionaries(st.just("/run/netns/lab"), LIVES),
     rules_missing=st.dictionaries(IFNAMES, st.just(["masquerade"])),
 )
@@ -175,5 +194,5 @@ def test_properties(
         assert observed.pinned != observed.life or observed.life is None
     if any(isinstance(action, Pin) for action in actions):
         assert observed.life is not None
-    if observed.container is None and observed.inhabited:
-        assert all(isinstance(action, Report) for action in actions)
+    if observed.inhabited and (observed.container is None or not observed.confirmed):
+        assert all(isinstance(action, Report | Wait) for action in actions)

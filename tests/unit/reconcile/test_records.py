@@ -9,7 +9,7 @@ import pytest
 
 from dockercni.cni import Cache, CacheEntry, CacheError
 from dockercni.model import Life
-from dockercni.reconcile.records import BY_HAND, BY_PATH, owner, record, records
+from dockercni.reconcile.records import BY_HAND, BY_PATH, others, owner, record, records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +74,23 @@ def test_whose(tmp_path: Path) -> None:
     (only,) = records(cache, "engine-1", "web-id")
     assert not isinstance(only, CacheError)
     assert only.attachment.container_id == "web-id"
+
+
+def test_two_engines_with_one_id(tmp_path: Path) -> None:
+    """The engine is its data root, too: what the other one's containers have is not this one's. A record of an
+    earlier version says no root, and belongs to whoever has the id."""
+    cache = Cache(tmp_path)
+    for number, mark in enumerate(("ID@/var/lib/docker", "ID@/srv/docker", "ID")):
+        cache.write(replace(ENTRY, container_id=f"c{number}", owner=owner(LIFE, mark, "web")))
+    found = {
+        mark: [one.attachment.container_id for one in records(cache, mark) if not isinstance(one, CacheError)]
+        for mark in ("ID@/var/lib/docker", "ID@/srv/docker", "ID", "X@/srv/docker")
+    }
+    assert found == {
+        "ID@/var/lib/docker": ["c0", "c2"],
+        "ID@/srv/docker": ["c1", "c2"],
+        "ID": ["c0", "c1", "c2"],
+        "X@/srv/docker": [],
+    }
+    cache.write(replace(ENTRY, container_id="by-path", owner=owner(LIFE, "", "", BY_PATH)))
+    assert others(cache, "ID@/srv/docker") == {"c0"}

@@ -1,0 +1,36 @@
+"""What is known of images' labels, kept in the state directory: the engine starts containers before it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from dockercni.engine.images import Images, Labels
+from dockercni.reconcile import state
+
+_FILE: Final = "images.json"
+
+log = structlog.get_logger()
+
+
+def kept(directory: Path) -> Images:
+    """What earlier runs have learnt, and what this one will; a file that cannot be used is as good as none."""
+    path = directory / _FILE
+
+    def load() -> Mapping[str, Labels]:
+        try:
+            return state.read(path, dict[str, dict[str, str]], {})
+        except state.StateError as error:
+            log.warning("forgotten", reason=str(error))
+            return {}
+
+    def keep(labels: Mapping[str, Labels]) -> None:
+        try:
+            state.write(path, labels)
+        except state.StateError as error:
+            log.warning("not remembered", reason=str(error))
+
+    return Images(load, keep)
