@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import trust, versions
-from dockercni.cni.document import DocumentError, Fields, decode, encode, locate, shown
+from dockercni.cni.document import DocumentError, Fields, decode, encode, locate, repeated, shown
 from dockercni.cni.errors import ConfigurationError, InvalidParameters, VersionError
 from dockercni.cni.names import validate_network_name
 
@@ -106,6 +106,13 @@ def load_file(path: Path) -> NetworkList:
     Raises ConfigurationError, also where the file cannot be read. Where plugins were found there, `raw` holds them too.
     """
     data = _read(path)
+    network = _load(path, data)
+    if twice := repeated(data, "sysctl"):  # which of the two is meant, nobody can tell
+        raise ConfigurationError(f"{shown(twice)} is there twice", source=path, key="sysctl")
+    return network
+
+
+def _load(path: Path, data: bytes) -> NetworkList:
     if path.name.endswith(_SINGLE):
         return parse_plugin(data, path)
     if not path.name.endswith(_LIST):

@@ -66,6 +66,35 @@ def decode(data: bytes, *, depth: int = MAX_DEPTH) -> Any:
     return value
 
 
+def repeated(data: bytes, name: str) -> str:
+    """A key that an object called `name` has twice, in any object of `data`, which is a document; "" if there is none.
+
+    `decode` takes the last one, as Go does.
+    """
+    if name not in (text := data.decode("utf-8", "replace")).lower():  # spares nearly every document another look
+        return ""
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> Any:
+        for key, value in pairs:
+            if key.lower() == name and isinstance(value, _Pairs):
+                found.extend(value.repeated)
+        return _Pairs(pairs)
+
+    json.loads(text, object_pairs_hook=look)
+    return next(iter(found), "")
+
+
+class _Pairs:
+    """An object of which only the keys that it has more than once are kept."""
+
+    __slots__ = ("repeated",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        keys = [key for key, _ in pairs]
+        self.repeated = [key for number, key in enumerate(keys) if key in keys[:number]]
+
+
 def encode(value: Any) -> bytes:
     """Return `value` as JSON without a superfluous byte, in ASCII."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")

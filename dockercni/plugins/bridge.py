@@ -54,7 +54,7 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     if reason := keys.unknown(conf, bridge_conf.KEYS):  # ipMasqBackend asks for a table that is not ours
         return reason
     needs_library = any(lookup(conf, key) is True for key in ("ipMasq", "macspoofchk"))
-    return "libnftables is not installed" if needs_library and not nftables.available() else ""
+    return keys.NO_LIBRARY if needs_library and not nftables.available() else ""
 
 
 def validate(request: Request) -> None:

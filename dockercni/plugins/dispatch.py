@@ -9,6 +9,7 @@ from dockercni.cni.document import shown
 from dockercni.cni.errors import CNIError, ConfigurationError, ErrorCode
 from dockercni.plugins import registry
 from dockercni.plugins.registry import NativeRunner
+from dockercni.plugins.table import NATIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,7 @@ class Dispatch:
         self._executables = executables
         self._native = NativeRunner(self, on_defect)
         self._engine = engine
+        self._told: set[tuple[str, str, str]] = set()
 
     @property
     def path(self) -> str:
@@ -55,7 +57,17 @@ class Dispatch:
             if engine == registry.ENGINE:
                 problem = f'plugin "{plugin.type}" of network "{network.name}" cannot be native: {reason}'
                 raise CNIError(problem, ErrorCode.PLUGIN_NOT_AVAILABLE)
+            if plugin.type in NATIVE:
+                self._tell(network, plugin, reason)
         return self._executables.choose(network, plugin)
+
+    def _tell(self, network: NetworkList, plugin: PluginConf, reason: str) -> None:
+        """Say once why the executable serves what could be served here: a misspelt key is such a reason, too."""
+        if (fact := (network.name, plugin.type, reason)) not in self._told:
+            import logging  # noqa: PLC0415  a cold plugin must not pay for it
+
+            self._told.add(fact)
+            logging.getLogger(__name__).warning('network "%s": plugin %s is left to the executable: %s', *fact)
 
     def run(self, call: PluginCall) -> bytes:
         """See PluginRunner."""

@@ -39,7 +39,7 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     if _firewalld_runs():
         return "firewalld is running"
     if lookup(conf, "ingressPolicy") not in {None, "", "open"} and not nftables.available():
-        return "libnftables is not installed"
+        return keys.NO_LIBRARY
     return keys.unknown(conf, ("backend", "iptablesAdminChainName", "firewalldZone", "ingressPolicy"))
 
 

@@ -20,6 +20,10 @@ _COMMON = frozenset({
     "dockercni",
 })  # fmt: skip
 _RESERVED = "cni.dev/"
+_COMMENTS = ("_", "x-", "//", "#")
+
+NO_LIBRARY = "libnftables is not installed"
+"""The reason why a plugin cannot serve a configuration that no key of it is to blame for."""
 
 
 def unknown(conf: Mapping[str, Any], known: Collection[str], place: str = "") -> str:
@@ -37,5 +41,13 @@ def strangers(conf: Mapping[str, Any], known: Collection[str]) -> list[str]:
     return sorted(
         key
         for key, value in conf.items()
-        if value is not None and key.lower() not in folded and not key.lower().startswith(_RESERVED)
+        if value is not None
+        and key.lower() not in folded
+        and not key.lower().startswith(_RESERVED)
+        and not is_foreign(key)
     )
+
+
+def is_foreign(key: str) -> bool:
+    """Whether it is a comment, or has somebody's name before it: no plugin is meant."""
+    return key.startswith(_COMMENTS) or "." in key or "/" in key

@@ -59,7 +59,7 @@ def unsupported(conf: Mapping[str, Any]) -> str:
         if lookup(conf, key) not in _NOTHING:
             return f"{key} is about rules in a table that is not ours"
     if not nftables.available():
-        return "libnftables is not installed"
+        return keys.NO_LIBRARY
     return keys.unknown(conf, ("snat", *_OF_RULES))
 
 

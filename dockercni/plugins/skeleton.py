@@ -1,6 +1,7 @@
 """One verb of a plugin from environment and stdin to result or error, as the Go plugin skeleton (pkg/skel) does it.
 
-Deviation: whether CNI_NETNS is the plugin's own namespace is looked at before anything is done, not afterwards.
+Deviations: whether CNI_NETNS is the plugin's own namespace is looked at before anything is done, not afterwards; a key
+that the plugin does not know is refused, where the reference plugins ignore it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dockercni.cni import document, names, result, versions
 from dockercni.cni.document import DocumentError, Fields
 from dockercni.cni.errors import CNIError, ErrorCode, InvalidParameters, ResultError, VersionError
 from dockercni.cni.versions import Feature
+from dockercni.plugins import keys
 from dockercni.plugins.contract import PluginFailure, Request
 
 if TYPE_CHECKING:
@@ -37,13 +39,16 @@ def serve(plugin: Plugin, supported: Sequence[str], call: PluginCall, runner: Pl
 
     Raises CNIError with the codes of the skeleton: 4 for missing or bad variables, 6 for what is no JSON, 7 for a
     missing or bad name, 1 for a version that the plugin or the verb does not have, 8 for the plugin's own namespace,
-    999 for an OSError. Whatever else is raised is a defect of the plugin.
+    999 for an OSError; and 2 where ADD would not do what a key asks for. Whatever else is raised is a defect of the
+    plugin.
     """
     _check_environment(call)
     request = _request(call, runner)
     _check_version(call.verb, request.cni_version, supported)
     if call.verb in {"ADD", "DEL"}:
         _check_namespace(call)
+    if call.verb in {"ADD", "STATUS"}:  # what was attached is taken back whatever its configuration says
+        _check_supported(plugin, request)
     try:
         match call.verb:
             case "ADD":
@@ -116,6 +121,13 @@ def _check_namespace(call: PluginCall) -> None:
     if os.path.samestat(given, os.stat("/proc/thread-self/ns/net")):
         problem = "plugin's netns and netns from CNI_NETNS should not be the same"
         raise CNIError(problem, ErrorCode.INVALID_NAMESPACE)
+
+
+def _check_supported(plugin: Plugin, request: Request) -> None:
+    """Refuse what `auto` would leave to the executable, where this is the executable."""
+    if reason := plugin.unsupported(request.conf):
+        code = ErrorCode.PLUGIN_NOT_AVAILABLE if reason == keys.NO_LIBRARY else ErrorCode.UNSUPPORTED_FIELD
+        raise CNIError(f"cannot serve this configuration: {reason}", code)
 
 
 def _converted(added: Result, version: str) -> Mapping[str, Any]:

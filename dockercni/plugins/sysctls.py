@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dockercni.cni import document
+from dockercni.cni.errors import ErrorCode
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 ALLOWLIST: Final = Path("/etc/cni/tuning/allowlist.conf")
 ROOT: Final = "/proc/sys"
@@ -27,6 +29,24 @@ def path(key: str, ifname: str) -> str:
     if not found.startswith(_NET):
         raise PluginFailure(f'invalid net sysctl key: "{key}"')
     return found
+
+
+def paths(wanted: Mapping[str, str], ifname: str) -> dict[str, str]:
+    """Where each value is to be written. Raises PluginFailure, also where two of them have the same place."""
+    found: dict[str, str] = {}
+    for key, value in wanted.items():
+        if (place := path(key, ifname)) in found:
+            raise PluginFailure(
+                f"duplicated sysctl keys: {key} sets {place} once more", ErrorCode.INVALID_CONFIGURATION
+            )
+        found[place] = value
+    return found
+
+
+def check_repeated(config: bytes) -> None:
+    """Raise PluginFailure for a sysctl that the configuration names twice in the same words; the last would count."""
+    if twice := document.repeated(config, "sysctl"):
+        raise PluginFailure(f"duplicated sysctl keys are not allowed: {twice}", ErrorCode.INVALID_CONFIGURATION)
 
 
 def check_allowed(names: Iterable[str], allowlist: Path = ALLOWLIST) -> None:

@@ -33,18 +33,19 @@ def unsupported(conf: Mapping[str, Any]) -> str:
 def validate(request: Request) -> None:
     """See Plugin."""
     wish = wishes.read(request)
+    sysctls.check_repeated(request.call.config)
     sysctls.check_allowed(wish.sysctls)
-    for key in wish.sysctls:
-        sysctls.path(key, request.ifname)
+    sysctls.paths(wish.sysctls, request.ifname)
     link_changes.wanted(request.ifname, wish)
 
 
 def add(request: Request) -> Result:
     """prevResult, with the new MAC if there is one. Raises PluginFailure, OSError for what the kernel refuses."""
     wish = wishes.read(request)
+    sysctls.check_repeated(request.call.config)
     sysctls.check_allowed(wish.sysctls)
     previous = _previous(request)
-    files = {sysctls.path(key, request.ifname): value for key, value in wish.sysctls.items()}
+    files = sysctls.paths(wish.sysctls, request.ifname)
     messages = link_changes.wanted(request.ifname, wish)
     with Namespace.open(request.netns) as namespace, _socket(namespace) as socket:
         found = _link(socket, request.ifname) if messages else None
@@ -63,7 +64,7 @@ def check(request: Request) -> None:
     """Compare every configured value with what is there. Raises PluginFailure for the first that differs."""
     wish = wishes.read(request)
     _previous(request)
-    files = {sysctls.path(key, request.ifname): value for key, value in wish.sysctls.items()}
+    files = sysctls.paths(wish.sysctls, request.ifname)
     with Namespace.open(request.netns) as namespace:
         values = namespace.run(lambda: {file: Path(file).read_text(encoding="utf-8") for file in files})
         for file, wanted in files.items():

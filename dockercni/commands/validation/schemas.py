@@ -51,13 +51,11 @@ _INNER: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The keys of the objects below those keys, in arrays or not."""
 
-_COMMENTS: Final = ("_", "x-", "//", "#")
-
 
 def unknown_of_list(extra: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys of the whole list that are nearly ones that count: others may be somebody else's."""
     for key in extra:
-        if key not in _LIST and not _is_foreign(key) and (hint := nearest(key, _LIST)):
+        if key not in _LIST and not keys.is_foreign(key) and (hint := nearest(key, _LIST)):
             yield key, f"unknown key of a network{hint}"
 
 
@@ -73,14 +71,13 @@ def unknown(kind: str, conf: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _strangers(conf: Mapping[str, Any], known: tuple[str, ...], place: str, who: str) -> Iterator[tuple[str, str]]:
     for key in keys.strangers(conf, known):
-        if not _is_foreign(key):
-            yield f"{place}{key}", f"unknown key of {who}{nearest(key, known)}"
+        yield f"{place}{key}", f"unknown key of {who}{nearest(key, known)}"
     for inner, allowed in _INNER.items():
         if inner in known or inner == "dns":
             name = next((name for name in conf if name.lower() == inner.lower()), inner)
             for path, one in _objects(conf.get(name), f"{place}{name}"):
                 for key in one:
-                    if key.lower() not in {each.lower() for each in allowed} and not _is_foreign(key):
+                    if key.lower() not in {each.lower() for each in allowed} and not keys.is_foreign(key):
                         yield f"{path}.{key}", f"unknown key of {inner}{nearest(key, allowed)}"
 
 
@@ -89,8 +86,3 @@ def _objects(value: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield path, value
     for number, one in enumerate(value if isinstance(value, list) else ()):
         yield from _objects(one, f"{path}[{number}]")
-
-
-def _is_foreign(key: str) -> bool:
-    """Whether it is a comment, or has somebody's name before it."""
-    return key.startswith(_COMMENTS) or "." in key or "/" in key

@@ -325,6 +325,15 @@ def test_two_files_with_one_name_are_an_error(write: Write, tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize("key", ["sysctl", "SYSCTL"])
+def test_one_sysctl_twice_is_an_error(write: Write, key: str) -> None:
+    """Nobody can tell which of two values of a sysctl is meant; elsewhere the last of equal keys counts, as in Go."""
+    text = f'{{"cniVersion": "1.0.0", "name": "a", "name": "net", "plugins": [{{"type": "tuning", "{key}": {{%s}}}}]}}'
+    assert load_file(write("good.conflist", text % '"net.a": "1", "net.b": "1"')).name == "net"
+    with pytest.raises(ConfigurationError, match=r"sysctl: .net\.a. is there twice"):
+        load_file(write("bad.conflist", text % '"net.a": "1", "net.a": "0"'))
+
+
 def test_a_directory_that_is_none_is_broken(write: Write) -> None:
     """What cannot be listed is reported, and is no empty directory."""
     path = write("file", "")

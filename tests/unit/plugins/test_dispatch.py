@@ -53,6 +53,18 @@ def test_choice(plugin: dict[str, Any], engine: str, chosen: str) -> None:
     assert choose(plugin, engine, dockercni={}) == chosen
 
 
+def test_a_choice_that_may_be_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    """A plugin that could be native but for a key of its configuration is named once, with the key."""
+    conf = {"cniVersion": "1.0.0", "name": "net", "plugins": [ODD, DHCP, LOOPBACK]}
+    network = parse_list(json.dumps(conf).encode())
+    dispatch = Dispatch(Executables())
+    for _ in range(2):
+        for plugin in network.plugins:
+            dispatch.choose(network, plugin)
+    (told,) = caplog.messages
+    assert told == 'network "net": plugin loopback is left to the executable: odd is not supported'
+
+
 @pytest.mark.parametrize(
     ("plugin", "top", "reason"),
     [

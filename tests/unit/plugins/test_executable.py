@@ -167,3 +167,52 @@ def test_delegates_to_executables(tmp_path: Path) -> None:
     text = "KeyError: 'key'"
     assert (done.returncode, json.loads(done.stdout)) == (1, {"code": 999, "msg": text})
     assert "Traceback" in done.stderr
+
+
+KEYS: dict[str, dict[str, Any]] = {
+    "bridge": {"ipMasqBackend": "iptables"},
+    "portmap": {"markMasqBit": 3},
+    "firewall": {"backend": "firewalld"},
+    "tuning": {"sysctls": {}},
+    "host-local": {"ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "rangeBegin": "10.1.0.9"}},
+    "static": {"ipam": {"type": "static", "adresses": []}},
+    "loopback": {"isGateWay": True},
+}
+
+
+@pytest.mark.parametrize("verb", ["ADD", "STATUS"])
+@pytest.mark.parametrize("kind", NATIVE)
+def test_what_it_cannot_do(kind: str, verb: str) -> None:
+    """A key that asks for what the plugin does not do is refused with code 2, and named; comments are nobody's keys."""
+    conf = {"cniVersion": "1.1.0", "name": "net", "type": kind, "_comment": "", "org.example": 1, **KEYS[kind]}
+    done = run([*PLUGINS, kind], conf, COMMAND=verb, **ATTACHMENT)
+    assert done.returncode == 1
+    error = json.loads(done.stdout)
+    key = [*KEYS[kind].get("ipam", KEYS[kind])][-1]
+    assert (error["code"], key in error["msg"]) == (2, True), error
+
+
+@pytest.mark.parametrize("kind", ["bridge", "host-local", "tuning"])
+def test_what_it_could_not_do_is_taken_back(kind: str, tmp_path: Path) -> None:
+    """DEL takes back whatever the configuration says by now."""
+    ipam = {"type": "host-local", "subnet": "10.1.0.0/24", "dataDir": str(tmp_path), "odd": 1}
+    conf = {"cniVersion": "1.0.0", "name": "net", "type": kind, "odd": 1, "ipam": ipam if kind == "host-local" else {}}
+    done = run([*PLUGINS, kind], conf, COMMAND="DEL", **ATTACHMENT)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "sysctls",
+    [
+        '{"net.ipv4.conf.IFNAME.arp_notify": "1", "net.ipv4.conf.IFNAME.arp_notify": "0"}',
+        '{"net.ipv4.conf.IFNAME.arp_notify": "1", "net/ipv4/conf/eth0/arp_notify": "0"}',
+    ],
+)
+def test_one_sysctl_twice(sysctls: str) -> None:
+    """Two values for one sysctl are refused with code 7, in the same spelling or another."""
+    conf = f'{{"cniVersion": "1.0.0", "name": "net", "type": "tuning", "sysctl": {sysctls}, "prevResult": {{}}}}'
+    env = {"PYTHONPATH": str(ROOT), "CNI_COMMAND": "ADD", **{f"CNI_{key}": each for key, each in ATTACHMENT.items()}}
+    done = subprocess.run([*PLUGINS, "tuning"], check=False, capture_output=True, text=True, input=conf, env=env)
+    error = json.loads(done.stdout)
+    assert error["code"] == 7
+    assert "duplicated sysctl keys" in error["msg"]
