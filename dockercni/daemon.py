@@ -46,6 +46,7 @@ _FIRST_START: Final = "first-start.json"
 _ALL: Final = "*"  # lanes of their own, for what is no look at one container; no container id looks like them
 _RULES: Final = "*rules"
 _STRAYS: Final = "*strays"
+_PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
 _QUIET: Final = 0.2  # seconds without a deleted rule
 
 log = structlog.get_logger()
@@ -88,7 +89,8 @@ def wire(settings: Settings) -> Parts:
     cache = Cache(settings.cni_cache_dir)
     locks = Locks(settings.run_dir, settings.plugin_timeout)
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
-    runtime = Runtime(Dispatch(executables, settings.engine), cache)
+    patience = settings.hold * _PATIENCE if settings.hold else None
+    runtime = Runtime(Dispatch(executables, settings.engine, patience=patience), cache)
     attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks), Rules(runtime))
     memory = Memory(settings.state_dir / "containers")
     return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)

@@ -18,7 +18,8 @@ class PluginCall:
     """One verb for one plugin.
 
     `environment` holds the CNI_* variables, `config` is what stands on stdin, `inherit` are descriptors (a lock) that
-    whatever works on the call keeps open for as long as it lives.
+    whatever works on the call keeps open for as long as it lives. `timeout` are seconds that it may take, where that is
+    to be less than what its runner allows anyway.
     """
 
     plugin: str
@@ -27,6 +28,7 @@ class PluginCall:
     environment: Mapping[str, str]
     engine: str = EXEC
     inherit: Sequence[int] = field(default=())
+    timeout: float | None = None
 
 
 class PluginRunner(Protocol):

@@ -67,7 +67,8 @@ class ExecRunner:
 
     def run(self, call: PluginCall) -> bytes:
         """See PluginRunner. Raises PluginTimeout when the time is up and the process group was killed."""
-        deadline = time.monotonic() + self.timeout
+        limit = self.timeout if call.timeout is None else min(call.timeout, self.timeout)
+        deadline = time.monotonic() + limit
         executable = self.find(call.plugin)
         try:
             trust.refuse(executable)
@@ -81,7 +82,7 @@ class ExecRunner:
             try:
                 output.collect(process.pid, deadline)
             except _TimeUpError:
-                raise PluginTimeout(call.plugin, call.verb, self.timeout, stderr=output.words) from None
+                raise PluginTimeout(call.plugin, call.verb, limit, stderr=output.words) from None
             except _FloodError:
                 message = f"printed more than {STDOUT_LIMIT >> 20} MiB and was killed"
                 raise PluginError(call.plugin, call.verb, message, code=0, stderr=output.words) from None

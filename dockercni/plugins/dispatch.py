@@ -27,7 +27,8 @@ class Dispatch:
 
     `engine` says what a new attachment gets: the executable, the native plugin (an error where there is none for the
     configuration), or with "auto" the native one wherever it supports every key and value. A network overrides it by
-    `"dockercni": {"engine": ...}` in its conflist.
+    `"dockercni": {"engine": ...}` in its conflist. An executable that waits for a DHCP server may take `patience`
+    seconds.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Dispatch:
         executables: PluginRunner,
         engine: Engine = "auto",
         on_defect: Callable[[PluginCall], None] = registry.log_defect,
+        patience: float | None = None,
     ) -> None:
         self._executables = executables
         self._native = NativeRunner(self, on_defect)
         self._engine = engine
+        self._patience = patience
         self._told: set[tuple[str, str, str]] = set()
 
     @property
@@ -73,11 +76,9 @@ class Dispatch:
         """See PluginRunner."""
         if call.engine == registry.ENGINE:
             return self._native.run(call)
-        if call.plugin == "bridge":
-            from dockercni.plugins import reference_bridge  # noqa: PLC0415  a cold plugin must not pay for it
+        from dockercni.plugins import assisted  # noqa: PLC0415  a cold plugin must not pay for it
 
-            call = reference_bridge.prepared(call, self._executables)
-        return self._executables.run(call)
+        return assisted.run(call, self._executables, self._patience)
 
 
 def wanted(network: NetworkList) -> Engine | None:

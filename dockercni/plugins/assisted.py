@@ -1,0 +1,60 @@
+"""Executables, with what the reference plugins leave undone done around them.
+
+The reference bridge gives a container frames that are too large for a bridge that somebody else made, and at DEL it
+removes the link before its IPAM plugin is asked to give the address back, which for DHCP needs the link. And where no
+DHCP server answers, `dhcp` goes on asking for a minute, and then says that there are "no more tries".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from dockercni.cni import document
+from dockercni.cni.calls import EXEC
+from dockercni.cni.document import Fields
+from dockercni.cni.errors import CNIError, PluginError
+from dockercni.kernel import links
+from dockercni.plugins import dhcp, ipam
+
+if TYPE_CHECKING:
+    from dockercni.cni.calls import PluginCall, PluginRunner
+
+_BRIDGE: Final = "bridge"
+_USUAL: Final = 1500  # the MTU that a new link has anyway
+
+
+def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> bytes:
+    """Run `call` by `runner`; what waits for a DHCP server may take so many seconds. Raises as `runner` does."""
+    try:
+        fields = Fields.of(document.decode(call.config))
+        if call.plugin == _BRIDGE:
+            call = _prepared(call, fields, runner, patience)
+    except CNIError:  # the executable says what is wrong
+        return runner.run(call)
+    if not dhcp.socket_of(fields.values):
+        return runner.run(call)
+    try:
+        return runner.run(replace(call, timeout=patience))
+    except PluginError as error:
+        if call.verb == "ADD":
+            error.details = error.details or dhcp.explain(fields.values, error)
+        raise
+
+
+def _prepared(call: PluginCall, fields: Fields, runner: PluginRunner, patience: float | None) -> PluginCall:
+    if call.verb == "ADD" and not fields.integer("mtu"):
+        return _with_mtu(call, fields)
+    if call.verb == "DEL" and ipam.needs_link(plugin := fields.object("ipam").string("type")):
+        with contextlib.suppress(CNIError):  # the executable asks again, and tells
+            run(replace(call, plugin=plugin, engine=EXEC), runner, patience)
+    return call
+
+
+def _with_mtu(call: PluginCall, fields: Fields) -> PluginCall:
+    mtu = links.bridge_mtu("cni0" if fields.get("bridge") is None else fields.string("bridge"))
+    if mtu in {None, _USUAL}:
+        return call
+    kept = {key: value for key, value in fields.values.items() if key.lower() != "mtu"}
+    return replace(call, config=document.encode({**kept, "mtu": mtu}))

@@ -1,0 +1,80 @@
+"""Networks whose addresses come from a DHCP server."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.engine.containers import addresses, conflist, run
+from tests.hosts import dhcp
+from tests.kernel.hosted import plugin_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.engine.daemons import Start
+    from tests.hosts import Host
+    from tests.hosts.commands import Background
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("dnsmasq", path="/usr/sbin:/usr/bin:/sbin:/bin") is None, reason="needs dnsmasq"
+)
+
+PLUGIN = plugin_directory() / "dhcp"
+IPAM: dict[str, Any] = {"type": "dhcp", "request": [{"option": "58"}]}
+KINDS: dict[str, dict[str, Any]] = {
+    "bridge": {"type": "bridge", "bridge": "br-lan", "ipam": IPAM},
+    "macvlan": {"type": "macvlan", "master": "port0", "ipam": IPAM},
+}
+
+
+@pytest.fixture(autouse=True)
+def bridge(host: Host) -> Iterator[None]:
+    """A bridge that is the server's network, and a link to it for macvlan."""
+    for words in (
+        "link add br-lan type bridge",
+        "address add 10.57.0.1/24 dev br-lan",
+        "link set br-lan up",
+        "link add port0 type veth peer name port1",
+        "link set port0 up",
+        "link set port1 up master br-lan",
+    ):
+        host.run("ip", *words.split())
+    yield
+    for link in ("br-lan", "port0"):
+        host.run("ip", "link", "delete", link)
+    host.path(dhcp.SOCKET).unlink(missing_ok=True)
+    host.path(dhcp.LEASES).unlink(missing_ok=True)
+
+
+def server(host: Host) -> Background:
+    """A DHCP server on the bridge."""
+    return dhcp.start_server(host, "br-lan", "10.57.0.100", "10.57.0.110")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_is_dead(host: Host, daemon: Start, kind: str) -> None:
+    """Where no server answers, that is said before the hold's limit, with the link that was asked; and tried again."""
+    dhcp.start_daemon(host, PLUGIN)
+    conflist(host, "lan", [KINDS[kind]])
+    running = daemon("--hold=5s", "--on-failure=hold")
+    run(host, "web")
+    failed = running.wait_event("ADD failed", container="web")
+    released = running.wait_event("let go", container="web")
+    assert failed["timestamp"] < released["timestamp"]
+    expected = {"bridge": "br-lan", "macvlan": "port0"}[kind]
+    assert f"IPAM plugin dhcp got no answer: no DHCP server serves {expected}" in failed["reason"]
+    server(host)
+    running.wait_event("ADD", timeout=60, container="web")
+    assert addresses(host, "web")[0].startswith("10.57.0.1")
+
+
+def test_a_daemon_that_does_not_run(host: Host, daemon: Start) -> None:
+    """Without the plugin's daemon the reason is that, and how to start it."""
+    conflist(host, "lan", [KINDS["macvlan"]])
+    running = daemon()
+    run(host, "web")
+    reason = running.wait_event("ADD failed", container="web")["reason"]
+    assert f"nobody listens on {dhcp.SOCKET} (systemctl enable --now dockercni-dhcp.socket)" in reason
