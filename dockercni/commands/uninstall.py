@@ -13,7 +13,7 @@ from dockercni.commands.sync import DRIFT
 from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
 from dockercni.early import remembered_id
-from dockercni.errors import DockercniError, EngineUnavailable, LockHeld
+from dockercni.errors import DockercniError, LockHeld
 from dockercni.kernel.nftables import NftablesError
 from dockercni.observe import logs
 from dockercni.reconcile import hand, records, strays, traces
@@ -105,7 +105,7 @@ def _remove_traces(parts: Parts, leaving: Sequence[CacheEntry], *, dry_run: bool
 
 def _recorded(parts: Parts) -> tuple[list[CacheEntry], list[CacheEntry]]:
     """The attachments of ours, and those of others: of another runtime, or of an engine that another daemon serves."""
-    engine = _engine(parts)
+    engine, known = _engine(parts), set(parts.memory.known())
     ours: list[CacheEntry] = []
     others: list[CacheEntry] = []
     for entry in parts.attacher.cache.entries():
@@ -113,7 +113,8 @@ def _recorded(parts: Parts) -> tuple[list[CacheEntry], list[CacheEntry]]:
             render.line(f"leave a record: {entry}")
             continue
         owner = entry.owner or {}
-        mine = records.record(entry) and (not engine or owner.get(records.ENGINE, "") in {"", engine})
+        of_engine = not engine or owner.get(records.ENGINE, "") in {"", engine}
+        mine = records.record(entry) and (of_engine or entry.container_id in known)  # the engine may have a new id
         (ours if mine else others).append(entry)
     return ours, others
 
@@ -122,7 +123,7 @@ def _engine(parts: Parts) -> str:
     """The id of our engine, which may have been removed already; "" if it was never known."""
     try:
         return parts.client.engine().id
-    except EngineUnavailable:
+    except DockercniError:
         return remembered_id(parts.settings.state_dir)
 
 

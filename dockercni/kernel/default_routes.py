@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Collection, Iterable
 
 from dockercni.kernel import addressing
 from dockercni.kernel.addressing import Path
 from dockercni.kernel.inside import inside
 from dockercni.kernel.namespaces import Namespace
-from dockercni.kernel.netlink import Netlink
+from dockercni.kernel.netlink import Netlink, NetlinkError
 
 
 def read(namespace: Namespace) -> list[Path]:
@@ -32,10 +33,21 @@ def keep(namespace: Namespace, before: Collection[Path], versions: Iterable[int]
             was = [path for path in before if path.dst.version == version]
             for path in now:
                 if path not in was:
-                    opened.netlink.do(addressing.remove_route(path))
+                    _remove(opened.netlink, path)
             for path in was:
                 if path not in now:
-                    opened.netlink.do(addressing.add_route(path))
+                    # The engine may have switched IPv6 off meanwhile, as 20.10 does while a container starts. What is
+                    # recorded and missing is put back by whoever looks at the container next.
+                    with contextlib.suppress(NetlinkError):
+                        opened.netlink.do(addressing.add_route(path))
+
+
+def _remove(socket: Netlink, path: Path) -> None:
+    try:
+        socket.do(addressing.remove_route(path))
+    except NetlinkError as error:
+        if error.errno != errno.ESRCH:  # somebody was faster
+            raise
 
 
 def _read(socket: Netlink) -> list[Path]:
