@@ -187,7 +187,10 @@ class Daemon:
 
     def _next_signals(self) -> set[int]:
         """Wait for signals; none when it is time to look at everything."""
-        ready, _, _ = select.select([self._wake], [], [], self._parts.settings.resync_interval)
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        seconds = self._parts.settings.resync_interval
+        ready = poll.poll(None if seconds is None else seconds * 1000)
         return set(os.read(self._wake, 4096)) if ready else set()
 
     def _connected(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,7 @@ _KEY, _DATA, _USERDATA = 1, 2, 6
 _VALUE, _VERDICT = 1, 2
 _CODE, _CHAIN = 1, 2
 _COMMENT: Final = 0
+_ROOM: Final = 0xFFFF - 4  # bytes in one attribute
 _NFGENMSG: Final = struct.Struct(">BBH")
 _BEGIN: Final = Message(0x10, 0, _NFGENMSG.pack(0, 0, _SUBSYSTEM))  # linux/netfilter/nfnetlink.h
 _END: Final = Message(0x11, 0, _NFGENMSG.pack(0, 0, _SUBSYSTEM))
@@ -64,22 +65,22 @@ class Table:
 
         ENOENT: the table, a set, a chain or an element to delete is missing. EEXIST: an element to add is there.
         """
-        removed = [Message(_DELETE, 0, self._body(element, whole=False)) for element in delete]
-        added = [Message(_NEW, netlink.CREATE | netlink.EXCL, self._body(element, whole=True)) for element in add]
-        if messages := removed + added:
+        messages = [*self._messages(_DELETE, 0, delete, whole=False)]
+        messages += self._messages(_NEW, netlink.CREATE | netlink.EXCL, add, whole=True)
+        if messages:
             with netfilter() as socket:
                 socket.batch(_BEGIN, messages, _END)
 
     def find(self, elements: Sequence[Element]) -> list[Element]:
         """Those elements of the table that have the set and key of one of `elements`."""
         found: list[Element] = []
+        asked = [Message(_GET, 0, self._body(each.set, _entry(each, whole=False))) for each in elements]
         with netfilter() as socket:
-            for element in elements:
-                try:
-                    found += _read(element.set, socket.ask(Message(_GET, 0, self._body(element, whole=False))))
-                except NetlinkError as error:
-                    if error.errno != errno.ENOENT:
-                        raise
+            for element, answer in zip(elements, socket.ask_each(asked), strict=True):
+                if isinstance(answer, bytes):
+                    found += _read(element.set, answer)
+                elif answer.errno != errno.ENOENT:
+                    raise answer
         return found
 
     def every(self, name: str) -> list[Element]:
@@ -100,17 +101,42 @@ class Table:
                 return []
         return [netlink.string(attributes(body, _NFGENMSG.size)[_SET_NAME]) for body in listed]
 
-    def _body(self, element: Element, *, whole: bool) -> bytes:
-        parts = [nest(_KEY, attribute(_VALUE, element.key))]
-        if whole:
-            if isinstance(element.data, Verdict):
-                parts.append(nest(_DATA, nest(_VERDICT, be32(_CODE, element.data.code & 0xFFFFFFFF))))
-            elif element.data is not None:
-                parts.append(nest(_DATA, attribute(_VALUE, element.data)))
-            comment = element.comment.encode()[:COMMENT_LIMIT] + b"\0"
-            parts.append(attribute(_USERDATA, bytes([_COMMENT, len(comment)]) + comment))
-        listed = nest(_ELEMENTS, nest(_LIST_ELEMENT, *parts))
-        return _NFGENMSG.pack(_INET, 0, 0) + text(_TABLE, self.name) + text(_SET, element.set) + listed
+    def _messages(self, kind: int, flags: int, elements: Iterable[Element], *, whole: bool) -> Iterator[Message]:
+        """As few messages as possible: each holds elements of one set, up to what an attribute can hold."""
+        for name, entries in _by_set(elements, whole=whole).items():
+            part: list[bytes] = []
+            size = 0
+            for entry in entries:
+                if size + len(entry) > _ROOM:
+                    yield Message(kind, flags, self._body(name, *part))
+                    part, size = [], 0
+                part.append(entry)
+                size += len(entry)
+            yield Message(kind, flags, self._body(name, *part))
+
+    def _body(self, name: str, *entries: bytes) -> bytes:
+        listed = nest(_ELEMENTS, *entries)
+        return _NFGENMSG.pack(_INET, 0, 0) + text(_TABLE, self.name) + text(_SET, name) + listed
+
+
+def _by_set(elements: Iterable[Element], *, whole: bool) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for element in elements:
+        found.setdefault(element.set, []).append(_entry(element, whole=whole))
+    return found
+
+
+def _entry(element: Element, *, whole: bool) -> bytes:
+    """An element as an item of a list: its key, or all of it."""
+    parts = [nest(_KEY, attribute(_VALUE, element.key))]
+    if whole:
+        if isinstance(element.data, Verdict):
+            parts.append(nest(_DATA, nest(_VERDICT, be32(_CODE, element.data.code & 0xFFFFFFFF))))
+        elif element.data is not None:
+            parts.append(nest(_DATA, attribute(_VALUE, element.data)))
+        comment = element.comment.encode()[:COMMENT_LIMIT] + b"\0"
+        parts.append(attribute(_USERDATA, bytes([_COMMENT, len(comment)]) + comment))
+    return nest(_LIST_ELEMENT, *parts)
 
 
 def _read(name: str, body: bytes) -> list[Element]:

@@ -7,6 +7,7 @@ Formats: linux/netlink.h, RFC 3549.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -34,6 +35,8 @@ _SOL_NETLINK: Final = 270
 _OPTIONS: Final = (10, 11, 12)  # short acknowledgements, the kernel's words with them, dumps that honour filters
 _ERROR_WORDS: Final = 1
 _BUFFER: Final = 1 << 15  # the kernel's own limit for one datagram of answers
+_WINDOW: Final = 32  # requests under way: their answers wait in a buffer with room for 270 of the smallest
+_SEND_BUFFER_FORCE: Final = 32  # SO_SNDBUFFORCE; the kernel takes a datagram that is smaller than that buffer
 _RETRIES: Final = 10
 _PATIENCE: Final = struct.pack("@ll", 60, 0)  # seconds for an answer that should be there at once
 
@@ -152,7 +155,7 @@ class Netlink:
         self._socket.close()
 
     def do(self, *messages: Message) -> None:
-        """Carry `messages` out in their order, in one call of the kernel; raises for the first that was refused.
+        """Carry `messages` out in their order; raises for the first that was refused.
 
         The kernel goes on after a message that it refused.
         """
@@ -161,31 +164,54 @@ class Netlink:
 
     def try_all(self, messages: Sequence[Message]) -> list[NetlinkError]:
         """Carry `messages` out in their order, and return what was refused of them."""
-        return self._exchange(messages) if messages else []
+        failures = []
+        for start in range(0, len(messages), _WINDOW):
+            asked = [Message(each.kind, each.flags | ACK, each.body) for each in messages[start : start + _WINDOW]]
+            first = self._send(asked)
+            failures += self._failures(first, first + len(asked) - 1, first, start)
+        return failures
 
     def batch(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
-        """Carry `messages` out as the one transaction of netfilter that `begin` and `end` make of them."""
-        if failures := self._exchange(messages, (begin,), (end,)):
+        """Carry `messages` out as the one transaction of netfilter that `begin` and `end` make of them.
+
+        Only the last one asks for an acknowledgement, which comes after all refusals: one for each of them would not
+        fit into the buffer for answers, and the kernel says "No buffer space available" of a batch that it carried out.
+        """
+        *before, last = messages
+        first = self._send([begin, *before, Message(last.kind, last.flags | ACK, last.body), end])
+        if failures := self._failures(first, first + len(messages), first + len(messages), -1):
             raise failures[0]
 
-    def _exchange(
-        self, messages: Sequence[Message], before: Sequence[Message] = (), after: Sequence[Message] = ()
-    ) -> list[NetlinkError]:
-        asked = [Message(each.kind, each.flags | ACK, each.body) for each in messages]
-        first = self._send([*before, *asked, *after]) + len(before)
-        waiting = set(range(first, first + len(messages)))
+    def _failures(self, first: int, last: int, waiting_from: int, index: int) -> list[NetlinkError]:
+        """What was refused of the requests from `first` to `last`, of which those from `waiting_from` on all answer.
+
+        `index` is that of the first one.
+        """
+        waiting = set(range(waiting_from, last + 1))
         failures = []
         while waiting:
             for kind, flags, sequence, payload in self._receive():
-                index = sequence - first
-                if kind != _ERROR or not -len(before) <= index < len(messages) + len(after):
+                if kind != _ERROR or not first <= sequence <= last:
                     continue
                 waiting.discard(sequence)
-                if error := _failure(flags, payload, index):
+                if error := _failure(flags, payload, sequence - first + index):
                     failures.append(error)
-                    if index < 0:  # refused as a whole: there will be no other answer
+                    if error.index < 0:  # a transaction that was refused as a whole: there will be no other answer
                         return failures
         return failures
+
+    def ask_each(self, messages: Sequence[Message]) -> Iterator[bytes | NetlinkError]:
+        """The body of the one answer to each of `messages`, or how it was refused; several are under way at a time."""
+        for start in range(0, len(messages), _WINDOW):
+            window = messages[start : start + _WINDOW]
+            first = self._send(window)
+            answers: dict[int, bytes | NetlinkError] = {}
+            while len(answers) < len(window):
+                for kind, flags, sequence, payload in self._receive():
+                    if first <= sequence < first + len(window):
+                        refused = _failure(flags, payload, sequence - first + start) if kind == _ERROR else None
+                        answers[sequence] = refused or payload
+            yield from (answers[sequence] for sequence in sorted(answers))
 
     def ask(self, message: Message) -> bytes:
         """The body of the one answer to `message`."""
@@ -236,8 +262,18 @@ class Netlink:
             data += _HEADER.pack(size, each.kind, each.flags | _REQUEST, self._sequence, 0)
             data += each.body
             data += bytes(-size % 4)
-        self._socket.send(data)
+        self._deliver(data)
         return first
+
+    def _deliver(self, data: bytearray) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            # a transaction cannot be divided; and no limit of the system's stands in the way of who changes its rules
+            self._socket.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_FORCE, len(data) + _BUFFER)
+            self._socket.send(data)
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         data = self._socket.recv(_BUFFER)

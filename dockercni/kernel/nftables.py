@@ -10,6 +10,8 @@ import json
 import threading
 from typing import Any, Final
 
+from dockercni.kernel import descriptors
+
 _NAME: Final = "libnftables.so.1"
 _JSON: Final = 1 << 4
 _lock = threading.Lock()  # a context may not be shared, and the library keeps tables of its own besides
@@ -52,18 +54,26 @@ def available() -> bool:
 def _run(commands: str, output_flags: int) -> str:
     with _lock:
         library = _library()
-        context = library.nft_ctx_new(0)
-        if not context:
-            raise NftablesError("libnftables gives no context")
+        # each context opens a socket, and waits for it by select()
         try:
-            library.nft_ctx_buffer_output(context)
-            library.nft_ctx_buffer_error(context)
-            library.nft_ctx_output_set_flags(context, output_flags)
-            failed = library.nft_run_cmd_from_buffer(context, commands.encode())
-            output = (library.nft_ctx_get_output_buffer(context) or b"").decode(errors="replace")
-            words = (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace")
-        finally:
-            library.nft_ctx_free(context)
+            return descriptors.low(lambda: _run_with(library, commands, output_flags))
+        except OSError as error:
+            raise NftablesError(f"libnftables cannot be run: {error.strerror}") from error
+
+
+def _run_with(library: ctypes.CDLL, commands: str, output_flags: int) -> str:
+    context = library.nft_ctx_new(0)
+    if not context:
+        raise NftablesError("libnftables gives no context")
+    try:
+        library.nft_ctx_buffer_output(context)
+        library.nft_ctx_buffer_error(context)
+        library.nft_ctx_output_set_flags(context, output_flags)
+        failed = library.nft_run_cmd_from_buffer(context, commands.encode())
+        output = (library.nft_ctx_get_output_buffer(context) or b"").decode(errors="replace")
+        words = (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace")
+    finally:
+        library.nft_ctx_free(context)
     if failed:
         raise NftablesError(" ".join(words.split()) or "nft refused the ruleset without a word")
     return output

@@ -24,11 +24,13 @@ class RuleEvents:
         self._socket.bind((0, 0))
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
         self._socket.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until something was deleted (True), or the time is over. Events that got lost count as deletions."""
         while True:
-            if not select.select([self._socket], [], [], seconds)[0]:
+            if not self._poll.poll(None if seconds is None else seconds * 1000):
                 return False
             if self._deleted():
                 return True

@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,7 @@ TARGETS: Final = (RETURNING,)
 BRIDGES: Final = ("bridges", "within")
 PORTS: Final = ("ports4", "ports6", "addressed4", "addressed6")
 
+_TRIES: Final = 10  # of a change that somebody else's change keeps from being made
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"%\\')  # what stands in a comment as it is
 
 
@@ -50,8 +52,13 @@ class Owner:
 
         The kernel lets an interface have nearly any name; a quote in it would end the comment where nft reads it.
         """
-        plain = (chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in os.fsencode(self.ifname))
-        return _comment(self.container_id, "".join(plain), self.network)
+        return _comment_of(self)
+
+
+@lru_cache(maxsize=16)  # each of an attachment's elements asks
+def _comment_of(owner: Owner) -> str:
+    plain = (chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in os.fsencode(owner.ifname))
+    return _comment(owner.container_id, "".join(plain), owner.network)
 
 
 def _comment(container_id: str, ifname: str, network: str) -> str:
@@ -201,17 +208,14 @@ def _every(name: str) -> list[Element]:
 
 
 def _delete(found: Sequence[Element]) -> None:
-    try:
-        TABLE.change(delete=found)
-    except NetlinkError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        for element in TABLE.find(found):  # somebody else was faster with some of them
-            try:
-                TABLE.change(delete=[element])
-            except NetlinkError as again:
-                if again.errno != errno.ENOENT:
-                    raise
+    for left in reversed(range(_TRIES)):
+        try:
+            TABLE.change(delete=found)
+            break
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT or not left:
+                raise
+            found = TABLE.find(found)  # somebody else was faster with some of them
 
 
 def _build(wanted: Sequence[Element]) -> None:

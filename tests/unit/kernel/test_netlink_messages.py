@@ -67,5 +67,6 @@ def test_kernel_answers() -> None:
 def test_element_comment_is_cut() -> None:
     """A comment that is too long for nft is cut, and the element stays readable."""
     table = elements.Table("t")
-    body = table._body(elements.Element("s", b"\x0a\x01\x00\x02", comment="x" * 300), whole=True)
+    element = elements.Element("s", b"\x0a\x01\x00\x02", comment="x" * 300)
+    (body,) = (message.body for message in table._messages(0, 0, [element], whole=True))
     assert elements._read("s", body) == [elements.Element("s", b"\x0a\x01\x00\x02", comment="x" * 127)]
