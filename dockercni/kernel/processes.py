@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Final
 
 _M_ARENA_MAX: Final = -8
+_OFD: Final = re.compile(r"OFDLCK .* (\d+) (\d+|EOF)$", re.MULTILINE)
+_WIDTH: Final = 80
 
 _libc = ctypes.CDLL(None)
 
@@ -54,6 +57,48 @@ def holding(path: Path) -> list[int]:
         except OSError:  # ended meanwhile
             continue
     return found
+
+
+def locking(path: Path, first: int, last: int) -> int:
+    """A process, maybe ourselves, with a lock on any of the bytes from `first` to `last` of a file; 0 if none is seen.
+
+    Locks of an open file description do not name their process, but those who have it open show them (proc(5), fdinfo).
+    """
+    wanted = path.stat()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal():
+            continue
+        try:
+            for fd in os.scandir(f"{entry.path}/fd"):
+                if os.path.samestat(os.stat(fd.path), wanted):
+                    held = _OFD.findall(Path(f"{entry.path}/fdinfo/{fd.name}").read_text(encoding="ascii"))
+                    if any(int(begin) <= last and (end == "EOF" or int(end) >= first) for begin, end in held):
+                        return int(entry.name)
+        except OSError:  # ended meanwhile
+            continue
+    return 0
+
+
+def command(pid: int) -> tuple[str, ...]:
+    """The command line of a process; empty if it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ()
+    return tuple(text.rstrip("\0").split("\0")) if text else ()
+
+
+def command_line(pid: int) -> str:
+    """The same for people."""
+    return " ".join(command(pid))[:_WIDTH]
+
+
+def of_container(pid: int, container_id: str) -> bool:
+    """Whether a process is of that container, after which its control groups are named, and not of one that joined."""
+    try:
+        return container_id in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # ended meanwhile
+        return False
 
 
 def kill(pid: int) -> None:

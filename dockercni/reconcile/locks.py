@@ -1,4 +1,5 @@
-"""The locks: all flock on files below the run directory, so that the kernel frees them when their holders die.
+"""The locks: all on files below the run directory, by flock but for ports, so that the kernel frees them when their
+holders die.
 
 Order: container, then host, then ports (by number), then bridge. Nobody waits for a container's lock while holding
 another lock.
@@ -6,7 +7,7 @@ another lock.
 - container (`lock/<id>`), exclusive: every operation on one container. Plugins inherit it, so one that outlives us
   keeps it; whoever comes next waits for the plugin's time limit and then kills what still has the file open.
 - host (`host.lock`): shared for ADD and DEL, exclusive for what must see no ADD or DEL under way (GC, sweeps).
-- port (`port/<protocol>-<number>`), exclusive: from finding a port of the host free to recording that it is published.
+- ports (bytes of `ports.lock`), exclusive: from finding a port of the host free to recording that it is published.
 - bridge (`bridge/<name>`), exclusive: the rules of one bridge.
 - daemon (`daemon.lock`), exclusive: one daemon.
 """
@@ -28,6 +29,7 @@ from typing import Final
 from dockercni.cni.files import file_below, private_directory, read_regular
 from dockercni.errors import LockHeld, LockUnusable
 from dockercni.kernel import processes
+from dockercni.reconcile.port_claims import Claim, Claims
 
 _PAUSE: Final = 0.01  # seconds between two tries; flock itself has no time limit
 _MOMENT: Final = 0.5  # seconds
@@ -70,16 +72,19 @@ class Locks:
             yield
 
     @contextlib.contextmanager
-    def ports(self, wanted: Iterable[tuple[str, int]]) -> Iterator[None]:
-        """Hold the locks of these (protocol, port of the host). Raises LockHeld."""
-        with contextlib.ExitStack() as held:
-            for protocol, number in sorted(set(wanted)):  # in order, so that nobody waits in a circle
-                path = self._file("port", f"{protocol}-{number}")
-                held.enter_context(_held(path, fcntl.LOCK_EX, self.patience + _GRACE))
-                held.callback(
-                    path.unlink, missing_ok=True
-                )  # before it is let go: waiters notice, and lock the next one
-            yield
+    def ports(self, wanted: Iterable[Claim]) -> Iterator[Claims]:
+        """Hold these (protocol, port of the host); yields what can claim more of them. Raises LockHeld."""
+        path = self._file("ports.lock")
+        try:
+            fd = _open(path)
+        except OSError as error:
+            raise LockUnusable(f"cannot lock {path}: {_reason(error)}") from error
+        try:
+            claims = Claims(fd, path)
+            claims.wait(wanted, time.monotonic() + self.patience + _GRACE)
+            yield claims
+        finally:
+            os.close(fd)
 
     def last_on_bridge(self, name: str) -> bytes:
         """Changes whenever anybody takes the bridge's lock: who has seen it before knows if it was the last one."""
@@ -161,10 +166,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 def _try(path: Path, kind: int) -> int | None:
     """Open and lock; None if somebody holds it, or removed it meanwhile."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    fd = _open(path)
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
@@ -173,6 +175,14 @@ def _try(path: Path, kind: int) -> int | None:
         pass
     os.close(fd)
     return None
+
+
+def _open(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _myself() -> bytes:

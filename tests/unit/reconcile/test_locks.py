@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dockercni.errors import LockHeld
+from dockercni.errors import LockHeld, LockUnusable
 from dockercni.kernel import processes
 from dockercni.reconcile import locks
 from dockercni.reconcile.locks import Locks
@@ -160,3 +160,85 @@ def test_many_waiters(tmp_path: Path) -> None:
         thread.join(60)
     wait_until(lambda: len(most) == 120, 5, "all turns")
     assert set(most) == {1}
+
+
+CLAIMING = """
+import sys
+from pathlib import Path
+from dockercni.reconcile.locks import Locks
+with Locks(Path(sys.argv[1]), 60).ports([("tcp", 20150), ("udp", 53)]):
+    print(flush=True)
+    input()
+"""
+
+
+def test_claimed_ports(tmp_path: Path) -> None:
+    """A port that is being published is nobody else's, its holder is named, and free when that one dies."""
+    locks = Locks(tmp_path, 0.05)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", CLAIMING, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert holder.stdout
+    holder.stdout.readline()
+    with (
+        pytest.raises(
+            LockHeld, match=rf"one of the ports 20000-20299/tcp of the host is held by process {holder.pid} "
+        ),
+        locks.ports([("tcp", port) for port in range(20000, 20300)]),
+    ):
+        pass
+    with locks.ports([("tcp", 53), ("udp", 20150), ("sctp", 65535)]) as claims:
+        assert [claims.take("udp", 53), claims.take("udp", 54), claims.take("tcp", 53)] == [False, True, True]
+    holder.kill()
+    holder.wait()
+    with locks.ports([("tcp", 20150), ("udp", 53)]):
+        pass
+
+
+def test_threads_exclude_each_other(tmp_path: Path) -> None:
+    """Threads of one process wait for each other's ports, whatever the order in which they ask for them."""
+    locks, held, most = Locks(tmp_path, 30), [0], [0]
+
+    def claim(ports: list[int]) -> None:
+        for _ in range(20):
+            with locks.ports([("tcp", port) for port in ports]):
+                held[0] += 1
+                most[0] = max(most[0], held[0])
+                time.sleep(0.0005)
+                held[0] -= 1
+
+    threads = [threading.Thread(target=claim, args=[ports]) for ports in ([1, 5, 9], [9, 5], [5, 1, 2], [8, 9, 5])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert most == [1]
+
+
+def test_descriptors_do_not_grow_with_ports(tmp_path: Path) -> None:
+    """However many ports are claimed, by one or by many runs of ports, one descriptor is open."""
+    locks = Locks(tmp_path, 1)
+    wanted = [
+        (protocol, port) for protocol in ("tcp", "udp", "sctp") for port in (*range(1, 5000), *range(6000, 9000, 2))
+    ]
+    before = len(os.listdir("/proc/self/fd"))
+    with locks.ports(wanted):
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+
+
+@pytest.mark.parametrize("what", ["link", "directory"])
+def test_a_file_of_claims_that_is_none(tmp_path: Path, what: str) -> None:
+    """What somebody else put into the place of the file is not opened."""
+    path = tmp_path / "ports.lock"
+    if what == "link":
+        path.symlink_to(tmp_path / "victim")
+    else:
+        path.mkdir()
+    with pytest.raises(LockUnusable, match="cannot lock"), Locks(tmp_path, 1).ports([("tcp", 80)]):
+        pass
+    assert not (tmp_path / "victim").exists()
