@@ -9,6 +9,7 @@ from typing import Final
 NUMBERS: Final = {
     "CAP_DAC_OVERRIDE": 1,
     "CAP_KILL": 5,
+    "CAP_NET_BIND_SERVICE": 10,
     "CAP_NET_ADMIN": 12,
     "CAP_NET_RAW": 13,
     "CAP_SYS_PTRACE": 19,
