@@ -12,7 +12,7 @@ from typing import Any
 from dockercni.cni import Cache, ExecRunner, NetworkList, Runtime, RuntimeConf, parse_list
 from dockercni.cni.calls import PluginCall
 from dockercni.plugins.dispatch import Dispatch, Engine
-from tests.bench.samples import Report
+from tests.bench.samples import Ratio, Report
 
 EXECUTABLES = Path("/usr/lib/cni")
 NETAVARK = Path("/usr/lib/podman/netavark")
@@ -27,10 +27,10 @@ def network(name: str, bridge: str, subnet: str, *more: dict[str, Any]) -> Netwo
     return parse_list(json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": [main, *behind]}).encode())
 
 
-def attachment(name: str, netns: str, port: int, ifname: str = "eth0") -> RuntimeConf:
-    """A container with one published port."""
-    mapping = {"hostPort": port, "containerPort": 80, "protocol": "tcp"}
-    return RuntimeConf(name, f"/run/netns/{netns}", ifname, capability_args={"portMappings": [mapping]}, owner={})
+def attachment(name: str, netns: str, port: int, ifname: str = "eth0", ports: int = 1) -> RuntimeConf:
+    """A container with one published port, or with several from `port` on."""
+    mappings = [{"hostPort": each, "containerPort": 80, "protocol": "tcp"} for each in range(port, port + ports)]
+    return RuntimeConf(name, f"/run/netns/{netns}", ifname, capability_args={"portMappings": mappings}, owner={})
 
 
 def runtime(engine: Engine) -> Runtime:
@@ -68,6 +68,31 @@ def chain(report: Report, runs: int) -> None:
     report.compare("DEL", "native", "executables", 8)
     if NETAVARK.exists():
         report.compare("ADD", "native", "netavark", 5)
+
+
+def ports(report: Report, runs: int) -> None:
+    """ADD and DEL with 1, 100 and 2,000 published ports; the executables do the last once, since it takes so long."""
+    sides: list[tuple[Engine, str, NetworkList]] = [
+        ("native", "native", network("native", "cnin", "10.11.0.0/16")),
+        ("exec", "executables", network("exec", "cnie", "10.12.0.0/16")),
+    ]
+    for engine, who, net in sides:
+        run("ip", "netns", "add", who)
+        runtime(engine).add(net, attachment("first", who, 80))
+        runtime(engine).delete(net, attachment("first", who, 80))
+    for number, turns in ((1, runs), (100, max(3, runs // 8)), (2000, max(3, runs // 8))):
+        what = "1 port" if number == 1 else f"{number} ports"
+        for turn in range(turns):
+            for engine, who, net in sides if number < 2000 or not turn else sides[:1]:
+                conf, serving = attachment(f"{engine}{turn}", who, 20000, ports=number), runtime(engine)
+                report.add(f"ADD, {what}", who, timed(lambda: serving.add(net, conf)))  # noqa: B023
+                report.add(f"DEL, {what}", who, timed(lambda: serving.delete(net, conf)))  # noqa: B023
+    for verb in ("ADD", "DEL"):
+        for what in ("1 port", "100 ports", "2000 ports"):
+            report.compare(f"{verb}, {what}", "native", "executables", 8 if verb == "DEL" else 15)
+        many, some = (report.samples[f"{verb}, {number} ports", "native"].median for number in (2000, 100))
+        # linear: twenty times the ports take at most twenty times the time, and a third for what is noisy
+        report.ratios.append(Ratio(f"{verb}, 2000 ports to 100", "native", "native", many / some, 27, most=True))
 
 
 def _turn(report: Report, turn: int, who: str, add: Callable[[], object], delete: Callable[[], object]) -> None:

@@ -22,6 +22,7 @@ from tests.hosts import Host
 ROOT = Path(__file__).parents[2]
 SECTIONS: dict[str, Callable[[Report, int], None]] = {
     "chain": attaching.chain,
+    "ports": attaching.ports,
     "host-local": attaching.host_local,
     "cold": processes.cold,
     "connections": partial(connecting.published, who="native"),

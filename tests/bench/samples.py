@@ -26,6 +26,8 @@ class Samples:
     @property
     def spread(self) -> tuple[float, float]:
         """The 10th and the 90th of a hundred."""
+        if len(self.runs) == 1:
+            return self.runs[0], self.runs[0]
         tenths = statistics.quantiles(self.runs, n=10, method="inclusive")
         return tenths[0], tenths[-1]
 
