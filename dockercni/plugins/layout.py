@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from dockercni.kernel import elements
@@ -41,6 +41,7 @@ CHAINS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "",
         (
             "fib daddr type != local return",
+            "ip6 daddr ::1 return",  # IPv6 routes nothing from there to a container: it would wait for ever
             "dnat ip to ip daddr . meta l4proto . th dport map @addressed4",
             "dnat ip6 to ip6 daddr . meta l4proto . th dport map @addressed6",
             "dnat ip to meta l4proto . th dport map @ports4",
@@ -120,6 +121,21 @@ def describe(element: Element) -> str:
     if isinstance(element.data, Verdict):
         return f"{key} : {'drop' if element.data.code == elements.DROP else 'return'}"
     return key if element.data is None else f"{key} : {_words(data_types, element.data)}"
+
+
+def port_words(element: Element) -> str:
+    """An element of a published port for people: which port of the host leads where, and for whom."""
+    size = {"addressed4": 4, "addressed6": 16}.get(element.set, 0)
+    key, data = element.key[size:], element.data if isinstance(element.data, bytes) else b""
+    protocol = next((name for name, number in PROTOCOLS.items() if number == key[0]), str(key[0]))
+    to_size = 16 if element.set.endswith("6") else 4
+    to, to_port = ip_address(data[:to_size]), int.from_bytes(data[to_size : to_size + 2], "big")
+    target = f"[{to}]:{to_port}" if to.version == 6 else f"{to}:{to_port}"
+    at = f"address {ip_address(element.key[:size])}" if size else "the host"
+    container_id, _, rest = element.comment.partition(" ")
+    ifname, _, network = rest.partition(" ")
+    who = f"container {container_id[:12]} ({ifname} on network {network})"
+    return f"port {int.from_bytes(key[4:6], 'big')}/{protocol} of {at} leads to {target} of {who}"
 
 
 def service(number: int) -> bytes:

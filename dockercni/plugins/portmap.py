@@ -99,7 +99,8 @@ def check(request: Request) -> None:
     if previous is None:
         raise PluginFailure("Required prevResult missing")
     if mappings and (gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous))):
-        raise PluginFailure(f"not published: {layout.describe(gone[0])}")
+        words = layout.port_words(gone[0]) if gone[0].set in ruleset.PORTS else layout.describe(gone[0])
+        raise PluginFailure(f"missing in table inet {layout.NAME}: {words}")
 
 
 def delete(request: Request) -> None:
@@ -154,7 +155,9 @@ def _mappings(fields: Fields) -> list[PublishedPort]:
         protocol = entry.string("protocol").lower()
         if protocol not in layout.PROTOCOLS:
             raise PluginFailure(f'unknown protocol "{protocol}" of port {port}')
-        found.append(PublishedPort(protocol, port, to, addresses.read(entry, "hostIP")))
+        host = addresses.read(entry, "hostIP")
+        mapped = host.ipv4_mapped if host and host.version == 6 else None
+        found.append(PublishedPort(protocol, port, to, mapped or host))
     return found
 
 

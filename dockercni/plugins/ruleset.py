@@ -20,7 +20,7 @@ from dockercni.kernel.elements import Element, Verdict
 from dockercni.kernel.netlink import NetlinkError
 from dockercni.kernel.nftables import NftablesError
 from dockercni.plugins import layout, mending
-from dockercni.plugins.layout import LEAVING, PROTOCOLS, RETURNING, describe
+from dockercni.plugins.layout import LEAVING, PROTOCOLS, RETURNING
 from dockercni.plugins.mending import TABLE
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Taken(Exception):
     """A port is published by somebody else already; `element` is theirs."""
 
     def __init__(self, element: Element) -> None:
-        super().__init__(f"already published: {describe(element)}")
+        super().__init__(f"{layout.port_words(element)} already")
         self.element = element
 
 
@@ -195,7 +195,8 @@ def remove_stale(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
 def owned(kinds: Iterable[str]) -> list[Element]:
     """Every element of those kinds of sets. Costs time for each. Raises NetlinkError."""
     wanted = set(kinds)
-    return [element for name in TABLE.sets() if layout.kind_of(name) in wanted for element in _every(name)]
+    listed = (element for name in TABLE.sets() if layout.kind_of(name) in wanted for element in _every(name))
+    return list(dict.fromkeys(listed))  # a listing during changes may show one twice
 
 
 def _every(name: str) -> list[Element]:

@@ -1,7 +1,7 @@
 """What nobody's record explains: leases, chains of the reference plugins, elements of our table.
 
 It is removed only if it is provably ours, and no network with anything unproven on it gets the GC verb, which would
-take it all the same.
+take it all the same. Elements that provably serve nobody go as well.
 
 Proof is the memory of a container none of whose records is lost: what bears its id was made for it by us. containerd
 and CRI-O use ids of the same form in the same directories, and so may another runtime that uses our executables;
@@ -19,22 +19,18 @@ from typing import Final
 
 from dockercni.cni import CacheEntry, CacheError, CNIError, NetworkList, read_regular, versions
 from dockercni.errors import DockercniError
-from dockercni.kernel import nftables
-from dockercni.kernel.netlink import NetlinkError
-from dockercni.kernel.nftables import NftablesError
-from dockercni.plugins import layout, ruleset
-from dockercni.plugins.ruleset import Owner
+from dockercni.plugins import ruleset
+from dockercni.reconcile import orphaned_elements
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.footprint import IPTABLES, Change, Ruleset, footprint
 from dockercni.reconcile.memory import Had, Memory
-from dockercni.reconcile.rules import RulesError
+from dockercni.reconcile.orphaned_elements import Orphan
 
 _STORE: Final = "/var/lib/cni/networks"  # host-local's default dataDir
 _MOST: Final = 4096  # bytes of a lease
 _CHAIN: Final = re.compile(r"CNI-(DN-)?[0-9a-f]{21,24}")
 _NAME: Final = re.compile(r'\bname: \\"([A-Za-z0-9_.-]+)\\"')
 _ID: Final = re.compile(r'\bid: \\"([A-Za-z0-9_.-]+)\\"')
-_OF_ATTACHMENTS: Final = (*ruleset.SOURCES, *ruleset.TARGETS, *ruleset.PORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class Stray:
     networks: tuple[str, ...] = ()
     lease: Path | None = None
     change: Change | None = None
-    elements: str = ""  # the comment that they bear
+    elements: Orphan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +65,15 @@ def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tu
     """
     with attacher.locks.host(exclusive=True):
         entries = _entries(attacher)
-        proven = _proven(memory, entries)
-        for stray in _strays(attacher, entries):
-            ours = stray.container_id in proven
+        strays = _strays(attacher, entries)
+        removable = _removable(memory, entries, strays)
+        for stray in strays:
+            ours = stray in removable
             problem = ""
             if ours and not dry_run:
                 try:
                     _remove(attacher, stray)
-                except (OSError, DockercniError, NftablesError) as error:
+                except (OSError, DockercniError) as error:
                     problem = str(error)
             yield stray, ours, problem
 
@@ -89,8 +86,9 @@ def send_gc(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[Se
     """
     with attacher.locks.host(exclusive=True):
         entries = _entries(attacher)
-        proven = _proven(memory, entries)
-        unproven = [stray for stray in _strays(attacher, entries) if stray.container_id not in proven]
+        strays = _strays(attacher, entries)
+        removable = _removable(memory, entries, strays)
+        unproven = [stray for stray in strays if stray not in removable]
         for network in attacher.networks.catalogue().networks:
             if network.disable_gc or not versions.supports(network.cni_version, versions.Feature.GC):
                 continue
@@ -130,27 +128,21 @@ def leases(store: Path) -> Iterator[tuple[Path, str, str]]:
         yield path, container_id, ifname
 
 
-def elements() -> dict[str, list[str]]:
-    """What our table has for attachments: for each owner (the comment) what it has in words. Raises RulesError."""
-    found: dict[str, list[str]] = {}
-    if not nftables.available():  # then nobody can have made any
-        return found
-    try:
-        for element in ruleset.owned(_OF_ATTACHMENTS):
-            words = layout.describe(element).replace(f' comment "{element.comment}"', "")
-            found.setdefault(element.comment, []).append(words)
-    except (NetlinkError, NftablesError) as error:
-        raise RulesError(str(error)) from error
-    return found
+def owners() -> list[str]:
+    """Who has elements of attachments in our table, by the comments that these bear. Raises RulesError."""
+    return [orphan.comment for orphan in orphaned_elements.find(())]
 
 
 def _entries(attacher: Attacher) -> list[CacheEntry]:
     return [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError)]
 
 
-def _proven(memory: Memory, entries: Iterable[CacheEntry]) -> set[str]:
+def _removable(memory: Memory, entries: Iterable[CacheEntry], strays: Iterable[Stray]) -> set[Stray]:
+    """What is provably ours, or dead. Raises RulesError."""
     attached = {(entry.container_id, entry.network, entry.ifname) for entry in entries}
-    return {each for each in memory.known() if not _lost(memory.recall(each), each, attached)}
+    proven = {each for each in memory.known() if not _lost(memory.recall(each), each, attached)}
+    dead = orphaned_elements.dead([stray.elements for stray in strays if stray.elements], entries)
+    return {stray for stray in strays if stray.container_id in proven or stray.elements in dead}
 
 
 def _lost(had: Iterable[Had], container_id: str, recorded: set[tuple[str, str, str]]) -> bool:
@@ -184,13 +176,10 @@ def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> I
 
 
 def _elements(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Stray]:
-    explained = {Owner(entry.container_id, entry.ifname, entry.network).comment for entry in entries}
     names = [network.name for network in networks]
-    for comment, words in sorted(elements().items()):
-        if comment not in explained:
-            what = f"{', '.join(words)} in table inet {layout.NAME} for {comment}"
-            mine = tuple(name for name in names if ruleset.names(comment, name)) or ("",)
-            yield Stray(what, comment.partition(" ")[0], mine, elements=comment)
+    for orphan in orphaned_elements.find(entries):
+        mine = tuple(name for name in names if ruleset.names(orphan.comment, name)) or ("",)
+        yield Stray(str(orphan), orphan.container_id, mine, elements=orphan)
 
 
 def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Stray]:
@@ -222,4 +211,4 @@ def _remove(attacher: Attacher, stray: Stray) -> None:
     if stray.change:
         attacher.rules.apply([stray.change])
     if stray.elements:
-        ruleset.remove_owned(_OF_ATTACHMENTS, lambda comment: comment == stray.elements)
+        orphaned_elements.remove(stray.elements)

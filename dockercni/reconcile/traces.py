@@ -70,7 +70,7 @@ def _table(owners: set[str], ports: Counter[str]) -> Iterator[Trace]:
     """Our table, which goes only as a whole: somebody else's elements need its chains and rules."""
     if not (nftables.available() and mending.exists()):
         return
-    users = [comment for comment in sorted(strays.elements()) if comment not in owners]
+    users = [comment for comment in sorted(strays.owners()) if comment not in owners]
     bridges = {element.comment for element in ruleset.owned(ruleset.BRIDGES)}
     users += [f"bridge {name}" for name in sorted(bridges) if links.has_ports(name, besides=ports[name])]
     yield Trace(

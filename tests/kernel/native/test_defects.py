@@ -109,7 +109,9 @@ def test_port_of_somebody_else(attached: Attached) -> None:
     attached.add(network, ports=PORTS)
     refused = attached.run("ADD", network, "c2", ports=PORTS, check=False)
     assert refused.returncode == 1
-    assert 'already published: 6 . 8080 comment \\"c1 eth0 net\\"' in refused.stderr
+    assert (
+        "port 8080/tcp of the host leads to 10.1.0.2:80 of container c1 (eth0 on network net) already" in refused.stderr
+    )
     attached.run("DEL", network, "c2", ports=PORTS)
     assert "c1 eth0 net" in attached.elements()
 

@@ -115,3 +115,13 @@ def test_masquerade_and_policy() -> None:
     assert firewall.elements(OWNER, Fields({"ingressPolicy": "open"}), ATTACHED) == []
     same = firewall.elements(OWNER, Fields({"ingressPolicy": "same-bridge"}), ATTACHED)
     assert same == ruleset.bridge("cni0", isolated=False)
+
+
+def test_a_port_for_people() -> None:
+    """A published port is described by protocol, port, target and container, and not as nft has it."""
+    owner = Owner("0123456789abcdef", "eth0", "net")
+    tcp, udp = ruleset.port("tcp", 8080, V4.ip, 80, owner), ruleset.port("udp", 53, V6.ip, 5353, owner, V6.ip)
+    assert [layout.port_words(each) for each in (tcp, udp)] == [
+        "port 8080/tcp of the host leads to 10.1.0.2:80 of container 0123456789ab (eth0 on network net)",
+        "port 53/udp of address fd00:1::2 leads to [fd00:1::2]:5353 of container 0123456789ab (eth0 on network net)",
+    ]
