@@ -15,12 +15,12 @@ from typing import Final
 
 import structlog
 
-from dockercni.cni import Cache, CacheError, ExecRunner, Runtime
+from dockercni.cni import Cache, CacheEntry, CacheError, ExecRunner, Runtime
 from dockercni.early import Early
-from dockercni.engine.client import ACTIONS, Client
+from dockercni.engine.client import ACTIONS, Client, Engine
 from dockercni.engine.watch import Watch
 from dockercni.errors import DockercniError, NotRoot
-from dockercni.kernel import processes
+from dockercni.kernel import descriptors, processes
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
@@ -63,9 +63,9 @@ class Parts:
     attacher: Attacher
     memory: Memory
 
-    def looker(self, engine_id: str, policy: Policy) -> Looker:
+    def looker(self, engine: Engine, policy: Policy) -> Looker:
         """What looks at the containers of that engine."""
-        return Looker(self.client, engine_id, self.sandboxes, self.attacher, self.memory, policy)
+        return Looker(self.client, engine.id, self.sandboxes, self.attacher, self.memory, policy, engine.host_ip)
 
     def everything(self, engine_id: str) -> list[str]:
         """The ids to look at: of running containers with network mode none, records, memories, pins and locks."""
@@ -130,7 +130,7 @@ class Daemon:
             lost=self._heart.lost,
         )
         if (engine := self._early.remembered()) and self._first_start.exists():
-            self._looker = self._parts.looker(engine.mark, self._policy([]))
+            self._looker = self._parts.looker(engine, self._policy([]))
         self._early.start()
         self._heart.start()
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
@@ -172,8 +172,7 @@ class Daemon:
         """Have those containers looked at whose rules are gone."""
         attacher = self._parts.attacher
         attacher.rules.forget()
-        entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError) and entry.complete]
-        for key in attacher.rules.lacking(entry for entry in entries if entry.owner):
+        for key in attacher.rules.lacking(entry for entry in self._entries() if entry.complete and entry.owner):
             self._ask(key, hint)
         attacher.forwarding.reopen()
 
@@ -263,14 +262,25 @@ class Daemon:
         entries = self._parts.attacher.cache.entries(key)
         self._reservations.update(key, [entry for entry in entries if not isinstance(entry, CacheError)])
 
+    def _entries(self) -> list[CacheEntry]:
+        """All records; ports that they no longer mention are let go: a command may have taken them back beside us."""
+        found = [entry for entry in self._parts.attacher.cache.entries() if not isinstance(entry, CacheError)]
+        by_container: dict[str, list[CacheEntry]] = {}
+        for entry in found:
+            by_container.setdefault(entry.container_id, []).append(entry)
+        self._reservations.follow(by_container)
+        return found
+
     def _look_at_all(self, hint: str) -> None:
         engine = self._parts.client.engine()
         ids = self._parts.everything(engine.mark)
-        if self._looker is None or self._looker.engine_id != engine.mark:
-            self._looker = self._parts.looker(engine.mark, self._policy(ids))
+        known = self._looker and (self._looker.engine_id, self._looker.host_ip)
+        if self._looker is None or known != (engine.mark, engine.host_ip):
+            self._looker = self._parts.looker(engine, self._policy(ids))
             self._early.serve(engine)
         self._early.retry()
         self._parts.attacher.forwarding.recheck()
+        self._entries()
         for key in ids:
             self._ask(key, hint)
         self._lanes.ask(_STRAYS, hint)
@@ -336,6 +346,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         parts.attacher.cache.sweep()
         parts.networks.catalogue()  # says at once what is broken, or that the built-in network serves
         processes.few_arenas()
+        descriptors.raise_limit()
         registry.preload()  # the first container is not to wait for imports
         log.info("started", pid=os.getpid())
         return Daemon(parts, reload).run()

@@ -13,7 +13,7 @@ import structlog
 
 from dockercni.cni.files import read_regular
 from dockercni.engine.client import Client, Engine
-from dockercni.engine.files import Files
+from dockercni.engine.files import Files, default_host_ip
 from dockercni.engine.proof import Proof
 from dockercni.engine.starts import Listener, Starts
 from dockercni.kernel import cgroups, hold, rights
@@ -73,7 +73,9 @@ class Early:
             engine_id = facts.get("id", "")
         if not engine_id or engine_id != facts.get("id"):
             return None
-        return Engine(engine_id, facts.get("version", ""), str(root))
+        # the file may have changed since, and the engine with it; what a flag says is only remembered
+        host_ip = default_host_ip() or facts.get("ip", "")
+        return Engine(engine_id, facts.get("version", ""), str(root), host_ip=host_ip)
 
     def start(self) -> None:
         """Start to watch, or say why that cannot be."""
@@ -99,7 +101,7 @@ class Early:
     def serve(self, engine: Engine) -> None:
         """From now on that engine's containers are found."""
         self._use(engine)
-        state.write(self._path, {"id": engine.id, "version": engine.version, "root": engine.root})
+        state.write(self._path, {"id": engine.id, "version": engine.version, "root": engine.root, "ip": engine.host_ip})
 
     def reconfigure(self, settings: Settings) -> None:
         """From now on the settings say this of what can change while the daemon runs."""

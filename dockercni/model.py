@@ -44,6 +44,7 @@ class Container:
 class NetworkRequest:
     """One network that a container is to have. `network` is empty for the default one.
 
+    `ports` are published through it; `unpublished` says of the first one why none of them can be.
     `rivals` are the (network, interface) whose default route comes before this one's; None where it has no rivals at
     all, not even one that is there already.
     """
@@ -55,6 +56,7 @@ class NetworkRequest:
     args: tuple[tuple[str, str], ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     rivals: tuple[tuple[str, str], ...] | None = None
+    unpublished: str = ""
 
 
 @dataclass(frozen=True, slots=True)

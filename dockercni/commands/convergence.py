@@ -60,9 +60,7 @@ def _look(parts: Parts, failing: Mapping[str, Failing]) -> State:
     try:
         engine = parts.client.engine()
         found.engine = engine.version
-        seen = look_at(
-            parts, parts.looker(engine.mark, policy(parts.settings)), parts.everything(engine.mark), dry_run=True
-        )
+        seen = look_at(parts, parts.looker(engine, policy(parts.settings)), parts.everything(engine.mark), dry_run=True)
     except EngineUnavailable as error:
         found.problem = str(error)
         return found

@@ -23,9 +23,13 @@ def run(request: Request) -> int:
     engine = parts.client.engine()
     container_id = resolve(parts, request.args.container)
     container = parts.client.container(container_id)
-    reasons = list(_reasons(parts, container)) if container else ["the engine knows no such container any more"]
+    reasons = (
+        list(_reasons(parts, container, engine.host_ip))
+        if container
+        else ["the engine knows no such container any more"]
+    )
     attached = list(_attached(parts, container_id))
-    seen = parts.looker(engine.mark, Policy(request.settings.attach)).look(container_id, dry_run=True)
+    seen = parts.looker(engine, Policy(request.settings.attach)).look(container_id, dry_run=True)
     coming = list(_coming(seen))
     if request.output == "json":
         found = {"container": seen.name, "id": container_id, "reasons": reasons, "attachments": attached}
@@ -38,7 +42,7 @@ def run(request: Request) -> int:
     return 0
 
 
-def _reasons(parts: Parts, container: Container) -> Iterator[str]:
+def _reasons(parts: Parts, container: Container, host_ip: str) -> Iterator[str]:
     for label, value in sorted(container.dropped.items()):
         if label.startswith(labels.PREFIX):
             yield f"label {label}={value} was dropped: it comes with the image, and trust-image-labels is false"
@@ -57,7 +61,7 @@ def _reasons(parts: Parts, container: Container) -> Iterator[str]:
     for request in wanted:
         yield _why(parts, container, request)
     yield from _default_route(parts, container, wanted)
-    yield from _ports(parts, container, wanted)
+    yield from _ports(parts, container, wanted, host_ip)
 
 
 def _default_route(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...]) -> Iterator[str]:
@@ -103,20 +107,23 @@ def _why(parts: Parts, container: Container, request: NetworkRequest) -> str:
     return f"wants {network.name} as {request.ifname}{details}: {decided} ({network.source or 'built in'})"
 
 
-def _ports(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...]) -> Iterator[str]:
-    if not container.ports:
-        return
+def _ports(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...], host_ip: str) -> Iterator[str]:
     catalogue = parts.networks.catalogue()
     try:
-        placed = ports.place(wanted, container.ports, lambda name: "portMappings" in catalogue.get(name).capabilities)
+        placed = ports.place(wanted, container.ports, lambda name: ports.obstacle(catalogue.get(name)), host_ip)
     except DockercniError:  # it was said above
         return
-    published = ", ".join(f"{port.container_port}/{port.protocol}" for port in container.ports)
-    carrier = next((request for request in placed if request.ports), None)
-    if carrier is None:
-        yield f"publishes nothing of {published}: none of its networks has the portMappings capability"
-    else:
-        yield f"publishes {published} through {catalogue.get(carrier.network).name}, the first that can"
+    for request in placed:
+        if request.unpublished:
+            yield request.unpublished
+        elif request.ports:
+            published = ", ".join(f"{port.container_port}/{port.protocol}" for port in request.ports)
+            at = (
+                f" at {host_ip}, the engine's default"
+                if host_ip and not all(p.host_ip for p in container.ports)
+                else ""
+            )
+            yield f"publishes {published} through {catalogue.get(request.network).name}, the first that can{at}"
 
 
 def _attached(parts: Parts, container_id: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ def run(request: Request) -> int:
     parts = wire(request.settings)
     dry_run = request.args.dry_run
     engine = parts.client.engine()
-    looker = parts.looker(engine.mark, Policy(request.settings.attach))
+    looker = parts.looker(engine, Policy(request.settings.attach))
     seen = look_at(parts, looker, parts.everything(engine.mark), dry_run=dry_run)
     sync.print_lines(seen, dry_run=dry_run)
     found = list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))

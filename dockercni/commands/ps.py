@@ -1,6 +1,6 @@
 """`dockercni ps [CONTAINER...]`: list attachments, as recorded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dockercni import render
@@ -19,13 +19,15 @@ _WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")
 def run(request: Request) -> int:
     """List what is attached; asks the engine only for today's names, and does without it.
 
-    JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, netns, state, served}].
+    JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, unpublished, netns, state,
+    served}].
     """
     logs.configure("warning", "auto")
     parts = wire(request.settings)
     wanted = {resolve(parts, name) for name in request.args.containers}
     names = _names(parts)
-    rows = [row for row in _rows(parts, names) if not wanted or row["id"] in wanted]
+    found = [(row, folded) for row, folded in _rows(parts, names) if not wanted or row["id"] in wanted]
+    rows = [row for row, _ in found]
     if request.output == "json":
         render.json({"attachments": rows})
         return 0
@@ -34,18 +36,18 @@ def run(request: Request) -> int:
             render.line(name)
         return 0
     width = len(_WIDE if request.output == "wide" else _HEADERS)
-    render.table(_WIDE[:width], [_cells(row)[:width] for row in rows])
+    render.table(_WIDE[:width], [_cells(row, folded)[:width] for row, folded in found])
     return 0
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], folded: Sequence[str]) -> tuple[str, ...]:
     return (
         row["container"],
         row["network"],
         row["ifname"],
         ", ".join(row["addresses"]),
-        ", ".join(row["ports"]),
-        row["state"],
+        ", ".join(folded),
+        f"{row['state']}; {row['unpublished']}" if row["unpublished"] else row["state"],
         row["id"],
         row["mac"],
         ", ".join(row["served"]),
@@ -60,25 +62,29 @@ def _names(parts: Parts) -> Mapping[str, str]:
         return {}
 
 
-def _rows(parts: Parts, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _rows(parts: Parts, names: Mapping[str, str]) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """What JSON shows of each attachment; and its ports as tables show them."""
     for entry in parts.attacher.cache.entries():
         if isinstance(entry, CacheError):
             render.error(str(entry))
         elif record := records.record(entry):
             result = records.given(entry)
             inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname]
-            yield {
+            places = records.places(entry)
+            row = {
                 "container": names.get(entry.container_id, (entry.owner or {}).get(records.NAME, "")),
                 "id": entry.container_id,
                 "network": entry.network,
                 "ifname": entry.ifname,
                 "addresses": [str(ip.address) for ip in result.ips],
                 "mac": inside[0].mac if inside else "",
-                "ports": [_port(mapping) for mapping in ports.recorded(entry.capability_args)],
+                "ports": ports.shown(places),
+                "unpublished": records.unpublished(entry),
                 "netns": entry.netns,
                 "state": _state(parts, record),
                 "served": list(entry.served),
             }
+            yield row, ports.shown(places, fold=True)
 
 
 def _state(parts: Parts, record: records.Record) -> str:
@@ -87,8 +93,3 @@ def _state(parts: Parts, record: records.Record) -> str:
         return "incomplete"
     alive = parts.sandboxes.life_at(record.entry.netns) == record.attachment.life
     return "attached" if alive else "stale"
-
-
-def _port(mapping: Mapping[str, Any]) -> str:
-    host = f"{mapping['hostIP']}:" if mapping.get("hostIP") else ""
-    return f"{host}{mapping['hostPort']}->{mapping['containerPort']}/{mapping['protocol']}"

@@ -27,7 +27,7 @@ def run(request: Request) -> int:
     dry_run = request.args.dry_run
     named = request.args.containers
     ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.mark)
-    seen = look_at(parts, parts.looker(engine.mark, Policy(request.settings.attach)), ids, dry_run=dry_run)
+    seen = look_at(parts, parts.looker(engine, Policy(request.settings.attach)), ids, dry_run=dry_run)
     if not dry_run:
         parts.attacher.cache.sweep()
     found = [] if named else list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))

@@ -20,6 +20,7 @@ import msgspec
 import requests
 from docker.transport import UnixHTTPAdapter
 
+from dockercni.engine import files
 from dockercni.engine.describe import (
     Image,
     Info,
@@ -43,7 +44,7 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Who answers. `root` is its data root."""
+    """Who answers. `root` is its data root, `host_ip` where it publishes ports without an address; "": everywhere."""
 
     id: str
     version: str
@@ -51,6 +52,7 @@ class Engine:
     cgroup_driver: str = ""
     cgroup_version: str = ""
     runtime: str = ""
+    host_ip: str = ""
 
     @property
     def mark(self) -> str:
@@ -115,8 +117,8 @@ class Client:
             )
         if not info.ID:
             raise self._stranger("it does not say its ID")
-        driver, version = info.CgroupDriver, info.CgroupVersion
-        return Engine(info.ID, info.ServerVersion, info.DockerRootDir, driver, version, info.DefaultRuntime)
+        driver, version, runtime = info.CgroupDriver, info.CgroupVersion, info.DefaultRuntime
+        return Engine(info.ID, info.ServerVersion, info.DockerRootDir, driver, version, runtime, self._host_ip())
 
     def container(self, name: str) -> Container | None:
         """The container of that id or name; None where the engine knows none."""
@@ -157,6 +159,18 @@ class Client:
         except docker.errors.NotFound as error:
             raise self._stranger("it has no /networks") from error
         return self.understood(listed, list[ListedNetwork])
+
+    def _host_ip(self) -> str:
+        """The default address of published ports, which the engine's default network bears.
+
+        Its file says it where there is no such network, or a proxy hides it.
+        """
+        try:
+            with self.errors():
+                answer = self._connected().inspect_network("bridge")
+            return self.understood(answer, ListedNetwork).host_ip
+        except (docker.errors.NotFound, EngineRefused, EngineUnavailable):
+            return files.default_host_ip() if self._host.startswith("unix:") else ""
 
     def _stranger(self, why: str) -> EngineRefused:
         return EngineRefused(f"what answers at {self._host} is no Docker Engine: {why}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Final
 
 import msgspec
@@ -127,6 +128,11 @@ class ListedNetwork(msgspec.Struct):
         """The name of its bridge, if that was chosen by somebody."""
         return (self.Options or {}).get("com.docker.network.bridge.name", "")
 
+    @property
+    def host_ip(self) -> str:
+        """Where its published ports are reached that name no address; "" for everywhere."""
+        return host_ip((self.Options or {}).get("com.docker.network.bridge.host_binding_ipv4", ""))
+
 
 # msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
 for _kind in (Inspected, Listed, Info, Image, Message, ListedNetwork):
@@ -161,7 +167,7 @@ def _published(inspected: Inspected) -> Iterator[PublishedPort]:
     for port, places in bindings.items():
         for place in places or [_Binding()]:
             if (parsed := _port(port)) is not None:
-                yield PublishedPort(*parsed, host_ip=place.HostIp, host_ports=_range(place.HostPort))
+                yield PublishedPort(*parsed, host_ip=_address(place.HostIp), host_ports=_range(place.HostPort))
     if inspected.HostConfig.PublishAllPorts:
         for port in inspected.Config.ExposedPorts or {}:
             if port not in bindings and (parsed := _port(port)) is not None:
@@ -171,6 +177,20 @@ def _published(inspected: Inspected) -> Iterator[PublishedPort]:
 def _port(text: str) -> tuple[int, str] | None:
     match = _PORT.fullmatch(text)
     return (int(match[1]), match[2] or "tcp") if match and int(match[1]) in _PORTS else None
+
+
+def host_ip(text: str) -> str:
+    """The default address of published ports; "" for all of IPv4, which the engine takes for all of IPv6 as well."""
+    return "" if (address := _address(text)) == "0.0.0.0" else address  # noqa: S104  told apart, not bound
+
+
+def _address(text: str) -> str:
+    """An IPv4 address in the clothes of IPv6 is one of IPv4, as for everybody who binds it; what is none stays."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text
+    return str((isinstance(address, IPv6Address) and address.ipv4_mapped) or address)
 
 
 def _range(text: str) -> range:

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from dockercni.cni.files import read_regular
-from dockercni.engine.describe import HostSide, Inspected, RunConfig, described, vetted
+from dockercni.engine.describe import HostSide, Inspected, RunConfig, described, host_ip, vetted
 from dockercni.engine.images import Images, matter
 from dockercni.errors import DockercniError
 from dockercni.model import Container
@@ -25,6 +25,9 @@ MOST: Final = 4 << 20  # bytes of one file
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _IMAGE: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _DRIVER: Final = re.compile(r"[a-z0-9-]+")
+
+
+DAEMON_FILE: Final = Path("/etc/docker/daemon.json")
 
 
 class FilesUnclear(DockercniError):
@@ -41,8 +44,20 @@ class _ContainerFile(msgspec.Struct):
     Config: RunConfig = msgspec.field(default_factory=RunConfig)
 
 
+class _DaemonFile(msgspec.Struct):
+    ip: str = ""
+
+
 class _ImageFile(msgspec.Struct):
     config: RunConfig | None = None
+
+
+def default_host_ip() -> str:
+    """Where the engine publishes ports without an address, as its configuration file says; "" where it says nothing."""
+    try:
+        return host_ip(_read(DAEMON_FILE, _DaemonFile).ip)
+    except (OSError, FilesUnclear):
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

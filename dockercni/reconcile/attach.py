@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from dockercni.kernel import links
 from dockercni.kernel.announce import announce
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
-from dockercni.model import NetworkRequest
+from dockercni.model import NetworkRequest, PublishedPort
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
 from dockercni.reconcile import addresses, default_route, ports, preferred, records
@@ -45,6 +45,7 @@ from dockercni.reconcile.plan import Repair
 from dockercni.reconcile.ports import Publisher
 from dockercni.reconcile.records import PREDICTABLE, Record
 from dockercni.reconcile.rules import Rules, RulesError
+from dockercni.reconcile.sandbox import lives_in
 
 log = structlog.get_logger()
 
@@ -100,17 +101,18 @@ class Attacher:
     ) -> Result:
         """ADD with `request`; the result has to have what is `required`."""
         fixed = [(port.protocol, port.host_ports[0]) for port in ports.fixed(request.ports)]
-        with self.locks.host(), self.locks.ports(fixed):
+        with self.locks.host(), self.locks.ports(fixed) as claims:
             others = self._others(target.id) if request.ports or request.ips else []
             addresses.refuse_outside(request.ips, network)
             addresses.refuse_taken(request.ips, network.name, others)
             ports.refuse_taken(request.ports, map(_publisher, others), self.locks.daemon_pid())
+            mappings = self._mappings(target.id, request.ports, claims.take)
             conf = RuntimeConf(
                 container_id=target.id,
                 netns=target.netns,
                 ifname=request.ifname,
                 args=_args(network, request),
-                capability_args=_capability_args(network, request, others),
+                capability_args=_capability_args(network, request, mappings),
                 owner=target.owner,
                 inherit=(target.lock,),
             )
@@ -214,6 +216,21 @@ class Attacher:
             for other in self.cache.entries(entry.container_id)
         )
 
+    def _mappings(self, container_id: str, wanted: Sequence[PublishedPort], claim: ports.Claim) -> list[dict[str, Any]]:
+        """The port mappings, chosen so that nobody publishes the same: who claimed one first may have recorded it and
+        let it go since the records were read.
+        """
+        chosen = len(ports.fixed(wanted)) < len(wanted)
+        taken = self._published(container_id) if chosen else set()
+        while True:
+            found = ports.mappings(wanted, taken, claim, self.locks.daemon_pid())
+            taken = self._published(container_id) if chosen else set()
+            if taken.isdisjoint((each["protocol"], each["hostPort"]) for each in found):
+                return found
+
+    def _published(self, container_id: str) -> set[tuple[str, int]]:
+        return {port for entry in self._others(container_id) for port in ports.published(entry.capability_args)}
+
     def _take_back(self, network: NetworkList, target: Target, ifname: str) -> None:
         try:
             entry = self.cache.read(network.name, target.id, ifname)
@@ -227,29 +244,34 @@ class Attacher:
         return [entry for entry in entries if entry.container_id != container_id]
 
 
-def _capability_args(network: NetworkList, request: NetworkRequest, others: Sequence[CacheEntry]) -> dict[str, Any]:
+def _capability_args(
+    network: NetworkList, request: NetworkRequest, mappings: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     declared = network.capabilities
     found: dict[str, Any] = {}
     if request.ips and "ips" in declared:
         found["ips"] = [str(address) for address in request.ips]
     if request.mac and "mac" in declared:
         found["mac"] = request.mac
-    if request.ports:
-        taken = (port for entry in others for port in ports.published(entry.capability_args))
-        found["portMappings"] = ports.mappings(request.ports, taken)
+    if mappings:
+        found["portMappings"] = list(mappings)
     return found
 
 
 def _publisher(entry: CacheEntry) -> Publisher:
     name = (entry.owner or {}).get(records.NAME, "") or entry.container_id[:12]
-    return Publisher(name, entry.capability_args, partial(_inhabited, entry.netns))
+    versions = frozenset(ip.address.version for ip in records.given(entry).ips) if entry.complete else frozenset((4, 6))
+    return Publisher(name, entry.capability_args, partial(_alive, entry), versions)
 
 
-def _inhabited(netns: str) -> bool:
-    """Whether processes live in the namespace at that path: it may be a pin that outlives them."""
+def _alive(entry: CacheEntry) -> bool:
+    """Whether an attachment serves somebody. The path of its namespace may be a pin that outlives the container."""
+    owner = entry.owner
     try:
-        with Namespace.open(netns) as namespace:
-            return bool(namespace.processes())
+        with Namespace.open(entry.netns) as namespace:
+            if owner is None:  # another runtime's, whose containers we do not know
+                return bool(namespace.processes())
+            return owner.get(records.BY) == records.BY_PATH or lives_in(namespace, entry.container_id)
     except OSError:
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,6 +100,7 @@ class Looker:
     """Looks at containers. Thread-safe; two looks at the same container wait for each other by its lock.
 
     `engine_id` is the mark of the engine behind `client`: what another engine's containers have is left alone.
+    `host_ip` is where it publishes ports without an address.
     """
 
     client: Client
@@ -107,6 +109,7 @@ class Looker:
     attacher: Attacher
     memory: Memory
     policy: Policy
+    host_ip: str = ""
 
     def look(
         self, container_id: str, *, thorough: bool = True, dry_run: bool = False, start: Start | None = None
@@ -158,6 +161,7 @@ class Looker:
             if lock is not None and thorough and not actions and observed.life:
                 outcomes.extend(self._vouched(recorded, lock))
                 self._refresh(container_id, recorded, had)
+        outcomes.extend(self._unpublished(container_id, wanted))
         if not legible:
             outcomes.extend(self._unreadable(container_id))
         if container is None and lock is not None and not execution.attachments and not observed.inhabited:
@@ -181,6 +185,17 @@ class Looker:
                 netns = str(self.sandboxes.pin_path(container_id))
                 found.append(records.lost(one, container_id, network, netns))
         return found, legible
+
+    def _unpublished(self, container_id: str, wanted: Sequence[NetworkRequest] | Unwanted | None) -> Iterator[Outcome]:
+        """Ports that the container asks for and that lead nowhere, as far as its records tell after what was done."""
+        for request in wanted if isinstance(wanted, Sequence) else ():
+            reason = request.unpublished
+            with contextlib.suppress(CacheError):  # reported as unreadable
+                entry = self.attacher.cache.read(request.network, container_id, request.ifname)
+                if request.ports and entry and entry.complete:
+                    reason = records.unpublished(entry)
+            if reason:
+                yield Outcome(NOTE, request.network, request.ifname, reason=reason, drift=True)
 
     def _unreadable(self, container_id: str) -> Iterator[Outcome]:
         """Cache entries with this container's id in their name that cannot be read: not provably ours, so reported."""
@@ -264,7 +279,7 @@ class Looker:
             return wanted
         networks = self.attacher.networks.catalogue()
         named = [replace(request, network=networks.get(request.network).name) for request in wanted]
-        placed = ports.place(named, container.ports, lambda name: "portMappings" in networks.get(name).capabilities)
+        placed = ports.place(named, container.ports, lambda name: ports.obstacle(networks.get(name)), self.host_ip)
         return gateway.ranked(placed, labels.gateway(container), lambda name: gateway.expected(networks.get(name)))
 
 
@@ -335,7 +350,9 @@ class _Execution:
         if self._pin is None:
             self._looker.sandboxes.confirm(self._container, self._namespace, self._start)
             self._pin = self._looker.sandboxes.pin(self._id, self._namespace)
-        owner = records.owner(self._observed.life, self._looker.engine_id, self._container.name)
+        owner = records.owner(
+            self._observed.life, self._looker.engine_id, self._container.name, unpublished=request.unpublished
+        )
         target = Target(self._id, str(self._pin), owner, lock)
         again = last_on(self._had, request.network, request.ifname)
         result = self._looker.attacher.attach(target, request, again)

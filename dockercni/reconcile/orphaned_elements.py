@@ -38,11 +38,9 @@ class Orphan:
 
     def __str__(self) -> str:
         ports = [layout.port_words(each) for each in self.elements if each.set in ruleset.PORTS]
-        first = (
-            ports[0] if ports else f"address {layout.container_address(self.elements[0])} of container {self.comment}"
-        )
+        first = ports[0] if ports else f"address {ruleset.address(self.elements[0])}"
         more = f" and {len(self.elements) - 1} more" if len(self.elements) > 1 else ""
-        return f"{first}{more} in nftables table inet {layout.NAME}"
+        return f"{first}{more} in table inet {layout.NAME} for {self.comment}"
 
 
 def find(entries: Iterable[CacheEntry]) -> list[Orphan]:

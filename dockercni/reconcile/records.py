@@ -8,13 +8,16 @@ from typing import Final
 
 from dockercni.cni import OLDEST, Cache, CacheEntry, CacheError, CNIError, NetworkList, Result, names, parse_list
 from dockercni.model import Attachment, IPAddress, IPNetwork, Life
+from dockercni.reconcile import ports
 from dockercni.reconcile.memory import Had
+from dockercni.reconcile.ports import Place
 
 ENGINE: Final = "engine"
 ROOT: Final = "root"  # the engine's data root
 BOOT: Final = "boot"
 COOKIE: Final = "cookie"
 NAME: Final = "name"
+UNPUBLISHED: Final = "unpublished"
 BY: Final = "by"
 BY_HAND: Final = "hand"  # `dockercni add CONTAINER`
 BY_PATH: Final = "path"  # `dockercni add ID PATH`: the namespace is no container's
@@ -34,10 +37,14 @@ class Record:
     entry: CacheEntry
 
 
-def owner(life: Life, engine: str, name: str, by: str = "") -> dict[str, str]:
-    """What is written into an entry, so that it can be told later whose it is; `engine` is an Engine's mark."""
+def owner(life: Life, engine: str, name: str, by: str = "", unpublished: str = "") -> dict[str, str]:
+    """What is written into an entry, so that it can be told later whose it is; `engine` is an Engine's mark.
+
+    `unpublished` says why its ports are not published.
+    """
     engine_id, _, root = engine.partition("@")
-    return {ENGINE: engine_id, ROOT: root, BOOT: life.boot, COOKIE: life.cookie, NAME: name, BY: by}
+    found = {ENGINE: engine_id, ROOT: root, BOOT: life.boot, COOKIE: life.cookie, NAME: name, BY: by}
+    return found | {UNPUBLISHED: unpublished} if unpublished else found
 
 
 def is_of(owner: Mapping[str, str] | None, engine: str) -> bool:
@@ -45,6 +52,20 @@ def is_of(owner: Mapping[str, str] | None, engine: str) -> bool:
     engine_id, _, root = engine.partition("@")
     theirs = (owner or {}).get(ROOT, "")
     return (owner or {}).get(ENGINE, "") == engine_id and ("" in {root, theirs} or root == theirs)
+
+
+def places(entry: CacheEntry) -> list[tuple[Place, int]]:
+    """The ports of the host that lead to an attachment: of each family in which the container can be reached."""
+    return list(ports.places(entry.capability_args, _versions(entry)))
+
+
+def unpublished(entry: CacheEntry) -> str:
+    """Which ports that were asked for do not lead to an attachment, and why; "" if all do."""
+    return (entry.owner or {}).get(UNPUBLISHED, "") or ports.unserved(entry.capability_args, _versions(entry))
+
+
+def _versions(entry: CacheEntry) -> set[int]:
+    return {ip.address.version for ip in given(entry).ips}
 
 
 def record(entry: CacheEntry) -> Record | None:

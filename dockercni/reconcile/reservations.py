@@ -1,27 +1,29 @@
-"""Published ports are held by a listening socket while the daemon runs, so that nobody takes one without a word.
+"""Published ports are held by a socket while the daemon runs, so that nobody takes one without a word.
 
 What comes to the port never reaches the socket: it is redirected before. It is there for whoever wants to bind the
-port, who gets "address already in use" and, from ss, our name.
+port, who gets "address already in use" and, from ss, our name. What is not redirected ([::1]) is refused at once.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import structlog
 
 from dockercni.cni import CacheEntry
+from dockercni.kernel import descriptors
 from dockercni.reconcile import records
-from dockercni.reconcile.ports import recorded
-
-Port = tuple[str, str, int]  # protocol, address ("0.0.0.0" and "::" for any), number
+from dockercni.reconcile.ports import Place
 
 _KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-_ANY: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  it is about all addresses of the host
+_BIND_TO_INDEX: Final = 62  # SO_BINDTOIFINDEX, Linux 5.0
+_NOWHERE: Final = 0x7FFFFFFF  # the index of no link
+_SAID: Final = 3  # ports that a message names
 
 log = structlog.get_logger()
 
@@ -31,61 +33,102 @@ class Reservations:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._held: dict[str, dict[Port, socket.socket]] = {}
+        self._held: dict[str, dict[Place, int]] = {}
+        self._kept: dict[str, frozenset[tuple[str, str, str]]] = {}
+        self._told: dict[str, str] = {}
 
     def update(self, container_id: str, entries: Iterable[CacheEntry]) -> None:
         """Hold exactly the ports that these attachments of the container publish."""
-        wanted = {port for entry in entries if entry.complete for port in published(entry)}
+        complete = [entry for entry in entries if entry.complete]
+        wanted = {port for entry in complete for port in published(entry)}
         with self._guard:
-            held = self._held.pop(container_id, {})
+            held = self._held.setdefault(container_id, {})
+            self._kept[container_id] = _attachments(complete)
             for port in held.keys() - wanted:
-                held.pop(port).close()
-            for port in wanted - held.keys():
-                if (reserved := _reserve(port)) is not None:
-                    held[port] = reserved
-            if held:
-                self._held[container_id] = held
+                os.close(held.pop(port))
+            refused: dict[str, list[Place]] = {}
+            for port in sorted(wanted - held.keys()):
+                try:
+                    if (fd := _reserve(port)) is not None:
+                        held[port] = fd
+                except OSError as error:
+                    refused.setdefault(error.strerror or str(error), []).append(port)
+            self._tell(container_id, refused)
+            if not held:
+                self._forget(container_id)
 
-    def close(self) -> None:
-        """Let all of them go."""
+    def follow(self, entries: Mapping[str, Collection[CacheEntry]]) -> None:
+        """Let go what the records of all containers no longer say: others take attachments back beside the daemon."""
         with self._guard:
-            for held in self._held.values():
-                for reserved in held.values():
-                    reserved.close()
-            self._held.clear()
+            changed = [
+                each
+                for each in self._held
+                if self._kept.get(each) != _attachments(entry for entry in entries.get(each, ()) if entry.complete)
+            ]
+        for container_id in changed:
+            self.update(container_id, entries.get(container_id, ()))
+
+    def _tell(self, container_id: str, refused: Mapping[str, list[Place]]) -> None:
+        """Once for each container and reason: they are published all the same."""
+        reasons = "; ".join(
+            f"{reason} ({', '.join(f'{port.address}:{port.number}/{port.protocol}' for port in ports[:_SAID])}"
+            f"{', ...' if len(ports) > _SAID else ''})"
+            for reason, ports in refused.items()
+        )
+        if reasons and self._told.get(container_id) != reasons:
+            number = sum(map(len, refused.values()))
+            log.warning("published, but not reserved", id=container_id, ports=number, reason=reasons)
+        self._told[container_id] = reasons
+
+    def _forget(self, container_id: str) -> None:
+        for known in (self._held, self._kept):
+            known.pop(container_id, None)
+        if not self._told.get(container_id):
+            self._told.pop(container_id, None)
 
 
-def published(entry: CacheEntry) -> Iterator[Port]:
+def published(entry: CacheEntry) -> Iterable[Place]:
     """The ports of the host that an attachment takes: of each family in which the container can be reached."""
-    versions = sorted({ip.address.version for ip in records.given(entry).ips})
-    for mapping in recorded(entry.capability_args):
-        host = mapping.get("hostIP", "")
-        for version in versions:
-            if not host:
-                yield mapping["protocol"], _ANY[version], mapping["hostPort"]
-            elif (":" in host) == (version == 6):
-                yield mapping["protocol"], host, mapping["hostPort"]
+    return (place for place, _ in records.places(entry))
 
 
-def _reserve(port: Port) -> socket.socket | None:
-    protocol, address, number = port
-    if protocol not in _KINDS:
+def _attachments(entries: Iterable[CacheEntry]) -> frozenset[tuple[str, str, str]]:
+    return frozenset((entry.network, entry.ifname, str(entry.owner)) for entry in entries)
+
+
+def _reserve(port: Place) -> int | None:
+    """The descriptor that holds the port, one out of the way; None for what cannot be held. Raises OSError."""
+    if port.protocol not in _KINDS:
         return None
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    reserved = socket.socket(family, _KINDS[protocol] | socket.SOCK_CLOEXEC)
-    try:
+    family = socket.AF_INET6 if ":" in port.address else socket.AF_INET
+    with socket.socket(family, _KINDS[port.protocol] | socket.SOCK_CLOEXEC) as reserved:
         if family == socket.AF_INET6:
             reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if protocol == "tcp":  # connections that have just ended are nobody's claim
+        if port.protocol == "tcp":  # connections that have just ended are nobody's claim
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((address, number))
-        if protocol == "tcp":
-            reserved.listen(0)
+        try:
+            reserved.bind((port.address, port.number))
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            return None  # an address that the host does not have yet can be published all the same
+        _receive_nothing(reserved)
+        return descriptors.move_up(reserved.detach())
+
+
+def _receive_nothing(reserved: socket.socket) -> None:
+    """Keep packets from the socket: a client is to be refused at once, and not to wait for somebody who never answers.
+
+    A socket of a link that does not exist is in the way of all others that want the port, but no packet is for it.
+    Older kernels know only names of links that exist. There a TCP socket that does not listen is refused, too; servers
+    that insist (SO_REUSEADDR) may bind the port, and fail when they listen.
+    """
+    try:
+        reserved.setsockopt(socket.SOL_SOCKET, _BIND_TO_INDEX, _NOWHERE)
     except OSError as error:
-        reserved.close()
-        if (
-            error.errno != errno.EADDRNOTAVAIL
-        ):  # an address that the host does not have yet can be published all the same
-            log.warning("port not reserved", port=f"{address}:{number}/{protocol}", reason=error.strerror)
-        return None
-    return reserved
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        return
+    if reserved.type == socket.SOCK_STREAM:
+        reserved.listen(0)

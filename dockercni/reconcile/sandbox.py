@@ -12,7 +12,7 @@ from dockercni.cni.names import is_container_id
 from dockercni.engine.client import Client
 from dockercni.engine.starts import Start
 from dockercni.errors import DockercniError
-from dockercni.kernel import namespaces
+from dockercni.kernel import namespaces, processes
 from dockercni.kernel.facts import Facts
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
 from dockercni.model import Container, Life
@@ -22,6 +22,11 @@ class SandboxError(DockercniError):
     """A container's namespace cannot be opened, confirmed or pinned now."""
 
     retry = True
+
+
+def lives_in(namespace: Namespace, container_id: str) -> bool:
+    """Whether any process of the container lives in the namespace."""
+    return any(processes.of_container(pid, container_id) for pid in namespace.processes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +134,20 @@ class Sandboxes:
             raise SandboxError(f"cannot take the pin {path} away: {error.strerror}") from error
 
     def inhabited(self, container_id: str, lives: Collection[Life], besides: Life | None = None) -> bool:
-        """Whether processes still live in the pinned namespace or, where the pin is gone, in one of these `lives`.
+        """Whether processes of the container still live in the pinned namespace or, where the pin is gone, in one of
+        these `lives`. Those of containers that joined it do not count: its network goes with it, as Docker's does.
 
         A pin of the life `besides` is none of these.
         """
         try:
             with Namespace.open(self.pin_path(container_id), follow=False) as namespace:
                 if besides is None or self.life(namespace) != besides:
-                    return bool(namespace.processes())
+                    return lives_in(namespace, container_id)
         except OSError:
             pass
         wanted = {life for life in lives if life.boot == self.boot}
-        return bool(wanted) and not wanted.isdisjoint(namespaces.inhabited(self.life))
+        found = namespaces.inhabited(lambda each: self.life(each) in wanted and lives_in(each, container_id))
+        return bool(wanted) and any(found)
 
     def pins(self) -> Iterator[str]:
         """The ids of the containers that have a pin, or what is left of one."""

@@ -20,8 +20,8 @@ def ports(cli: Cli, name: str) -> list[str]:
 
 
 def host_port(mapping: str) -> int:
-    """8080->80/tcp: 8080."""
-    return int(mapping.partition("->")[0])
+    """0.0.0.0:8080->80/tcp: 8080."""
+    return int(mapping.partition("->")[0].rpartition(":")[2])
 
 
 def test_port_is_chosen(host: Host, daemon: Start, cli: Cli) -> None:
@@ -66,7 +66,7 @@ def test_range_avoids_what_the_host_uses(host: Host, daemon: Start, cli: Cli) ->
     try:
         run(host, "web", "--publish=9100-9101:80")
         running.wait_event("ADD", container="web")
-        assert ports(cli, "web") == ["9101->80/tcp"]
+        assert ports(cli, "web") == ["0.0.0.0:9101->80/tcp"]
     finally:
         server.stop()
 
@@ -76,4 +76,4 @@ def test_range_to_range(host: Host, daemon: Start, cli: Cli) -> None:
     running = daemon()
     run(host, "web", "--publish=9200-9201:80-81")
     running.wait_event("ADD", container="web")
-    assert sorted(ports(cli, "web")) == ["9200->80/tcp", "9201->81/tcp"]
+    assert sorted(ports(cli, "web")) == ["0.0.0.0:9200->80/tcp", "0.0.0.0:9201->81/tcp"]

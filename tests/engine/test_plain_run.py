@@ -67,7 +67,7 @@ def test_ps(host: Host, daemon: Start, cli: Cli) -> None:
     added = running.wait_event("ADD", container="web")
     header, row = cli("ps", check=True).stdout.splitlines()
     assert header.split() == ["CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE"]
-    assert row.split() == ["web", "dockercni", "eth0", *added["addresses"], "8080->80/tcp", "attached"]
+    assert row.split() == ["web", "dockercni", "eth0", *added["addresses"], "0.0.0.0:8080->80/tcp", "attached"]
     (found,) = json.loads(cli("ps", "web", "-o", "json", check=True).stdout)["attachments"]
     assert found | {"mac": "", "netns": ""} == {
         "container": "web",
@@ -76,7 +76,8 @@ def test_ps(host: Host, daemon: Start, cli: Cli) -> None:
         "ifname": "eth0",
         "addresses": added["addresses"],
         "mac": "",
-        "ports": ["8080->80/tcp"],
+        "ports": ["0.0.0.0:8080->80/tcp"],
+        "unpublished": "",
         "netns": "",
         "state": "attached",
         "served": ["native", "native", "native"],

@@ -155,4 +155,4 @@ def test_where_there_is_a_choice_the_next_is_taken(host: Host, cli: Cli) -> None
     host.serve_tcp(8080)
     run(host, "web", "--publish=8080-8090:80")
     assert cli("sync").returncode == 0
-    assert json.loads(cli("ps", "-o", "json").stdout)["attachments"][0]["ports"] == ["8081->80/tcp"]
+    assert json.loads(cli("ps", "-o", "json").stdout)["attachments"][0]["ports"] == ["0.0.0.0:8081->80/tcp"]

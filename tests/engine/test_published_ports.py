@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engine.containers import address, ask, network, request, run
-from tests.hosts import PYTHON_FLAGS, NoAnswer, peer_of, serve_tcp, serve_udp
+from tests.hosts import IMAGE, PYTHON_FLAGS, NoAnswer, peer_of, serve_tcp, serve_udp
 
 if TYPE_CHECKING:
-    from tests.engine.daemons import Start
+    from tests.engine.daemons import Cli, Start
     from tests.hosts import Host, Outside
 
 PORT = 8080
@@ -113,3 +114,46 @@ def test_on_the_first_network_that_can(host: Host, outside: Outside, daemon: Sta
     running.wait_event("ADD", container="server", network="lan", ifname="eth1")
     assert ask(outside, "tcp", outside.host_address, PORT)
     assert "10.77.4." in host.run("iptables", "-t", "nat", "-S").stdout.partition(f"--dport {PORT}")[2]
+
+
+def test_the_port_goes_with_its_container(host: Host, outside: Outside, daemon: Start) -> None:
+    """A container that joined the namespace of a removed one keeps neither its port nor its address from the next."""
+    running = daemon()
+    serve(host, "tcp", f"--publish={PORT}:80", "--label=dockercni.ip=10.22.0.77")
+    running.wait_event("ADD", container="server")
+    host.docker("run", "--detach", "--name=joined", "--network=container:server", IMAGE, "sleep", "86400")
+    host.docker("rm", "--force", "server")
+    seen = len(running.log())
+    serve(host, "tcp", f"--publish={PORT}:80", "--label=dockercni.ip=10.22.0.77")
+    running.wait_event("ADD", container="server", after=seen)
+    assert ask(outside, "tcp", outside.host_address, PORT)
+    assert "eth0" not in host.container("joined").run("ip", "link").stdout
+    assert json.loads(host.docker("inspect", "joined"))[0]["State"]["Running"]
+
+
+def test_elements_that_no_record_explains(host: Host, outside: Outside, daemon: Start, cli: Cli) -> None:
+    """After cache, state and run directories were emptied by hand, what is left of a container is named and removed."""
+    serve(host, "tcp", f"--publish={PORT}:80")
+    assert cli("sync").returncode == 0
+    for directory in ("/var/lib/cni", "/var/lib/dockercni", "/run/dockercni"):
+        host.run("find", directory, "-mindepth", "1", "-delete")
+    host.docker("rm", "--force", "server")
+    host.run("sh", "-c", "umount /run/netns/dockercni-* || :; rm -f /run/netns/dockercni-*")
+    words = f"port {PORT}/tcp of the host leads to 10.22.0.2:80 of container "
+    host.run("ip", "netns", "add", "other")  # another runtime's, whose records are elsewhere
+    host.run("ip", "-n", "other", "address", "add", "10.22.0.2/16", "dev", "lo")
+    try:
+        lived = cli("sync").stdout
+    finally:
+        host.run("ip", "netns", "delete", "other")
+    assert f"NOTE {words}" in lived
+    assert "(not provably ours: left alone)" in lived
+    assert f"rules: no record explains {words}" in cli("doctor").stdout
+    for command in ("sync", "gc"):
+        planned = cli(command, "--dry-run")
+        assert (planned.returncode, f"would GC {words}" in planned.stdout) == (3, True)
+    assert f"GC {words}" in cli("gc").stdout
+    assert words not in cli("sync", "--dry-run").stdout
+    run(host, "next", f"--publish={PORT}:80", command=serve_tcp(80))
+    assert cli("sync").returncode == 0
+    assert ask(outside, "tcp", outside.host_address, PORT)

@@ -2,23 +2,89 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from dataclasses import replace
 
 import pytest
 
+from dockercni.cni import NetworkList, parse_list
 from dockercni.model import NetworkRequest, PublishedPort
-from dockercni.reconcile.ports import NoFreePort, mappings, place, published
+from dockercni.reconcile.ports import NoFreePort, mappings, obstacle, place, places, published, shown, unserved
 
 WEB = PublishedPort(80, host_ports=range(8080, 8081))
 
 
 def test_place() -> None:
-    """All ports go to the first network that declares the capability, or nowhere."""
+    """All ports go to the first network that can publish them, or nowhere, and then the first one says why."""
     requests = [NetworkRequest(name, f"eth{number}") for number, name in enumerate("aba")]
-    assert [request.ports for request in place(requests, (WEB,), lambda name: name == "b")] == [(), (WEB,), ()]
-    assert [request.ports for request in place(requests, (WEB,), lambda name: name == "a")] == [(WEB,), (), ()]
-    assert place(requests, (WEB,), lambda name: False) == requests
-    assert place(requests, (), lambda name: True) == requests
+    assert [request.ports for request in place(requests, (WEB,), lambda name: "" if name == "b" else "no")] == [
+        (),
+        (WEB,),
+        (),
+    ]
+    assert [request.ports for request in place(requests, (WEB,), lambda name: "" if name == "a" else "no")] == [
+        (WEB,),
+        (),
+        (),
+    ]
+    nowhere = place(requests, (WEB, replace(WEB, container_port=81)), lambda name: f"{name} cannot")
+    assert [request.unpublished for request in nowhere] == [
+        "80/tcp, 81/tcp not published: a cannot; b cannot",
+        "",
+        "",
+    ]
+    assert not any(request.ports for request in nowhere)
+    assert place(requests, (), lambda name: "no") == requests
+
+
+def test_default_address() -> None:
+    """Ports without an address get the engine's default one; an address that was typed stays."""
+    typed = replace(WEB, host_ip="::")
+    (request,) = place([NetworkRequest("a", "eth0")], (WEB, typed), lambda name: "", "127.0.0.1")
+    assert [port.host_ip for port in request.ports] == ["127.0.0.1", "::"]
+
+
+def network(kind: str, *capabilities: str) -> NetworkList:
+    plugin = {"type": "portmap", "capabilities": dict.fromkeys(capabilities, True)}
+    return parse_list(json.dumps({"cniVersion": "1.0.0", "name": "lan", "plugins": [{"type": kind}, plugin]}).encode())
+
+
+def test_obstacle() -> None:
+    """A network publishes ports if a plugin takes them and the host reaches its containers."""
+    assert obstacle(network("bridge", "portMappings")) == ""
+    assert "no plugin with the capability portMappings" in obstacle(network("bridge", "ips"))
+    assert "network lan is macvlan, whose containers this host does not reach" in obstacle(
+        network("macvlan", "portMappings")
+    )
+
+
+def mapping(number: int, to: int, host: str = "") -> dict[str, object]:
+    found = {"hostPort": number, "containerPort": to, "protocol": "tcp"}
+    return {**found, "hostIP": host} if host else found
+
+
+def test_shown() -> None:
+    """Ports are shown as docker ps has them: each family that leads somewhere, and runs of ports as one if asked."""
+    args = {"portMappings": [mapping(8080, 80), mapping(8081, 81), mapping(8082, 80), mapping(53, 53, "::1")]}
+    assert shown(places(args, {4})) == ["0.0.0.0:8080->80/tcp", "0.0.0.0:8081->81/tcp", "0.0.0.0:8082->80/tcp"]
+    assert shown(places(args, {4, 6}), fold=True) == [
+        "0.0.0.0:8080-8081->80-81/tcp",
+        "0.0.0.0:8082->80/tcp",
+        "[::]:8080-8081->80-81/tcp",
+        "[::]:8082->80/tcp",
+        "[::1]:53->53/tcp",
+    ]
+
+
+def test_unserved() -> None:
+    """An address of a family that the container lacks, and [::1], lead nowhere; without an address none is promised."""
+    args = {
+        "portMappings": [mapping(80, 80), mapping(81, 80, "::"), mapping(82, 80, "::1"), mapping(83, 80, "0.0.0.0")]
+    }
+    assert unserved({"portMappings": [mapping(80, 80)]}, {4}) == ""
+    assert unserved(args, {4}) == "[::]:81/tcp, [::1]:82/tcp not published: the container has no IPv6 address"
+    assert unserved(args, {4, 6}) == "[::1]:82/tcp not published: IPv6 routes nothing from there to a container"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,7 +22,7 @@ from dockercni.kernel import listeners
 from dockercni.model import NetworkRequest, PublishedPort
 from dockercni.reconcile.attach import Attacher, Target
 from dockercni.reconcile.locks import Locks
-from dockercni.reconcile.ports import PortTaken, Publisher, refuse_taken
+from dockercni.reconcile.ports import PortTaken, PortUnclear, Publisher, mappings, refuse_taken
 
 
 def port(number: int, host_ip: str = "", protocol: str = "tcp") -> PublishedPort:
@@ -59,6 +63,14 @@ MEETINGS = [
     ("0.0.0.0", "192.0.2.1", True),
     ("127.0.0.1", "127.0.0.1", True),
     ("127.0.0.1", "127.0.0.2", False),
+    ("0.0.0.0", "::", False),
+    ("::", "0.0.0.0", False),
+    ("", "::", True),
+    ("::1", "", True),
+    ("::1", "::", True),
+    ("::1", "0:0::1", True),
+    ("::1", "127.0.0.1", False),
+    ("fd00::1", "0.0.0.0", False),
 ]
 
 
@@ -70,6 +82,53 @@ def test_other_containers_are_in_the_way_on_the_same_address(free: int, wanted: 
             refuse_taken([port(free, wanted)], [publisher(free, held)], None)
     else:
         refuse_taken([port(free, wanted)], [publisher(free, held)], None)
+
+
+def test_the_families_of_one_container_are_apart(free: int) -> None:
+    """One container may publish 0.0.0.0 and [::], and not any address and [::]."""
+    refuse_taken([port(free, "0.0.0.0"), port(free, "::")], [], None)
+    with pytest.raises(PortTaken, match="asked for twice"):
+        refuse_taken([port(free), port(free, "::")], [], None)
+
+
+def test_a_container_is_in_the_way_where_it_can_be_reached(free: int) -> None:
+    """What a container publishes on any address, it has in the families of its own addresses."""
+    other = replace(publisher(free), versions=frozenset({4}))
+    refuse_taken([port(free, "::")], [other], None)
+    with pytest.raises(PortTaken):
+        refuse_taken([port(free, "0.0.0.0")], [other], None)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.EPERM])
+def test_an_error_of_ours_is_no_free_port(monkeypatch: pytest.MonkeyPatch, free: int, number: int) -> None:
+    """A bind that fails for want of a right or of descriptors does not tell whose a port is: nothing is published."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(PortUnclear, match=f"cannot be told whether port {free}/tcp of the host is free: ") as refused:
+        refuse_taken([port(free)], [], None)
+    assert ("CAP_NET_BIND_SERVICE" in str(refused.value)) == (number == errno.EACCES)
+    for choice in (PublishedPort(80), PublishedPort(80, host_ports=range(free, free + 2))):
+        with pytest.raises(PortUnclear):
+            mappings([choice], [])
+
+
+def test_an_address_that_the_host_does_not_have_has_no_listener(free: int) -> None:
+    """A port of an address that may come later can be published, and so can one of a protocol without sockets here."""
+    refuse_taken([port(free, "192.0.2.77"), port(free, "2001:db8::77"), port(free, "", "sctp")], [], None)
+
+
+def test_many_ports_are_looked_at_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's tables are read once, however many ports are wanted and held by the daemon."""
+    reads: list[str] = []
+    original = listeners._waiting
+    monkeypatch.setattr(listeners, "_waiting", lambda protocol: reads.append(protocol) or original(protocol))
+    with contextlib.ExitStack() as held:
+        wanted = [port(held.enter_context(listening("0.0.0.0"))) for _ in range(50)]
+        refuse_taken(wanted, [publisher(number, lives=False) for number in range(1024, 1500)], os.getpid())
+    assert reads == ["tcp"]
 
 
 def test_a_dead_container_is_not_in_the_way(free: int) -> None:
@@ -91,7 +150,9 @@ LISTENERS = [
     ("127.0.0.1", socket.SOCK_STREAM, False, ["", "0.0.0.0", "127.0.0.1"], ["127.0.0.2"]),
     ("0.0.0.0", socket.SOCK_STREAM, False, ["", "0.0.0.0", "127.0.0.1"], []),
     ("::", socket.SOCK_STREAM, True, ["", "0.0.0.0", "127.0.0.1", "::1"], []),
-    ("::1", socket.SOCK_STREAM, False, ["", "::1"], ["127.0.0.1"]),
+    ("::1", socket.SOCK_STREAM, False, ["", "::1", "::"], ["127.0.0.1", "0.0.0.0"]),
+    ("::", socket.SOCK_STREAM, False, ["", "::", "::1"], ["0.0.0.0", "127.0.0.1"]),
+    ("0.0.0.0", socket.SOCK_DGRAM, False, ["", "0.0.0.0"], ["::", "::1"]),
     ("127.0.0.1", socket.SOCK_DGRAM, False, ["", "127.0.0.1"], ["127.0.0.2"]),
 ]
 
@@ -114,14 +175,14 @@ def test_what_is_bound_but_does_not_listen_is_not_in_the_way() -> None:
     """A client's own port takes nothing that DNAT would bring."""
     with socket.socket() as client:
         client.bind(("127.0.0.1", 0))
-        assert listeners.find("tcp", "", client.getsockname()[1]) is None
+        assert listeners.Listeners().find("tcp", "", client.getsockname()[1]) is None
 
 
 def test_dockers_proxy_is_told_with_its_target(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """Behind the engine's proxy stands a container, which its command line tells."""
     command = ("/usr/bin/docker-proxy", "-proto", "tcp", "-container-ip", "172.17.0.2", "-container-port", "80")
     found = listeners.Listener(listeners.ip_address("0.0.0.0"), free, 7, command)
-    monkeypatch.setattr(listeners, "find", lambda *_: found)
+    monkeypatch.setattr(listeners.Listeners, "find", lambda *_: found)
     with pytest.raises(
         PortTaken, match=r"docker-proxy \(process 7\) publishes it for 172\.17\.0\.2:80 on one of Docker"
     ):
@@ -131,7 +192,7 @@ def test_dockers_proxy_is_told_with_its_target(monkeypatch: pytest.MonkeyPatch, 
 def test_a_listener_of_a_hidden_process(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """A process of another container, say, is not seen, but its socket is."""
     found = listeners.Listener(listeners.ip_address("::"), free, 0)
-    monkeypatch.setattr(listeners, "find", lambda *_: found)
+    monkeypatch.setattr(listeners.Listeners, "find", lambda *_: found)
     with pytest.raises(PortTaken, match=rf"a process that is not visible from here listens on \[::\]:{free}"):
         refuse_taken([port(free)], [], None)
 
@@ -140,11 +201,10 @@ def test_a_port_has_one_lock(tmp_path: Path) -> None:
     """While one holds the lock of a port, another waits for it in vain; the lock of another port is free."""
     first, second = Locks(tmp_path, 0.0), Locks(tmp_path, -4.9)  # the second waits for a tenth of a second in all
     with first.ports([("tcp", 80), ("udp", 53)]):
-        with pytest.raises(LockHeld, match="tcp-80"), second.ports([("tcp", 80)]):
+        with pytest.raises(LockHeld, match="port 80/tcp of the host is held by"), second.ports([("tcp", 80)]):
             pass
         with second.ports([("udp", 80)]):
             pass
-    assert list((tmp_path / "port").iterdir()) == []
     with second.ports([("tcp", 80)]):
         pass
 
@@ -162,7 +222,7 @@ class SlowRuntime:
         assert self.barrier.wait(10)
         given = conf.capability_args
         entry = CacheEntry(
-            network.name, conf.container_id, conf.ifname, conf.netns, b"{}", capability_args=given, owner={}
+            network.name, conf.container_id, conf.ifname, conf.netns, b"{}", capability_args=given, owner={"by": "path"}
         )
         self.cache.write(entry)
         return Result("1.0.0")
