@@ -72,14 +72,21 @@ def test_release_of_old_files(tmp_path: Path) -> None:
 
 
 def test_keep_only(tmp_path: Path) -> None:
-    """What no valid attachment has is given back; old files stay with their container, and other files anyway."""
+    """What no valid attachment has is given back, if nobody uses it and it is not new; other files stay anyway."""
     (tmp_path / "net").mkdir()
     for name, text in (("10.1.0.9", "c1"), ("10.1.0.8", "c3"), ("10.1.0.7", ""), ("notes", "c9\r\neth0")):
         (tmp_path / "net" / name).write_text(text)
     with locked(str(tmp_path), "net") as store:
         store.reserve(FIRST, "c1", "eth0", 0)
         store.reserve(SECOND, "c1", "eth1", 0)
-        store.keep_only({("c1", "eth0"), ("c2", "eth0")})
+        valid = {("c1", "eth0"), ("c2", "eth0")}
+        store.keep_only(valid, lambda: ())
+        assert {"10.1.0.8", "10.1.0.3"} <= names(tmp_path)  # they are new
+        for path in (tmp_path / "net").iterdir():
+            os.utime(path, (0, 0))
+        store.keep_only(valid, lambda: {ip_address("10.1.0.8")})
+        assert "10.1.0.8" in names(tmp_path)
+        store.keep_only(valid, lambda: ())
     assert names(tmp_path) == {"10.1.0.9", "10.1.0.2", "notes"}
 
 
