@@ -193,7 +193,7 @@ def test_parent_of_its_own(host: Host, daemon: Callable[..., Daemon]) -> None:
     """A container with a cgroup parent of its own is found, too."""
     configure(host, **SLOW)
     daemon(BIN_DIR)
-    assert share(host, 2, f"--cgroup-parent=/{host.name}/deep/er") == 2
+    assert share(host, 2, f"--cgroup-parent={host.engine.cgroup_parent('deep', 'er')}") == 2
 
 
 def _wait_lives(host: Host, names: list[str], lives: int) -> None:

@@ -49,7 +49,7 @@ def test_engine_is_its_own(host: Host) -> None:
     name = host.docker("run", "--detach", "--network=none", IMAGE)
     assert host.docker("ps", "--quiet", "--no-trunc") == name
     pid = host.docker("inspect", "--format={{.State.Pid}}", name)
-    assert f"/{host.name}/{name}" in Path(f"/proc/{pid}/cgroup").read_text()
+    assert host.engine.cgroup(name) in Path(f"/proc/{pid}/cgroup").read_text()
     assert host.run("ls", "/sys/class/net").stdout.split() == ["docker0", "lo", "out0"]
 
 

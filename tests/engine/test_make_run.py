@@ -11,34 +11,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engine.containers import ask, run, wait_attached, wait_clean
-from tests.hosts import leftovers, peer_of, serve_tcp, wait_until
+from tests.hosts import TREE, copy_tree, leftovers, peer_of, serve_tcp, wait_until
 
 if TYPE_CHECKING:
     from tests.hosts import Host, Outside
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what git would give to somebody who clones, changes that are not committed yet included."""
-    listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, check=True, capture_output=True).stdout
     copy = tmp_path / "dockercni"
-    copy.mkdir()
-    subprocess.run(
-        f"tar -C {ROOT} --null --files-from=- --ignore-failed-read -c | tar -C {copy} -x",
-        shell=True,
-        check=True,
-        input=names,
-    )
+    copy_tree(TREE, copy)
     return copy
 
 
 @pytest.fixture
 def wheels(tmp_path: Path) -> Path:
     """The packages that pip needs, downloaded by the machine: the private host has no way to the internet."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((TREE / "pyproject.toml").read_text())
     needed = [*project["build-system"]["requires"], "editables", *project["project"]["dependencies"]]
     directory = tmp_path / "wheels"
     argv = [sys.executable, "-m", "pip", "download", "--quiet", f"--dest={directory}", *needed]

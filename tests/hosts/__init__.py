@@ -7,16 +7,19 @@ from tests.hosts.leftovers import leftovers, wipe
 from tests.hosts.outside import Outside
 from tests.hosts.place import NoAnswer, Place, peer_of
 from tests.hosts.registry import sweep
+from tests.hosts.tree import TREE, copy_tree
 from tests.hosts.waiting import wait_until
 
 __all__ = [
     "IMAGE",
     "PYTHON_FLAGS",
+    "TREE",
     "CommandError",
     "Host",
     "NoAnswer",
     "Outside",
     "Place",
+    "copy_tree",
     "import_image",
     "leftovers",
     "peer_of",

@@ -48,7 +48,7 @@ class Engine:
             "dockerd",
             f"--config-file={CONFIG}",
             f"--storage-driver={'native' if USES_CONTAINERD_STORE else 'vfs'}",
-            f"--cgroup-parent={f'{self.host.name}.slice' if USES_SYSTEMD else f'/{self.host.name}'}",
+            f"--cgroup-parent={self.cgroup_parent()}",
             f"--exec-opt=native.cgroupdriver={'systemd' if USES_SYSTEMD else 'cgroupfs'}",
             *flags,
             log="dockerd.log",
@@ -64,6 +64,16 @@ class Engine:
             client.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
             return b" 200 " in client.recv(64)
         return False
+
+    def cgroup_parent(self, *below: str) -> str:
+        """The parent that its containers have, or one below that, in the words of its cgroup driver."""
+        if USES_SYSTEMD:
+            return f"{'-'.join([self.host.name, *below])}.slice"
+        return "/".join(["", self.host.name, *below])
+
+    def cgroup(self, container: str) -> str:
+        """The end of the path of a container's cgroup."""
+        return f"{self.cgroup_parent()}/{f'docker-{container}.scope' if USES_SYSTEMD else container}"
 
     def stop(self) -> None:
         """SIGTERM, and wait."""

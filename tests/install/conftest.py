@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hosts import Host, import_image
-from tests.machines import TREE as ROOT
+from tests.hosts import TREE as ROOT
+from tests.hosts import Host, copy_tree, import_image
 from tests.machines import Machine, release
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def older_deb(scratch: Path) -> Path:
     if earlier.returncode == 0:
         _command("sh", "-c", f"git -C {ROOT} archive HEAD~1 | tar -x -C {tree}")
     else:
-        shutil.copytree(ROOT, tree, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "dist"), symlinks=True)
+        copy_tree(ROOT, tree)
     file = tree / "dockercni" / "__init__.py"
     file.write_text(re.sub(r'__version__ = ".*"', f'__version__ = "{OLDER}"', file.read_text()))
     (tree / ".venv").symlink_to(ROOT / ".venv")

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.hosts import Host, import_image
-from tests.machines import RELEASES, TREE, Machine, release
+from tests.hosts import TREE, Host, import_image
+from tests.machines import RELEASES, Machine, release
 
 
 def main() -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hosts import Host, import_image
-from tests.machines import TREE, Machine, release
+from tests.hosts import TREE, Host, import_image
+from tests.machines import Machine, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

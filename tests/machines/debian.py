@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.hosts import TREE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TREE = Path(__file__).parents[2]
 SYSTEM = platform.freedesktop_os_release()
 HERE = SYSTEM["VERSION_CODENAME"]
 MIRROR = "http://deb.debian.org/debian"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.hosts import IMAGE, NoAnswer, serve_tcp, wait_until
+from tests.hosts import IMAGE, NoAnswer, copy_tree, serve_tcp, wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -93,8 +92,7 @@ class Machine:
 
     def put_tree(self, tree: Path) -> None:
         """Copy a tree into it, with a virtual environment for its own Python, as a developer there would have."""
-        left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "dist", "build")
-        shutil.copytree(tree, self.path(HOME), ignore=left_out, symlinks=True)
+        copy_tree(tree, self.path(HOME))
         self.run("make", f"--directory={HOME}", "venv", "test-tools", env=self.offline(), timeout=300)
 
     def offline(self) -> tuple[str, ...]:
