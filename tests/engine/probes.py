@@ -28,7 +28,10 @@ def sees_route(host: Host, *flags: str) -> bool:
 
 
 def _said(host: Host, *arguments: str) -> str:
-    return host.docker("run", "--rm", "--network=none", *arguments, check=False, timeout=110)
+    done = host.run("docker", "run", "--rm", "--network=none", *arguments, check=False, timeout=110)
+    if done.returncode:  # the engine may have had a reason of its own, which a failed test has to show
+        print(done.stderr)  # noqa: T201
+    return done.stdout
 
 
 def share(host: Host, count: int, *flags: str, together: bool = False) -> int:

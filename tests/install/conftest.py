@@ -14,6 +14,7 @@ import pytest
 
 from tests.hosts import TREE as ROOT
 from tests.hosts import Host, copy_tree, import_image
+from tests.hosts.engine import USES_CONTAINERD_STORE
 from tests.machines import Machine, release
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MACHINES = pytest.StashKey["list[Machine]"]()
 OLDER = "0.0.1"
+STORE = '{"features": {"containerd-snapshotter": true}}'
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -104,6 +106,8 @@ def boot(host: Host, request: pytest.FixtureRequest) -> Iterator[Callable[[], Ma
     def start() -> Machine:
         machine = Machine(host, f"machine{next(numbers)}", release())
         booted.append(machine)
+        if USES_CONTAINERD_STORE:
+            machine.shell(f"mkdir -p /etc/docker; echo '{STORE}' > /etc/docker/daemon.json; systemctl restart docker")
         import_image(machine)
         return machine
 

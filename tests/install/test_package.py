@@ -91,6 +91,26 @@ def test_the_engine_is_restarted(served: Machine) -> None:
     )
 
 
+def test_a_boot(served: Machine) -> None:
+    """Engine and daemon start together: all that the engine starts has its network at its first instruction.
+
+    Labels have to be read for that, and those of the image are not to be had while the engine starts.
+    """
+    names = [f"web{number}" for number in range(8)]
+    for number, name in enumerate(names):
+        served.web(name, 8080 + number, "--restart=always", *(["--label=team=net"] if number % 2 else []))
+    for number in range(8):
+        wait_web(served, 8080 + number)
+    served.run("systemctl", "stop", "docker.socket", "docker", "dockercni")
+    served.run("systemctl", "start", "docker", "dockercni")
+
+    def told(words: str) -> list[int]:
+        return [len(re.findall(words, served.first_words(name))) for name in names]
+
+    wait_until(lambda: told("inet 10.|can't find device") == [2] * 8, 60, "two starts each", served.journal)
+    assert told("inet 10.") == [2] * 8
+
+
 def test_the_daemon_is_restarted(served: Machine) -> None:
     """Containers keep their link over a restart, and one that starts afterwards is served."""
     served.web("web", 8080)

@@ -45,6 +45,11 @@ def test_shipped(machine: Machine) -> None:
     passes(machine, "-n0", "-minstall", *(f"tests/install/{name}" for name in SHIPPED))
 
 
+def test_boot_with_the_containerd_store(machine: Machine) -> None:
+    """What the engine starts at a boot has its network, though the store answers questions about labels late."""
+    passes(machine, "-n0", "-minstall", "tests/install/test_package.py", "-kboot", env=(STORES[1],))
+
+
 def passes(machine: Machine, *arguments: str, env: tuple[str, ...] = ()) -> None:
     """Run tests there; what they print is the failure."""
     chosen = tuple(f"{name}={value}" for name, value in os.environ.items() if name == "TEST_STARTS")
