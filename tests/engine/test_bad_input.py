@@ -113,7 +113,7 @@ ROWS = [
     Row("no-mac", "not a MAC address such as 02:42", ("mac=02:42",)),
     Row("args", '"IP" is not KEY=VALUE', ("args=IP",)),
     Row("enable", "label dockercni.enable=yes: must be true or false", ("enable=yes",)),
-    Row("outside", "10.9.0.9", ("ip=10.9.0.9",)),
+    Row("far", "10.9.0.9", ("ip=10.9.0.9",)),
     Row("no-family", "fd00::9", ("ip=fd00::9",)),
     Row("gateway", "10.1.0.1", ("ip=10.1.0.1",)),
     Row("line-break", r"label dockercni.ip=10.1.0.9\nADD fake: ", ("ip=10.1.0.9\nADD fake",)),
