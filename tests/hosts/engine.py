@@ -22,6 +22,10 @@ CONTAINERD_PID = "/run/docker/containerd/containerd.pid"
 USES_SYSTEMD = os.environ.get("TEST_CGROUP_DRIVER") == "systemd"
 DRIVER_NEEDS = ("/run/dbus", "/run/systemd") if USES_SYSTEMD else ()
 USES_CONTAINERD_STORE = os.environ.get("TEST_IMAGE_STORE") == "containerd"
+# Copies what an image has, which works everywhere; and what shares it, for large images. Each store has its own names.
+COPIES, OVERLAY = (
+    f"--storage-driver={name}" for name in (("native", "overlayfs") if USES_CONTAINERD_STORE else ("vfs", "overlay2"))
+)
 
 
 class Engine:
@@ -47,7 +51,7 @@ class Engine:
         self.process = process = self.host.popen(
             "dockerd",
             f"--config-file={CONFIG}",
-            f"--storage-driver={'native' if USES_CONTAINERD_STORE else 'vfs'}",
+            COPIES,
             f"--cgroup-parent={self.cgroup_parent()}",
             f"--exec-opt=native.cgroupdriver={'systemd' if USES_SYSTEMD else 'cgroupfs'}",
             *flags,

@@ -14,7 +14,7 @@ import pytest
 
 from tests.hosts import TREE as ROOT
 from tests.hosts import Host, copy_tree, import_image
-from tests.hosts.engine import USES_CONTAINERD_STORE
+from tests.hosts.engine import OVERLAY, USES_CONTAINERD_STORE
 from tests.machines import Machine, release
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def host() -> Iterator[Host]:
     if os.geteuid() != 0:
         pytest.skip("needs root")
     with Host() as started:
-        started.start_engine("--storage-driver=overlay2")
+        started.start_engine(OVERLAY)
         import_image(started)
         yield started
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosts import IMAGE, NoAnswer, leftovers, serve_tcp, wait_until
+from tests.hosts.engine import OVERLAY
 from tests.install.conftest import ROOT
 from tests.machines import release
 
@@ -201,7 +202,7 @@ def test_the_engine_is_restarted(sidecar: Host) -> None:
     web(sidecar, "web", 8080, "--restart=always")
     wait_answer(sidecar, 8080)
     sidecar.stop_engine()
-    sidecar.start_engine("--storage-driver=overlay2")
+    sidecar.start_engine(OVERLAY)
     wait_answer(sidecar, 8080)
 
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from tests.hosts import TREE, Host, import_image
+from tests.hosts.engine import OVERLAY
 from tests.machines import RELEASES, Machine, release
 
 
@@ -24,7 +25,7 @@ def main() -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER)
     said = parser.parse_args()
     with Host() as host:
-        host.start_engine("--storage-driver=overlay2")
+        host.start_engine(OVERLAY)
         import_image(host)
         machine = Machine(host, "machine", release(said.release))
         import_image(machine)

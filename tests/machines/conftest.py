@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosts import TREE, Host, import_image
+from tests.hosts.engine import OVERLAY
 from tests.machines import Machine, release
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     if os.geteuid() != 0:
         pytest.skip("needs root")
     with Host() as host:
-        host.start_engine("--storage-driver=overlay2")
+        host.start_engine(OVERLAY)
         import_image(host)
         booted = Machine(host, request.param, release(request.param))
         booted.put_tree(TREE)
