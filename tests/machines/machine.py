@@ -35,11 +35,11 @@ BOOT = """
 set -e
 mkdir /changes/upper /changes/work
 mount -t overlay -o lowerdir=/kept/$2,upperdir=/changes/upper,workdir=/changes/work overlay /root
-mkdir -p /root/var/lib/docker /root/kept
+mkdir -p /root/kept /root/var/lib/docker /root/var/lib/containerd
 hostname > /root/etc/hostname
 # Nobody answers: without a name server a question fails at once, and costs no start its time-out.
 : > /root/etc/resolv.conf
-for each in proc sys dev run tmp kept var/lib/docker; do mount --move /$each /root/$each; done
+for each in proc sys dev run tmp kept var/lib/docker var/lib/containerd; do mount --move /$each /root/$each; done
 cd /root
 pivot_root . mnt
 exec chroot . /bin/sh -euc '
@@ -80,7 +80,9 @@ class Machine:
             "--tmpfs=/tmp:exec",
             f"--volume={root.parent}:{KEPT}:ro",
             "--volume=/changes",
+            # What an engine mounts as a layer cannot be on layers itself.
             "--volume=/var/lib/docker",
+            "--volume=/var/lib/containerd",
             "--env=container=docker",
             IMAGE,
             *("/bin/sh", "-c", BOOT, "boot", str(release.cgroups), root.name),
