@@ -64,7 +64,8 @@ class Parts:
     memory: Memory
 
     def looker(self, engine: Engine, policy: Policy) -> Looker:
-        """What looks at the containers of that engine."""
+        """What looks at the containers of that engine, whose MTU the built-in network has from now on."""
+        self.networks.learn(engine.mtu)
         return Looker(self.client, engine.id, self.sandboxes, self.attacher, self.memory, policy, engine.host_ip)
 
     def everything(self, engine_id: str) -> list[str]:
@@ -274,8 +275,8 @@ class Daemon:
     def _look_at_all(self, hint: str) -> None:
         engine = self._parts.client.engine()
         ids = self._parts.everything(engine.mark)
-        known = self._looker and (self._looker.engine_id, self._looker.host_ip)
-        if self._looker is None or known != (engine.mark, engine.host_ip):
+        known = self._looker and (self._looker.engine_id, self._looker.host_ip, self._parts.networks.mtu)
+        if self._looker is None or known != (engine.mark, engine.host_ip, engine.mtu):
             self._looker = self._parts.looker(engine, self._policy(ids))
             self._early.serve(engine)
         self._early.retry()

@@ -12,8 +12,9 @@ from typing import Final
 import structlog
 
 from dockercni.cni.files import read_regular
+from dockercni.engine import describe
 from dockercni.engine.client import Client, Engine
-from dockercni.engine.files import Files, default_host_ip
+from dockercni.engine.files import Files, defaults
 from dockercni.engine.proof import Proof
 from dockercni.engine.starts import Listener, Starts
 from dockercni.kernel import cgroups, hold, rights
@@ -74,8 +75,9 @@ class Early:
         if not engine_id or engine_id != facts.get("id"):
             return None
         # the file may have changed since, and the engine with it; what a flag says is only remembered
-        host_ip = default_host_ip() or facts.get("ip", "")
-        return Engine(engine_id, facts.get("version", ""), str(root), host_ip=host_ip)
+        host_ip, mtu = defaults()
+        host_ip, mtu = host_ip or facts.get("ip", ""), mtu or describe.mtu(facts.get("mtu", ""))
+        return Engine(engine_id, facts.get("version", ""), str(root), host_ip=host_ip, mtu=mtu)
 
     def start(self) -> None:
         """Start to watch, or say why that cannot be."""
@@ -101,7 +103,8 @@ class Early:
     def serve(self, engine: Engine) -> None:
         """From now on that engine's containers are found."""
         self._use(engine)
-        state.write(self._path, {"id": engine.id, "version": engine.version, "root": engine.root, "ip": engine.host_ip})
+        known = {"id": engine.id, "version": engine.version, "root": engine.root}
+        state.write(self._path, known | {"ip": engine.host_ip, "mtu": str(engine.mtu)})
 
     def reconfigure(self, settings: Settings) -> None:
         """From now on the settings say this of what can change while the daemon runs."""

@@ -24,6 +24,7 @@ def run(request: Request) -> int:
         result = hand.add_to_path(parts.sandboxes, parts.attacher, args.container, Path(args.netns), wanted)
     else:
         engine = parts.client.engine()
+        parts.networks.learn(engine.mtu)
         container = parts.client.container(args.container)
         if container is None:
             raise UnknownContainer(f'there is no container "{args.container}"; for a namespace, give its path too')

@@ -21,6 +21,7 @@ def run(request: Request) -> int:
     logs.configure("error", "auto")
     parts = wire(request.settings)
     engine = parts.client.engine()
+    parts.networks.learn(engine.mtu)
     container_id = resolve(parts, request.args.container)
     container = parts.client.container(container_id)
     reasons = (

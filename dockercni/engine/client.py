@@ -44,7 +44,11 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Who answers. `root` is its data root, `host_ip` where it publishes ports without an address; "": everywhere."""
+    """Who answers. `root` is its data root.
+
+    `host_ip` is where it publishes ports without an address ("" for everywhere), `mtu` what its links have (0 for what
+    is usual).
+    """
 
     id: str
     version: str
@@ -53,6 +57,7 @@ class Engine:
     cgroup_version: str = ""
     runtime: str = ""
     host_ip: str = ""
+    mtu: int = 0
 
     @property
     def mark(self) -> str:
@@ -118,7 +123,7 @@ class Client:
         if not info.ID:
             raise self._stranger("it does not say its ID")
         driver, version, runtime = info.CgroupDriver, info.CgroupVersion, info.DefaultRuntime
-        return Engine(info.ID, info.ServerVersion, info.DockerRootDir, driver, version, runtime, self._host_ip())
+        return Engine(info.ID, info.ServerVersion, info.DockerRootDir, driver, version, runtime, *self._defaults())
 
     def container(self, name: str) -> Container | None:
         """The container of that id or name; None where the engine knows none."""
@@ -160,17 +165,18 @@ class Client:
             raise self._stranger("it has no /networks") from error
         return self.understood(listed, list[ListedNetwork])
 
-    def _host_ip(self) -> str:
-        """The default address of published ports, which the engine's default network bears.
+    def _defaults(self) -> tuple[str, int]:
+        """The default address of published ports and the MTU, which the engine's default network bears.
 
-        Its file says it where there is no such network, or a proxy hides it.
+        Its file says them where there is no such network, or a proxy hides it.
         """
         try:
             with self.errors():
                 answer = self._connected().inspect_network("bridge")
-            return self.understood(answer, ListedNetwork).host_ip
+            network = self.understood(answer, ListedNetwork)
         except (docker.errors.NotFound, EngineRefused, EngineUnavailable):
-            return files.default_host_ip() if self._host.startswith("unix:") else ""
+            return files.defaults() if self._host.startswith("unix:") else ("", 0)
+        return network.host_ip, network.mtu
 
     def _stranger(self, why: str) -> EngineRefused:
         return EngineRefused(f"what answers at {self._host} is no Docker Engine: {why}")

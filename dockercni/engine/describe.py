@@ -16,6 +16,7 @@ _DISABLED: Final = ("dockercni.enable", "false")
 _PORT: Final = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?", re.ASCII)
 _RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 _PORTS: Final = range(1, 1 << 16)
+_USUAL_MTU: Final = 1500
 
 
 # ids become parts of file names: an engine whose ids are others is none
@@ -133,6 +134,11 @@ class ListedNetwork(msgspec.Struct):
         """Where its published ports are reached that name no address; "" for everywhere."""
         return host_ip((self.Options or {}).get("com.docker.network.bridge.host_binding_ipv4", ""))
 
+    @property
+    def mtu(self) -> int:
+        """The MTU of its links, if somebody chose one; 0 for the usual one."""
+        return mtu((self.Options or {}).get("com.docker.network.driver.mtu", ""))
+
 
 # msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
 for _kind in (Inspected, Listed, Info, Image, Message, ListedNetwork):
@@ -182,6 +188,12 @@ def _port(text: str) -> tuple[int, str] | None:
 def host_ip(text: str) -> str:
     """The default address of published ports; "" for all of IPv4, which the engine takes for all of IPv6 as well."""
     return "" if (address := _address(text)) == "0.0.0.0" else address  # noqa: S104  told apart, not bound
+
+
+def mtu(text: str | int) -> int:
+    """The MTU that the engine's links get; 0 for the usual one, which the engine says where nobody chose another."""
+    found = int(text) if re.fullmatch("[0-9]{1,5}", str(text), re.ASCII) else 0
+    return found if found != _USUAL_MTU else 0
 
 
 def _address(text: str) -> str:

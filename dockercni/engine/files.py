@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from dockercni.cni.files import read_regular
-from dockercni.engine.describe import HostSide, Inspected, RunConfig, described, host_ip, vetted
+from dockercni.engine.describe import HostSide, Inspected, RunConfig, described, host_ip, mtu, vetted
 from dockercni.engine.images import Images, matter
 from dockercni.errors import DockercniError
 from dockercni.model import Container
@@ -46,18 +46,20 @@ class _ContainerFile(msgspec.Struct):
 
 class _DaemonFile(msgspec.Struct):
     ip: str = ""
+    mtu: int = 0
 
 
 class _ImageFile(msgspec.Struct):
     config: RunConfig | None = None
 
 
-def default_host_ip() -> str:
-    """Where the engine publishes ports without an address, as its configuration file says; "" where it says nothing."""
+def defaults() -> tuple[str, int]:
+    """What the engine's configuration file says of its default network: see Engine, `host_ip` and `mtu`."""
     try:
-        return host_ip(_read(DAEMON_FILE, _DaemonFile).ip)
+        said = _read(DAEMON_FILE, _DaemonFile)
     except (OSError, FilesUnclear):
-        return ""
+        return "", 0
+    return host_ip(said.ip), mtu(said.mtu)
 
 
 @dataclass(frozen=True, slots=True)

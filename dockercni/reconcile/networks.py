@@ -68,12 +68,16 @@ class Catalogue:
 
 
 class Networks:
-    """Reads the configuration directory again whenever it has changed. Thread-safe."""
+    """Reads the configuration directory again whenever it has changed. Thread-safe.
+
+    `mtu` is that of the built-in network; 0 for the usual one.
+    """
 
     def __init__(self, conf_dir: Path, state_dir: Path, preferred: str = "") -> None:
         self._conf_dir = conf_dir
         self._state_dir = state_dir
         self._preferred = preferred
+        self.mtu = 0
         self._guard = threading.Lock()
         self._seen: object = None
         self._catalogue: Catalogue | None = None
@@ -86,6 +90,13 @@ class Networks:
                 self._catalogue = self._read()
                 self._seen = seen
             return self._catalogue
+
+    def learn(self, mtu: int) -> None:
+        """The engine's links have that MTU: those of the built-in network get it, too."""
+        with self._guard:
+            if mtu != self.mtu:
+                self.mtu = mtu
+                self._catalogue = None
 
     def _read(self) -> Catalogue:
         directory = load_directory(self._conf_dir)
@@ -102,7 +113,7 @@ class Networks:
             return error
         reason = f"no configuration in {self._conf_dir} may be the default"
         log.info("the built-in network serves", network=BUILT_IN, subnet=subnet, reason=reason)
-        return built_in_network(subnet)
+        return built_in_network(subnet, self.mtu)
 
     def _subnet(self, directory: Directory) -> str:
         """The subnet of the built-in network: chosen once, then kept, whatever routes appear."""
@@ -126,14 +137,15 @@ def free_subnet(used: Iterable[IPNetwork], candidates: Iterable[str] = SUBNETS) 
     )
 
 
-def built_in_network(subnet: str) -> NetworkList:
-    """The network that serves where nobody configured one."""
+def built_in_network(subnet: str, mtu: int = 0) -> NetworkList:
+    """The network that serves where nobody configured one; `mtu` is that of its links, if it is not the usual one."""
     bridge: dict[str, Any] = {
         "type": "bridge",
         "bridge": BUILT_IN_BRIDGE,
         "isGateway": True,
         "ipMasq": True,
         "hairpinMode": True,
+        **({"mtu": mtu} if mtu else {}),
         "capabilities": {"ips": True, "mac": True},
         "ipam": {"type": "host-local", "ranges": [[{"subnet": subnet}]], "routes": [{"dst": "0.0.0.0/0"}]},
     }

@@ -112,3 +112,32 @@ def test_pin_is_usable(host: Host, daemon: Start) -> None:
     assert added["addresses"][0] in shown
     host.docker("rm", "--force", "web")
     wait_until(lambda: not list(host.path("/run/netns").iterdir()), 10, "the end of the pin")
+
+
+def test_the_engines_mtu(host: Host, daemon: Start, cli: Cli) -> None:
+    """The built-in network has the MTU of the engine's own links, also for what starts before the engine answers."""
+    host.stop_engine()
+    host.start_engine("--mtu=1400")
+    running = daemon()
+    run(host, "web", "--restart=always")
+    running.wait_event("ADD", container="web")
+    assert mtu(host, "web") == 1400
+    running.stop()
+    host.stop_engine()
+    again = daemon(wait=False)
+    host.start_engine("--mtu=1400")
+    again.wait_event("ADD", container="web")
+    assert mtu(host, "web") == 1400
+    again.stop()
+    host.docker("rm", "--force", "web")
+    run(host, "next")
+    cli("sync", check=True)
+    assert mtu(host, "next") == 1400
+    host.stop_engine()
+    host.start_engine()
+
+
+def mtu(host: Host, name: str) -> int:
+    """The MTU of a container's interface."""
+    (link,) = json.loads(host.container(name).run("ip", "-json", "link", "show", "dev", "eth0").stdout)
+    return int(link["mtu"])

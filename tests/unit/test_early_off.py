@@ -108,7 +108,7 @@ def test_data_root_elsewhere(early: Any, tmp_path: Path) -> None:
         one.serve(Engine("ID", "20.10", str(tmp_path / "nowhere")))
     assert [log["event"] for log in logs] == ["early watch off"]
     (tmp_path / "containers").mkdir()
-    here = Engine("ID", "20.10", str(tmp_path))
+    here = Engine("ID", "20.10", str(tmp_path), host_ip="127.0.0.1", mtu=1400)
     one.serve(here)
     assert early().remembered() == here
     (tmp_path / "engine-id").write_text("ANOTHER")
