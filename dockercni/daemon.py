@@ -8,6 +8,7 @@ import select
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from dockercni.engine.watch import Watch
 from dockercni.errors import DockercniError, NotRoot
 from dockercni.kernel import descriptors, processes
 from dockercni.kernel.iptables import IptablesError
+from dockercni.kernel.link_events import EVERYTHING, LinkEvents
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
 from dockercni.observe.heartbeat import Heartbeat
@@ -30,11 +32,13 @@ from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile import images, records, state, strays
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
+from dockercni.reconcile.host_half import HostHalf
 from dockercni.reconcile.lanes import Lanes
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.look import Looker, Outcome, Policy, Seen
 from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.networks import Networks
+from dockercni.reconcile.observation import Observation
 from dockercni.reconcile.reservations import Reservations
 from dockercni.reconcile.rules import Rules
 from dockercni.reconcile.sandbox import Sandboxes
@@ -45,9 +49,12 @@ DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop 
 _FIRST_START: Final = "first-start.json"
 _ALL: Final = "*"  # lanes of their own, for what is no look at one container; no container id looks like them
 _RULES: Final = "*rules"
+_HOST: Final = "*host"
 _STRAYS: Final = "*strays"
 _PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
 _QUIET: Final = 0.2  # seconds without a deleted rule
+_CALM: Final = 0.05  # seconds without a change of links: each start makes a handful within a few milliseconds
+_LONGEST: Final = 0.3  # seconds that such changes are put off: what is gone is to be back within one
 
 log = structlog.get_logger()
 
@@ -63,10 +70,15 @@ class Parts:
     attacher: Attacher
     memory: Memory
 
+    @property
+    def observation(self) -> Observation:
+        """What looks at what is there."""
+        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host)
+
     def looker(self, engine: Engine, policy: Policy) -> Looker:
         """What looks at the containers of that engine, whose MTU the built-in network has from now on."""
         self.networks.learn(engine.mtu)
-        return Looker(self.client, engine.id, self.sandboxes, self.attacher, self.memory, policy, engine.host_ip)
+        return Looker(self.client, engine.mark, self.sandboxes, self.attacher, self.memory, policy, engine.host_ip)
 
     def everything(self, engine_id: str) -> list[str]:
         """The ids to look at: of running containers with network mode none, records, memories, pins and locks."""
@@ -92,7 +104,7 @@ def wire(settings: Settings) -> Parts:
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
     patience = settings.hold * _PATIENCE if settings.hold else None
     runtime = Runtime(Dispatch(executables, settings.engine, patience=patience), cache)
-    attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks), Rules(runtime))
+    attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks), Rules(runtime), HostHalf(locks))
     memory = Memory(settings.state_dir / "containers")
     return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
 
@@ -112,7 +124,13 @@ class Daemon:
         self._thoroughly: set[str] = set()
         self._stop = threading.Event()
         self._wake = -1
-        self._works = {_ALL: self._look_at_all, _RULES: self._look_at_rules, _STRAYS: self._collect_strays}
+        self._works = {
+            _ALL: self._look_at_all,
+            _RULES: self._look_at_rules,
+            _HOST: self._look_at_host,
+            _STRAYS: self._collect_strays,
+        }
+        self._concerned: deque[set[str]] = deque()  # links that changed since the last look at the host
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
@@ -123,6 +141,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
         self._watch_rules()
+        self._watch_links()
         watch = Watch(
             self._parts.client,
             connected=self._connected,
@@ -168,6 +187,31 @@ class Daemon:
                 self._lanes.ask(_RULES, "firewall rules were deleted")
 
         threading.Thread(target=watch, name="rules", daemon=True).start()
+
+    def _watch_links(self) -> None:
+        try:
+            events = LinkEvents()
+        except OSError as error:
+            log.warning("changes of links are noticed late", reason=f"no rtnetlink events: {error.strerror}")
+            return
+
+        def watch() -> None:
+            while True:
+                self._concerned.append(events.wait(_CALM, _LONGEST))
+                self._lanes.ask(_HOST, "links of the host changed")
+
+        threading.Thread(target=watch, name="links", daemon=True).start()
+
+    def _look_at_host(self, hint: str) -> None:
+        """Have those containers looked at whose half of the host is not whole, of those that need what changed."""
+        concerned: set[str] = set()
+        while self._concerned:
+            concerned |= self._concerned.popleft()
+        attacher = self._parts.attacher
+        entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError) and entry.complete]
+        links = set() if EVERYTHING in concerned else concerned
+        for key in attacher.host.lacking([entry for entry in entries if entry.owner], links):
+            self._ask(key, hint)
 
     def _look_at_rules(self, hint: str) -> None:
         """Have those containers looked at whose rules are gone."""

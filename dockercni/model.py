@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
+Destination = tuple[IPNetwork, int]  # of a route, and the number of the table that it stands in
+MAIN_TABLE: Final = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class Attachment:
 
     `path` is the namespace's path for an attachment made by hand to a namespace that is no container's, else empty.
     `lost` says that the record itself is gone, and the rest known from elsewhere. `addresses` and `routes` are those
-    that the interface's namespace has to show for as long as the attachment lives; empty where that cannot be told.
+    that the interface's namespace has to show for as long as the attachment lives, `up` whether the interface has to be
+    up; empty and False where that cannot be told.
     """
 
     network: str
@@ -92,7 +96,8 @@ class Attachment:
     path: str = ""
     lost: bool = False
     addresses: frozenset[IPAddress] = frozenset()
-    routes: frozenset[IPNetwork] = frozenset()
+    routes: frozenset[Destination] = frozenset()
+    up: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:

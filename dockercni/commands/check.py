@@ -1,16 +1,17 @@
-"""`dockercni check [CONTAINER...]`: CNI CHECK of what is recorded."""
+"""`dockercni check [CONTAINER...]`: whether each recorded attachment is whole."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from dockercni import render
-from dockercni.cni import CacheError, CNIError, VersionError, parse_list
-from dockercni.commands.containers import resolve
+from dockercni.cni import CNIError, parse_list, versions
+from dockercni.cni.versions import Feature
+from dockercni.commands.containers import look_at, resolve
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, wire
-from dockercni.errors import DockercniError
+from dockercni.daemon import Parts, policy, wire
 from dockercni.observe import logs
 from dockercni.reconcile import records
+from dockercni.reconcile.look import NOTE, Seen
 from dockercni.reconcile.records import Record
 
 OK, SKIPPED, FAILED = "ok", "skipped", "failed"
@@ -19,7 +20,7 @@ COMPLAINTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What CHECK said of one attachment; `why` is empty where all is well."""
+    """What is the case with one attachment, or with one that is missing; `why` is empty where all is well."""
 
     container: str
     id: str
@@ -36,51 +37,52 @@ def run(request: Request) -> int:
     """
     logs.configure("error", "auto")
     parts = wire(request.settings)
-    wanted = {resolve(parts, name) for name in request.args.containers}
-    found = [_checked(parts, record) for record in _records(parts) if not wanted or record.entry.container_id in wanted]
+    named = list(dict.fromkeys(resolve(parts, name) for name in request.args.containers))
+    engine = parts.client.engine()
+    ids = named or parts.everything(engine.mark)
+    # the same look that `status` and `sync --dry-run` take, so that all of them mean the same by whole
+    seen = look_at(parts, parts.looker(engine, policy(parts.settings)), ids, dry_run=True)
+    found = [checked for one in seen for checked in _checked(parts, engine.mark, one)]
     if request.output == "json":
         render.json({"checks": [asdict(one) for one in found]})
     else:
         for one in found:
-            words = f"{one.verdict} {one.container} {one.network} {one.ifname}"
+            words = " ".join(filter(None, (one.verdict, one.container, one.network, one.ifname)))
             render.line(f"{words}: {one.why}" if one.why else words)
     return COMPLAINTS if any(one.verdict == FAILED for one in found) else 0
 
 
-def _records(parts: Parts) -> Iterator[Record]:
-    for entry in parts.attacher.cache.entries():
-        if isinstance(entry, CacheError):
-            render.error(str(entry))
-        elif found := records.record(entry):
-            yield found
+def _checked(parts: Parts, engine_id: str, seen: Seen) -> Iterator[Checked]:
+    wrong: dict[tuple[str, str], str] = {}
+    notes: dict[tuple[str, str], str] = {}
+    for outcome in seen.outcomes:
+        if outcome.verb != NOTE or outcome.error or outcome.drift:
+            wrong.setdefault((outcome.network, outcome.ifname), outcome.error or outcome.reason)
+        else:
+            notes[outcome.network, outcome.ifname] = outcome.reason
+    for record in records.records(parts.attacher.cache, engine_id, seen.id):
+        if not isinstance(record, Record):  # among what is wrong already
+            continue
+        network, ifname = place = record.attachment.network, record.attachment.ifname
+        if why := wrong.pop(place, ""):
+            yield Checked(seen.name, seen.id, network, ifname, FAILED, why)
+        elif why := _unasked(record):
+            yield Checked(seen.name, seen.id, network, ifname, SKIPPED, why)
+        else:
+            yield Checked(seen.name, seen.id, network, ifname, OK, notes.get(place, ""))
+    for (network, ifname), why in wrong.items():
+        yield Checked(seen.name, seen.id, network, ifname, FAILED, why)
 
 
-def _checked(parts: Parts, record: Record) -> Checked:
-    verdict, why = _verdict(parts, record)
-    entry = record.entry
-    name = (entry.owner or {}).get(records.NAME, "") or entry.container_id[:12]
-    return Checked(name, entry.container_id, entry.network, entry.ifname, verdict, why)
-
-
-def _verdict(parts: Parts, record: Record) -> tuple[str, str]:
-    """Under the container's lock, so that no ADD or DEL is under way; what is gone by then is no complaint."""
-    key = record.attachment.key
-    attacher = parts.attacher
+def _unasked(record: Record) -> str:
+    """Why its plugins could not be asked, had they to be."""
     try:
-        with attacher.locks.container(record.entry.container_id) as lock, attacher.locks.host():
-            entry = attacher.cache.read(*key)
-            current = records.record(entry) if entry else None
-            if entry is None or current is None:
-                return SKIPPED, "it was taken back meanwhile"
-            if not current.attachment.complete:
-                return FAILED, "its ADD was not finished"
-            if parts.sandboxes.life_at(entry.netns) != current.attachment.life:
-                return FAILED, "its network namespace is gone"
-            if parse_list(entry.config).disable_check:
-                return SKIPPED, "its configuration has disableCheck"
-            attacher.runtime.check(entry, inherit=(lock,))
-    except VersionError as error:
-        return SKIPPED, f"{error} (it came with 0.4.0)"
-    except (CNIError, DockercniError) as error:
-        return FAILED, str(error)
-    return OK, ""
+        network = parse_list(record.entry.config)
+    except CNIError as error:
+        return str(error)
+    if network.disable_check:
+        return "its configuration has disableCheck"
+    if not versions.supports(network.cni_version, Feature.CHECK):
+        since = "it came with 0.4.0"
+        return f'network "{network.name}" is of version {network.cni_version}, which has no CHECK ({since})'
+    return ""

@@ -33,7 +33,7 @@ def recorded(parts: Parts, container_id: str) -> bool:
     return any(not isinstance(entry, CacheError) for entry in parts.attacher.cache.entries(container_id))
 
 
-def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) -> list[Seen]:
+def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool, by_hand: bool = False) -> list[Seen]:
     """Look at these containers, several at a time; one that cannot be looked at comes with the error.
 
     What failed for a reason that may pass is looked at once more: executables that start at once trip over the chains
@@ -42,7 +42,7 @@ def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool) 
 
     def look(container_id: str) -> Seen:
         try:
-            return looker.look(container_id, dry_run=dry_run)
+            return looker.look(container_id, dry_run=dry_run, by_hand=by_hand)
         except DockercniError as error:
             problem = str(error)
         except Exception as error:

@@ -30,6 +30,7 @@ class State:
     pending: list[str] = field(default_factory=list)
     failing: list[str] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     not_ours: list[str] = field(default_factory=list)
 
     @property
@@ -83,9 +84,11 @@ def _sort(found: State, one: Seen, failing: Mapping[str, Failing]) -> None:
             found.failing.append(f"{one.name}: {outcome.error}")
         elif outcome.drift:
             found.drift.append(f"{one.name}: {outcome.reason}")
-        elif outcome.verb != NOTE and tried:
+        elif outcome.verb == NOTE:
+            found.notes.append(f"{one.name}: {outcome.reason}")
+        elif tried:
             found.failing.append(f"{_words(one, outcome)}: {tried}")
-        elif outcome.verb != NOTE:
+        else:
             found.pending.append(f"{_words(one, outcome)}: {outcome.reason}")
 
 

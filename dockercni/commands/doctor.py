@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from dockercni import render
-from dockercni.cni import Cache, CacheEntry, CacheError
-from dockercni.commands.diagnosis import engine, firewall, host, networks
-from dockercni.commands.diagnosis.finding import Finding, ok, warn
+from dockercni.commands.diagnosis import attachments, engine, firewall, host, networks
+from dockercni.commands.diagnosis.finding import Finding
 from dockercni.engine.client import Client
-from dockercni.errors import DockercniError
 from dockercni.observe import logs
-from dockercni.reconcile import orphaned_elements
 
 if TYPE_CHECKING:
     from dockercni.commands.table import Request
@@ -42,33 +39,4 @@ def _findings(request: Request) -> Iterator[Finding]:
     yield from host.findings(settings)
     yield from firewall.findings()
     yield from networks.findings(settings, client)
-    yield from _records(Cache(settings.cni_cache_dir))
-
-
-def _orphans(entries: Sequence[CacheEntry]) -> Iterator[Finding]:
-    try:
-        orphans = orphaned_elements.find(entries)
-    except DockercniError as error:
-        yield warn("rules", f"our nftables table cannot be listed: {error}")
-        return
-    for orphan in orphans:
-        yield warn("rules", f"no record explains {orphan}", "dockercni gc")
-
-
-def _records(cache: Cache) -> Iterator[Finding]:
-    ours = foreign = 0
-    try:
-        entries = list(cache.entries())
-    except OSError as error:
-        yield warn("records", f"{cache.directory}: {error.strerror}")
-        return
-    for entry in entries:
-        if isinstance(entry, CacheError):
-            yield warn("records", str(entry), "look at it; what it tells of cannot be taken back any more")
-        elif entry.owner is None:
-            foreign += 1
-        else:
-            ours += 1
-    yield from _orphans([entry for entry in entries if not isinstance(entry, CacheError)])
-    others = f", {foreign} of other runtimes, which are left alone" if foreign else ""
-    yield ok("records", f"{ours} attachments of ours{others}")
+    yield from attachments.findings(settings)

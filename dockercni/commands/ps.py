@@ -9,6 +9,8 @@ from dockercni.commands.containers import resolve
 from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
 from dockercni.errors import DockercniError
+from dockercni.kernel.facts import facts
+from dockercni.kernel.namespaces import Namespace
 from dockercni.observe import logs
 from dockercni.reconcile import ports, records
 
@@ -20,7 +22,7 @@ def run(request: Request) -> int:
     """List what is attached; asks the engine only for today's names, and does without it.
 
     JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, unpublished, netns, state,
-    served}].
+    problem, served}].
     """
     logs.configure("warning", "auto")
     parts = wire(request.settings)
@@ -41,13 +43,14 @@ def run(request: Request) -> int:
 
 
 def _cells(row: Mapping[str, Any], folded: Sequence[str]) -> tuple[str, ...]:
+    state = f"{row['state']} ({row['problem']})" if row["problem"] else row["state"]
     return (
         row["container"],
         row["network"],
         row["ifname"],
         ", ".join(row["addresses"]),
         ", ".join(folded),
-        f"{row['state']}; {row['unpublished']}" if row["unpublished"] else row["state"],
+        "; ".join(filter(None, (state, row["unpublished"]))),
         row["id"],
         row["mac"],
         ", ".join(row["served"]),
@@ -69,6 +72,7 @@ def _rows(parts: Parts, names: Mapping[str, str]) -> Iterator[tuple[dict[str, An
             render.error(str(entry))
         elif record := records.record(entry):
             result = records.given(entry)
+            state, problem = _state(parts, record)
             inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname]
             places = records.places(entry)
             row = {
@@ -81,15 +85,27 @@ def _rows(parts: Parts, names: Mapping[str, str]) -> Iterator[tuple[dict[str, An
                 "ports": ports.shown(places),
                 "unpublished": records.unpublished(entry),
                 "netns": entry.netns,
-                "state": _state(parts, record),
+                "state": state,
+                "problem": problem,
                 "served": list(entry.served),
             }
             yield row, ports.shown(places, fold=True)
 
 
-def _state(parts: Parts, record: records.Record) -> str:
-    """Attached: complete, and its namespace is the one it was made for. Stale: the next look takes it back."""
+def _state(parts: Parts, record: records.Record) -> tuple[str, str]:
+    """Attached: complete, and its namespace is the one it was made for. Stale: the next look takes it back. Damaged:
+    something is missing, which the second text names, and the next look puts it back.
+    """
     if not record.attachment.complete:
-        return "incomplete"
-    alive = parts.sandboxes.life_at(record.entry.netns) == record.attachment.life
-    return "attached" if alive else "stale"
+        return "incomplete", ""
+    try:
+        with Namespace.open(record.entry.netns) as namespace:
+            shown = facts(namespace)
+            if parts.sandboxes.life(namespace, shown) != record.attachment.life:
+                return "stale", ""
+            problem = parts.observation.damage(record, namespace, shown)
+    except OSError:
+        return "stale", ""
+    except DockercniError as error:  # what is missing on the host is not known
+        return "attached", str(error)
+    return "damaged" if problem else "attached", problem

@@ -26,7 +26,7 @@ def run(request: Request) -> int:
     """Print what was found.
 
     JSON keys: daemon {running, told, pulse}, engine, problem, converged, wanted, attached, attachments, pending,
-    failing, drift, notOurs.
+    failing, drift, notes, notOurs.
     """
     if os.geteuid() != 0:
         raise NotRoot("what the daemon says of itself is for root only; try sudo")
@@ -100,6 +100,7 @@ def _print_lines(found: State, told: str, pulse: Pulse | None) -> None:
         ("pending", found.pending),
         ("failing", found.failing),
         ("drift", found.drift),
+        ("note", found.notes),
         ("not ours", found.not_ours),
     )
     for title, lines in lists:

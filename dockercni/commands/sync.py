@@ -27,7 +27,8 @@ def run(request: Request) -> int:
     dry_run = request.args.dry_run
     named = request.args.containers
     ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.mark)
-    seen = look_at(parts, parts.looker(engine, Policy(request.settings.attach)), ids, dry_run=dry_run)
+    looker = parts.looker(engine, Policy(request.settings.attach))
+    seen = look_at(parts, looker, ids, dry_run=dry_run, by_hand=bool(named))
     if not dry_run:
         parts.attacher.cache.sweep()
     found = [] if named else list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
@@ -42,7 +43,9 @@ def run(request: Request) -> int:
         print_lines(seen, dry_run=dry_run, wide=request.output == "wide")
     if any(problem for _, _, problem in found) or any(outcome.error for one in seen for outcome in one.outcomes):
         return SOME_FAILED
-    acted = any(outcome.verb != NOTE or outcome.drift for one in seen for outcome in one.outcomes)
+    if any(outcome.drift for one in seen for outcome in one.outcomes):
+        return DRIFT
+    acted = any(outcome.verb != NOTE for one in seen for outcome in one.outcomes)
     return DRIFT if dry_run and (acted or any(ours for _, ours, _ in found)) else 0
 
 

@@ -124,7 +124,8 @@ COMMANDS = (
         (_CONTAINERS, _DRY_RUN),
         _ALL,
         more="Prints one line for each action and a verdict. Safe beside a running daemon. Without arguments all that "
-        "is ours is looked at. -o name prints the containers that something was done to or is wrong with.",
+        "is ours is looked at. A container that is named gets back, too, what it took from its own network itself, "
+        "having CAP_NET_ADMIN. -o name prints the containers that something was done to or is wrong with.",
     ),
     Command(
         "add",
@@ -152,12 +153,13 @@ COMMANDS = (
     ),
     Command(
         "check",
-        "run CNI CHECK on attachments",
+        "say which attachments are whole",
         _HERE + "check",
         (_CONTAINERS,),
         _JSON,
-        more="Prints one line for each attachment; exit code 3 if any plugin complains. Configurations below version "
-        "0.4.0 have no CHECK, which is said and is no error.",
+        more="Prints one line for each attachment; exit code 3 if something is missing. What the container, the host "
+        "and the firewall show is compared with what ADD gave; plugins whose traces are not known are asked by CNI "
+        "CHECK. Configurations below version 0.4.0 have none, which is said and is no error.",
     ),
     Command(
         "explain",

@@ -6,7 +6,16 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Final
 
 from dockercni.kernel import netlink
@@ -16,19 +25,24 @@ Interface = IPv4Interface | IPv6Interface
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-MAIN: Final = 254  # the routing table
+MAIN: Final = 254  # routing tables
+LOCAL: Final = 255
+LINK_SCOPE: Final = 253
+HOST_SCOPE: Final = 254
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_NODAD: Final = 0x02
+_NOPREFIXROUTE: Final = 0x200
 _DAD_FAILED: Final = 0x08
 _TENTATIVE: Final = 0x40
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 8, 9, 15
 _RTAX_MTU, _RTAX_ADVMSS = 2, 8
-_LOCAL: Final = 255
 _MULTICAST: Final = IPv6Network("ff00::/8")
 _PROTO_BOOT: Final = 3
+_PROTO_RA: Final = 9
 _UNICAST: Final = 1
 _PROTOCOL_AT, _SCOPE_AT, _TYPE_AT = 5, 6, 7  # in the header of a message about a route
 _ANY_SCOPE: Final = 255
@@ -61,17 +75,33 @@ class Path:
     advmss: int = 0
 
 
-def add_address(link: int, address: Interface) -> Message:
-    """Give a link an address. EEXIST: it has it."""
+def add_address(link: int, address: Interface, *, again: bool = False, alone: bool = False) -> Message:
+    """Give a link an address. EEXIST: it has it.
+
+    One that it had and gets `again` was tried for duplicates then, and serves at once. With one that comes `alone` the
+    kernel makes no route to its subnet.
+    """
     parts = _whole(address)
     if isinstance(address, IPv4Interface) and address.network.prefixlen < 31:
         parts += attribute(_IFA_BROADCAST, address.network.broadcast_address.packed)
-    return Message(_NEWADDR, netlink.CREATE | netlink.EXCL, _ifaddr(link, address) + parts)
+    flags = _NODAD if again and address.version == 6 else 0
+    if alone:
+        parts += u32(_IFA_FLAGS, flags | _NOPREFIXROUTE)
+    return Message(_NEWADDR, netlink.CREATE | netlink.EXCL, _ifaddr(link, address, flags) + parts)
 
 
 def remove_address(link: int, address: Interface) -> Message:
     """Take an address from a link."""
     return Message(_DELADDR, 0, _ifaddr(link, address) + _whole(address))
+
+
+def every_address(socket_: Netlink) -> list[tuple[int, Address]]:
+    """The addresses of all links, each with the index of its link."""
+    found = []
+    for body in socket_.dump(Message(_GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, 0))):
+        parts = netlink.attributes(body, _IFADDR.size)
+        found.append((_IFADDR.unpack_from(body)[4], ip_address(parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS])))
+    return found
 
 
 def addresses(socket_: Netlink, link: int, version: int = 0) -> list[Assigned]:
@@ -119,7 +149,7 @@ def remove_route(path: Path) -> Message:
 
 def remove_multicast_route(link: int) -> Message:
     """Take away the IPv6 multicast route that the kernel gives each link when it is up. ESRCH: it has none."""
-    header = _RTMSG.pack(socket.AF_INET6, _MULTICAST.prefixlen, 0, 0, _LOCAL, 0, 0, 0, 0)
+    header = _RTMSG.pack(socket.AF_INET6, _MULTICAST.prefixlen, 0, 0, LOCAL, 0, 0, 0, 0)
     destination = attribute(_RTA_DST, _MULTICAST.network_address.packed)
     return Message(_DELROUTE, 0, header + destination + u32(_RTA_OIF, link))
 
@@ -128,10 +158,24 @@ def routes(socket_: Netlink, version: int, *, every_table: bool = False) -> list
     """The routes of the main table, or of all, for one family. Several ways to one destination are several paths."""
     found = []
     for body in socket_.dump(Message(_GETROUTE, 0, _RTMSG.pack(_FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0))):
+        if body[0] != _FAMILY[version]:  # a kernel without IPv6 answers with the routes of IPv4
+            continue
         path = _path(body, version)
         if every_table or path.table == MAIN:
             found += _ways(body, path)
     return found
+
+
+def learned(socket_: Netlink) -> set[int]:
+    """The indexes of the links over which the kernel learned IPv6 routes by router advertisement."""
+    bodies = socket_.dump(Message(_GETROUTE, 0, _RTMSG.pack(_FAMILY[6], 0, 0, 0, 0, 0, 0, 0, 0)))
+    return {_path(body, 6).link for body in bodies if body[0] == _FAMILY[6] and body[_PROTOCOL_AT] == _PROTO_RA}
+
+
+def add_host_route(link: int, address: Address) -> Message:
+    """Lead to one address over a link. EEXIST: that is so."""
+    alone = ip_network(address)
+    return add_route(Path(alone, link, scope=HOST_SCOPE))
 
 
 def way_to(socket_: Netlink, address: Address) -> int | None:
@@ -146,8 +190,8 @@ def way_to(socket_: Netlink, address: Address) -> int | None:
     return _path(body, address.version).link or None
 
 
-def _ifaddr(link: int, address: Interface) -> bytes:
-    return _IFADDR.pack(_FAMILY[address.version], address.network.prefixlen, 0, 0, link)
+def _ifaddr(link: int, address: Interface, flags: int = 0) -> bytes:
+    return _IFADDR.pack(_FAMILY[address.version], address.network.prefixlen, flags, 0, link)
 
 
 def _whole(address: Interface) -> bytes:

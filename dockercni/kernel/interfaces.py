@@ -12,6 +12,7 @@ from dockercni.kernel.netlink import Message, Netlink, NetlinkError, attribute, 
 
 UP: Final = 0x1
 PROMISCUOUS: Final = 0x100
+_LOOPBACK: Final = 0x8
 
 _NEWLINK: Final = 16
 _DELLINK: Final = 17
@@ -35,9 +36,11 @@ _IFINFO: Final = struct.Struct("=BxHiII")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the kernel describes it. `peer` is the index of a veth's other end, in the namespace of that end.
+    """A link as the kernel describes it.
 
-    `forwarding` says of a bridge's port that it passes frames on, which it does not yet while spanning tree learns.
+    `peer` is the index of a veth's other end, or of a macvlan's parent, in the namespace of that one. `hairpin` and
+    `isolated` are flags of a bridge's port. `forwarding` says of one
+    that it passes frames on, which it does not yet while spanning tree learns.
     """
 
     index: int
@@ -51,6 +54,9 @@ class Link:
     master: int
     peer: int
     forwarding: bool = False
+    hairpin: bool = False
+    isolated: bool = False
+    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,16 @@ def set_flags(index: int, *, on: int = 0, off: int = 0) -> Message:
 def set_mac(index: int, mac: str) -> Message:
     """Give a link a MAC."""
     return Message(_NEWLINK, 0, _ifinfo(index) + attribute(_ADDRESS, parse_mac(mac)))
+
+
+def set_master(index: int, master: int) -> Message:
+    """Make a link a port of the bridge with index `master`."""
+    return Message(_NEWLINK, 0, _ifinfo(index) + u32(_MASTER, master))
+
+
+def rename(index: int, name: str) -> Message:
+    """Give a link that is down another name, in which the kernel replaces "%d" by a number."""
+    return Message(_NEWLINK, 0, _ifinfo(index) + text(_IFNAME, name))
 
 
 def set_port(name: str, *, hairpin: bool, isolated: bool) -> Message:
@@ -200,4 +216,7 @@ def _link(body: bytes) -> Link:
         master=number(found.get(_MASTER, b"\0")),
         peer=number(found.get(_LINK, b"\0")),
         forwarding=port.get(_BRPORT_STATE) == _FORWARDING,
+        hairpin=port.get(_BRPORT_MODE) == b"\1",
+        loopback=bool(flags & _LOOPBACK),
+        isolated=port.get(_BRPORT_ISOLATED) == b"\1",
     )

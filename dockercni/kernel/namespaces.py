@@ -23,6 +23,8 @@ from typing import Final, Self, TypeVar
 T = TypeVar("T")
 
 _CLONE_NEWNET: Final = 0x40000000
+_NS_GET_USERNS: Final = 0xB701  # ioctl(2) on a namespace's descriptor: one of the user namespace that owns it
+_NS_GET_PARENT: Final = 0xB702
 _NS_GET_NSTYPE: Final = 0xB703  # ioctl(2) on an nsfs descriptor: which kind of namespace it is
 _SO_NETNS_COOKIE: Final = 71
 _MS_BIND: Final = 0x1000
@@ -131,6 +133,29 @@ class Namespace:
     def interfaces(self) -> frozenset[str]:
         """Names of the links in this namespace."""
         return self.run(lambda: frozenset(name for _, name in socket.if_nameindex()))
+
+    def owners(self) -> frozenset[tuple[int, int]]:
+        """Device and inode of the user namespace that owns this one, and of those around it (ioctl_ns(2)).
+
+        Capabilities in any of them hold here, those in a user namespace that a process made for itself do not. Ends
+        with the one that this process lives in, which may not look farther.
+        """
+        found: list[tuple[int, int]] = []
+        fd = os.dup(self.fd)
+        try:
+            request = _NS_GET_USERNS
+            while True:
+                try:
+                    outer = fcntl.ioctl(fd, request)
+                except PermissionError:  # that is the outermost one, or outside of ours
+                    return frozenset(found)
+                os.close(fd)
+                fd = outer
+                stat = os.fstat(fd)
+                found.append((stat.st_dev, stat.st_ino))
+                request = _NS_GET_PARENT
+        finally:
+            os.close(fd)
 
     def processes(self) -> list[int]:
         """The processes that live in this namespace, by their id as seen in our /proc."""

@@ -1,9 +1,12 @@
-"""What this process may do: its capabilities, and the security module that confines it."""
+"""What this process may do, its capabilities and the security module that confines it; and what a container may."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
+
+from dockercni.kernel.namespaces import Namespace
 
 # linux/capability.h
 NUMBERS: Final = {
@@ -37,6 +40,53 @@ def obstacle() -> str:
         return "kernel.yama.ptrace_scope is 3: nobody may trace"
     label = confinement()
     return f"we are confined ourselves ({label}), and the kernel may refuse the execve" if label else ""
+
+
+def may_configure(namespace: Namespace) -> bool:
+    """Whether a program of a container that lives in a network namespace has CAP_NET_ADMIN over it, or can gain it.
+
+    Containers that joined it count as well; tools of the host that visit it do not, nor stages of a runtime, which
+    have every capability and run nothing of the container's yet.
+    """
+    owners = namespace.owners()
+    host = {_identity("/proc/1/root"), _identity("/proc/self/root")}
+    return any(
+        _identity(f"/proc/{pid}/root") not in host
+        and _identity(f"/proc/{pid}/ns/user") in owners
+        and not _is_runtime(pid)
+        and _may_administer(pid)
+        for pid in namespace.processes()
+    )
+
+
+def _may_administer(pid: int) -> bool:
+    """Whether CAP_NET_ADMIN is permitted, or within bounds of what set-user-ID programs and file capabilities give."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it has ended
+        return False
+    # the kernel escapes line ends in a process's name, so no line of the text is the container's
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    held = int(fields["CapPrm"], 16)
+    if int(fields.get("NoNewPrivs", "0")) == 0:
+        held |= int(fields["CapBnd"], 16)
+    return bool(held >> NUMBERS["CAP_NET_ADMIN"] & 1)
+
+
+def _is_runtime(pid: int) -> bool:
+    try:
+        name = Path(f"/proc/{pid}/comm").read_bytes().rstrip()
+    except OSError:  # it has ended
+        return True
+    return name.startswith(b"runc:[") or name == b"crun"
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:  # it has ended
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def confinement() -> str:

@@ -17,7 +17,7 @@ from dockercni.cni import versions
 from dockercni.cni.document import lookup
 from dockercni.cni.errors import CNIError
 from dockercni.cni.result import Interface, Result, Route
-from dockercni.kernel import addressing, interfaces, nftables, removal, sysctl
+from dockercni.kernel import addressing, interfaces, nftables, removal, routing
 from dockercni.kernel.inside import Inside, inside
 from dockercni.kernel.interfaces import End, Link
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
@@ -183,7 +183,7 @@ def _serve_as_gateway(host: Netlink, conf: BridgeConf, bridge: Link, ips: Sequen
     """Put the gateways' addresses on the bridge and forward; returns the link in the VLAN, if there is one."""
     where = bridge_ports.ensure_vlan_gateway(host, bridge, conf) if conf.vlan else bridge
     what = "vlan interface for bridge with addr" if conf.vlan else "bridge addr"
-    for version, setting in ((4, "net/ipv4/ip_forward"), (6, "net/ipv6/conf/all/forwarding")):
+    for version in (4, 6):
         gateways = [(ip.gateway, ip.address) for ip in ips if ip.gateway and ip.address.version == version]
         for gateway, address in gateways:
             try:
@@ -193,7 +193,7 @@ def _serve_as_gateway(host: Netlink, conf: BridgeConf, bridge: Link, ips: Sequen
                 raise PluginFailure(f"failed to set {what}: {error}") from error
         if gateways:
             try:
-                sysctl.write(setting, "1")
+                routing.forward(version)
             except OSError as error:
                 raise PluginFailure(f"failed to enable forwarding: {error}") from error
     return (Interface(where.name, mac=where.mac),) if conf.vlan else ()

@@ -89,7 +89,9 @@ def _check_addresses(container: Netlink, inner: Link, ips: Iterable[IPConfig]) -
 
 def _check_routes(container: Netlink, routes: Iterable[Route]) -> None:
     for route in routes:
-        paths = [path for path in addressing.routes(container, route.dst.version) if path.dst == route.dst]
+        wanted = route.dst, route.table or addressing.MAIN
+        present = addressing.routes(container, route.dst.version, every_table=True)
+        paths = [path for path in present if (path.dst, path.table) == wanted]
         # the reference does not look at the gateway of a default route
         if not paths or (route.gw and route.dst.prefixlen and all(path.gateway != route.gw for path in paths)):
             raise PluginFailure(f"Expected Route {{{route.dst} {route.gw}}} not found in routing table")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from dockercni.cni import result, versions
 from dockercni.cni.result import DNS
-from dockercni.plugins import ipam
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
@@ -61,7 +60,11 @@ class BridgeConf:
 
 def read(request: Request) -> BridgeConf:
     """The configuration of a request, without what only ADD cares for. Raises CNIError."""
-    fields = request.fields
+    return of(request.fields, _mac(request))
+
+
+def of(fields: Fields, mac: str = "") -> BridgeConf:
+    """The configuration that stands in `fields`; `mac` is that of the container's link. Raises CNIError."""
     vlan = fields.integer("vlan") or 0
     if vlan not in range(_VLANS.stop):
         raise PluginFailure(f"invalid VLAN ID {vlan} (must be between 0 and 4094)")
@@ -84,8 +87,8 @@ def read(request: Request) -> BridgeConf:
         dad=fields.boolean("enabledad"),
         disable_container_interface=fields.boolean("disableContainerInterface"),
         isolated=fields.boolean("portIsolation"),
-        mac=_mac(request),
-        ipam=ipam.kind(request),
+        mac=mac,
+        ipam=fields.object("ipam").string("type"),
         dns=DNS() if fields.get("dns") is None else result.parse({"dns": fields.get("dns")}, versions.CURRENT).dns,
     )
 

@@ -72,6 +72,12 @@ def _new_bridge(host: Netlink, conf: BridgeConf) -> Link:
 def add_port(host: Netlink, bridge: Link, inner: End, conf: BridgeConf, trunk: tuple[int, ...] = ()) -> str:
     """Make a veth pair: `inner`, and a port of the bridge, whose name is returned. Raises PluginFailure."""
     name = _new_pair(host, bridge, inner)
+    settle_port(host, name, conf, trunk)
+    return name
+
+
+def settle_port(host: Netlink, name: str, conf: BridgeConf, trunk: tuple[int, ...] = ()) -> None:
+    """Give a link that has joined the bridge what goes with it. Raises PluginFailure."""
     with contextlib.suppress(OSError):  # a kernel without IPv6
         # A port forwards frames and talks to nobody. Its own IPv6 routes would only make changes of links slow: the
         # kernel goes through the routes of all ports then.
@@ -80,7 +86,6 @@ def add_port(host: Netlink, bridge: Link, inner: End, conf: BridgeConf, trunk: t
         sysctl.write(f"net/ipv6/conf/{name}/accept_ra", "0")
     if conf.vlan or trunk:
         _join_vlans(host, name, conf, trunk)
-    return name
 
 
 def set_flags(host: Netlink, port: str, conf: BridgeConf) -> None:
@@ -105,8 +110,10 @@ def ensure_vlan_gateway(host: Netlink, bridge: Link, conf: BridgeConf) -> Link:
     return found
 
 
-def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool) -> None:
+def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool, again: bool = False) -> None:
     """Give the bridge (or its link in a VLAN) the gateway's address; a new one pins its MAC. Raises PluginFailure.
+
+    One that gets it `again` was tried for duplicates before.
 
     Without a MAC of its own a bridge takes the lowest of its ports', and changes it as they come and go.
     """
@@ -121,7 +128,7 @@ def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool
             if not force:
                 raise PluginFailure(f'"{link.name}" already has an IP address different from {address}')
             changes.append(addressing.remove_address(link.index, other))
-    changes.append(addressing.add_address(link.index, address))
+    changes.append(addressing.add_address(link.index, address, again=again))
     pin = interfaces.set_mac(link.index, link.mac)
     for error in host.try_all([*changes, pin]):
         if error.index < len(changes) - 1:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from typing import TYPE_CHECKING, Final
 
 from dockercni.kernel import addressing, interfaces
+from dockercni.plugins import addresses
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from dockercni.cni.result import IPConfig, Route
+    from dockercni.cni.result import IPConfig, Result, Route
     from dockercni.kernel.inside import Inside
     from dockercni.kernel.netlink import Message
+    from dockercni.plugins.addresses import Address
 
 _SETTLING: Final = 5.0  # seconds for duplicate address detection
 _PAUSE: Final = 0.05
@@ -34,7 +37,7 @@ def configure(inside: Inside, link: int, ifname: str, ips: Sequence[IPConfig], r
     """Addresses, up, routes. Raises PluginFailure."""
     if any(ip.address.version == 6 for ip in ips):
         _enable_ipv6(inside, ifname)
-    gateways = {ip.gateway.version: ip.gateway for ip in reversed(ips) if ip.gateway}
+    gateways: dict[int, Address] = {ip.gateway.version: ip.gateway for ip in reversed(ips) if ip.gateway}
     steps = [
         (addressing.add_address(link, ip.address), f'failed to add IP addr {ip.address} to "{ifname}"') for ip in ips
     ]
@@ -43,6 +46,55 @@ def configure(inside: Inside, link: int, ifname: str, ips: Sequence[IPConfig], r
         _carry_out(inside, steps)
         _settle(inside, link, ifname)
         steps = []
+    _carry_out(inside, [*steps, *_routes(link, ifname, gateways, routes)])
+
+
+def put_back(
+    inside: Inside,
+    link: int,
+    ifname: str,
+    attached: Result,
+    ips: Sequence[IPConfig],
+    routes: Sequence[Route],
+    *,
+    point_to_point: bool,
+) -> None:
+    """Give the link those addresses and routes of an attachment again that it lacks. Raises PluginFailure.
+
+    What switched IPv6 off took addresses and routes along, so it is switched on first. What is there is no error.
+    """
+    if any(ip.address.version == 6 for ip in ips):
+        _enable_ipv6(inside, ifname)
+    gateways: dict[int, Address] = {ip.gateway.version: ip.gateway for ip in reversed(attached.ips) if ip.gateway}
+    steps = [
+        (
+            addressing.add_address(link, ip.address, again=True, alone=point_to_point),
+            f'failed to add IP addr {ip.address} to "{ifname}"',
+        )
+        for ip in ips
+    ]
+    steps.append((interfaces.set_flags(link, on=interfaces.UP), f'failed to set "{ifname}" UP'))
+    if point_to_point:
+        steps += _ways_to_gateways(link, attached)
+    _carry_out(inside, [*steps, *_routes(link, ifname, gateways, routes)], forgive=errno.EEXIST)
+
+
+def _ways_to_gateways(link: int, attached: Result) -> Iterator[tuple[Message, str]]:
+    """The routes of ptp, in place of the one to the subnet that the kernel makes: all goes through the gateway."""
+    for ip in attached.ips:
+        if ip.gateway:
+            alone = addresses.with_prefix(ip.gateway, ip.gateway.max_prefixlen).network
+            for path in (
+                addressing.Path(alone, link, scope=addressing.LINK_SCOPE),
+                addressing.Path(ip.address.network, link, ip.gateway),
+            ):
+                yield addressing.add_route(path), f"failed to add route {path.dst}"
+
+
+def _routes(
+    link: int, ifname: str, gateways: Mapping[int, Address], routes: Sequence[Route]
+) -> Iterator[tuple[Message, str]]:
+    """What adds the routes; one without a gateway has the first of its family, as the reference plugins have it."""
     for route in routes:
         gateway = route.gw or gateways.get(route.dst.version)
         problem = f"failed to add route '{route.dst} via {gateway} dev {ifname} metric {route.priority}'"
@@ -58,13 +110,14 @@ def configure(inside: Inside, link: int, ifname: str, ips: Sequence[IPConfig], r
             route.mtu,
             route.advmss,
         )
-        steps.append((addressing.add_route(path), problem))
-    _carry_out(inside, steps)
+        yield addressing.add_route(path), problem
 
 
-def _carry_out(inside: Inside, steps: Sequence[tuple[Message, str]]) -> None:
-    if steps and (failures := inside.netlink.try_all([message for message, _ in steps])):
-        raise PluginFailure(f"{steps[failures[0].index][1]}: {failures[0]}") from failures[0]
+def _carry_out(inside: Inside, steps: Sequence[tuple[Message, str]], forgive: int = 0) -> None:
+    failures = inside.netlink.try_all([message for message, _ in steps])
+    for failure in failures:
+        if failure.errno != forgive:
+            raise PluginFailure(f"{steps[failure.index][1]}: {failure}") from failure
 
 
 def _enable_ipv6(inside: Inside, ifname: str) -> None:

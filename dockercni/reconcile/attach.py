@@ -22,22 +22,23 @@ from dockercni.cni import (
     PluginNotFound,
     PluginTimeout,
     Result,
-    Route,
     Runtime,
     RuntimeConf,
     VersionError,
     parse_list,
 )
 from dockercni.errors import DockercniError
-from dockercni.kernel import links
+from dockercni.kernel import links, routing
 from dockercni.kernel.announce import announce
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import NetworkRequest, PublishedPort
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
-from dockercni.reconcile import addresses, default_route, ports, preferred, records
+from dockercni.reconcile import addresses, container_half, default_route, ports, preferred, records
 from dockercni.reconcile.forwarding import Forwarding
+from dockercni.reconcile.host_half import HostError, HostHalf
+from dockercni.reconcile.host_needs import may_route_ipv6
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.memory import Had
 from dockercni.reconcile.networks import Networks
@@ -79,6 +80,7 @@ class Attacher:
     locks: Locks
     forwarding: Forwarding
     rules: Rules
+    host: HostHalf
 
     def attach(self, target: Target, request: NetworkRequest, had: Had | None = None) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
@@ -116,6 +118,7 @@ class Attacher:
                 owner=target.owner,
                 inherit=(target.lock,),
             )
+            _keep_advertisements(network, request)
             try:
                 result = default_route.add(self.runtime, self.cache, self.networks, network, conf, request.rivals)
             except CNIError as error:
@@ -137,7 +140,7 @@ class Attacher:
         with self.locks.host():
             try:
                 self._delete(entry, lock)
-            except (CNIError, RulesError) as error:
+            except (CNIError, HostError, RulesError) as error:
                 raise AttachFailed(str(error)) from error
             for bridge in _bridges(records.given(record.entry)):
                 try:
@@ -146,7 +149,8 @@ class Attacher:
                     log.warning("forwarding not closed", bridge=bridge, reason=str(error))
 
     def _delete(self, entry: CacheEntry, lock: int) -> None:
-        if not _entered(entry):
+        # Plugins that find the interface must find their rules, too: the reference bridge fails on a missing chain.
+        if not container_half.enter_for_del(entry, partial(self.host.port, entry)):
             self.rules.sweep(entry, shared=self._shared(entry))
         try:
             self.runtime.delete_recorded(entry, inherit=(lock,))
@@ -162,21 +166,22 @@ class Attacher:
         # An executable may say that it is done and have done nothing. Should its address have a new owner already, what
         # is taken from that one here is noticed as wiped, and put back.
         self.rules.sweep(entry, shared=self._shared(entry))
+        self.host.remove_port(entry)
 
-    def repair(self, record: Record, repair: Repair, namespace: Namespace, lock: int) -> None:
-        """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed."""
+    def repair(self, record: Record, repair: Repair, namespace: Namespace | None, lock: int) -> None:
+        """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed.
+
+        `namespace` is the container's; None if nothing is to be done there.
+        """
         try:
-            if repair.addresses or repair.routes:
-                result = record.entry.attached
-                addresses = [ip for ip in result.addresses_of(record.entry.ifname) if ip.ip in repair.addresses]
-                routes = [
-                    (str(route.dst), _gateway(result, route)) for route in result.routes if route.dst in repair.routes
-                ]
-                links.put_back(namespace, record.entry.ifname, list(map(str, addresses)), routes)
+            if repair.host:
+                self.host.repair(record.entry)
+            if repair.link and namespace:
+                container_half.put_back(record.entry, repair, namespace)
             if repair.rules:
                 with self.locks.host():
                     self.rules.repair(record.entry, repair.rules, lock)
-        except (CNIError, OSError, RulesError) as error:
+        except (CNIError, OSError, HostError, RulesError) as error:
             raise AttachFailed(str(error)) from error
 
     def open_bridges(self, record: Record) -> None:
@@ -187,14 +192,18 @@ class Attacher:
             except IptablesError as error:
                 raise AttachFailed(str(error)) from error
 
-    def check_unknown(self, record: Record, lock: int) -> None:
+    def check_unknown(self, record: Record, lock: int | None) -> None:
         """CHECK an attachment if a plugin of it is one whose traces in the kernel we cannot read ourselves.
 
         The reference CHECK of the others says no more than the kernel does, and less on an L2 bridge, where it always
-        fails. Raises AttachFailed.
+        fails. `lock` is the container's; None if it has to be taken yet. Raises AttachFailed, LockHeld.
         """
         network = parse_list(record.entry.config)
         if {plugin.type for plugin in network.plugins} <= PREDICTABLE:
+            return
+        if lock is None:
+            with self.locks.container(record.entry.container_id) as taken:
+                self.check_unknown(record, taken)
             return
         try:
             self.runtime.check(record.entry, (lock,))
@@ -306,11 +315,16 @@ def _time_is_up(error: DockercniError) -> bool:
     return isinstance(cause, CNIError) and cause.code == ErrorCode.TRY_AGAIN_LATER
 
 
-def _gateway(result: Result, route: Route) -> str:
-    """The gateway of a route: its own, or that of the first address of its family, as the reference plugins have it."""
-    if route.gw:
-        return str(route.gw)
-    return next((str(ip.gateway) for ip in result.ips if ip.gateway and ip.gateway.version == route.dst.version), "")
+def _keep_advertisements(network: NetworkList, request: NetworkRequest) -> None:
+    """Before the first IPv6 network makes this host a router: executables do not look after its own default route."""
+    if may_route_ipv6(network, request.ips):
+        try:
+            kept = routing.keep_advertisements()
+        except OSError as error:
+            raise AttachFailed(str(error)) from error
+        for link in kept:
+            reason = "this host is going to forward IPv6, and its own routes come by router advertisement"
+            log.info("accept_ra set to 2", link=link, network=network.name, reason=reason)
 
 
 def _verify(request: NetworkRequest, result: Result) -> None:
@@ -336,14 +350,3 @@ def _without(entry: CacheEntry, failed: Collection[str]) -> CacheEntry:
         NATIVE if kind in failed and kind in KINDS else engine for kind, engine in zip(types, engines, strict=True)
     )
     return replace(entry, served=tuple(served))
-
-
-def _entered(entry: CacheEntry) -> bool:
-    """Whether plugins can still find the interface, and so what to take back. If so they must find their rules, too:
-    the reference bridge fails on a chain that is not there.
-    """
-    try:
-        with Namespace.open(entry.netns) as namespace:
-            return entry.ifname in namespace.interfaces()
-    except OSError:
-        return False

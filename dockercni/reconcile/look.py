@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,14 +15,14 @@ from dockercni.cni import CacheError
 from dockercni.engine.client import Client
 from dockercni.engine.starts import Start
 from dockercni.errors import DockercniError, LabelError
-from dockercni.kernel.facts import Facts, facts
+from dockercni.kernel.facts import facts
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Container, Life, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
 from dockercni.reconcile.memory import Had, Memory, last_on
-from dockercni.reconcile.mend import mend
-from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, Wait, plan
+from dockercni.reconcile.observation import Observation
+from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, Wait, plan, repairs
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.reconcile.state import StateError
@@ -112,34 +111,52 @@ class Looker:
     host_ip: str = ""
 
     def look(
-        self, container_id: str, *, thorough: bool = True, dry_run: bool = False, start: Start | None = None
+        self,
+        container_id: str,
+        *,
+        thorough: bool = True,
+        dry_run: bool = False,
+        by_hand: bool = False,
+        start: Start | None = None,
     ) -> Seen:
         """Look at one container and act; with `dry_run` stop before acting.
 
-        A `thorough` look also lists firewall rules and asks plugins that we do not know for a CHECK. With `start`,
-        which says of a starting container what the engine does not yet, the engine is not asked. What fails
-        stands in the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError.
+        A `thorough` look also looks at the host's links and firewall rules, and asks plugins that we do not know for a
+        CHECK. One that somebody asked for `by_hand` undoes what the container did to its own network. With `start`,
+        which says of a starting container what the engine does not yet, the engine is not asked. What fails stands in
+        the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError.
         """
         if dry_run:
-            return self._look(container_id, None, start, thorough=thorough)
+            return self._look(container_id, None, start, thorough=thorough, by_hand=by_hand)
         with self.attacher.locks.container(container_id) as lock:
-            return self._look(container_id, lock, start, thorough=thorough)
+            return self._look(container_id, lock, start, thorough=thorough, by_hand=by_hand)
 
     def intact(self, container_id: str, start: Start) -> bool:
-        """Whether what a container that is being started was given is still there; IPv6 is put back. Raises LockHeld.
+        """Whether what a container that is being started was given is still there; what can be put back is.
 
-        Costs less than a look, and serves while the container stands still.
+        Costs less than a look, and serves while the container stands still. Raises LockHeld.
         """
-        with self.attacher.locks.container(container_id):
-            interfaces = start.namespace.interfaces()
+        with self.attacher.locks.container(container_id) as lock:
             recorded = []
             for record in records.records(self.attacher.cache, self.engine_id, container_id):
-                if isinstance(record, CacheError) or record.attachment.ifname not in interfaces:
+                if isinstance(record, CacheError):
                     return False
                 recorded.append(record)
-            return not any(_mended(start.namespace, recorded))
+            shown = self._observation.inside(facts(start.namespace), recorded)
+            if not all(shown.name_of(record.attachment) for record in recorded):
+                return False
+            entries = {record.attachment.key: record for record in recorded}
+            for repair in repairs([record.attachment for record in recorded], shown):
+                if isinstance(repair, Repair):
+                    try:
+                        self.attacher.repair(entries[repair.attachment.key], repair, start.namespace, lock)
+                    except DockercniError as error:
+                        log.warning("not put back", id=container_id, ifname=repair.attachment.ifname, reason=str(error))
+                        return False
+                    log.info("put back", id=container_id, ifname=repair.attachment.ifname, reason=repair.reason)
+            return True
 
-    def _look(self, container_id: str, lock: int | None, start: Start | None, *, thorough: bool) -> Seen:
+    def _look(self, container_id: str, lock: int | None, start: Start | None, *, thorough: bool, by_hand: bool) -> Seen:
         container = start.container if start else self.client.container(container_id)
         if container and container.id != container_id:
             container = None  # a namespace that was attached by hand, under what is also a container's name
@@ -147,20 +164,19 @@ class Looker:
         recorded, legible = self._recorded(container_id, had)
         outcomes: list[Outcome] = []
         with self.sandboxes.of(container, start) as namespace:
-            observed = self._observe(container_id, container, namespace, recorded, start, thorough=thorough)
+            observed = self._observation.of(container_id, container, namespace, recorded, start, thorough=thorough)
             try:
                 wanted = self._wanted(container, recorded)
             except DockercniError as error:
                 outcomes.append(Outcome(NOTE, error=str(error), retry=not isinstance(error, LabelError)))
                 wanted = None
             execution = _Execution(self, container_id, container, namespace, observed, recorded, had, lock, start)
-            actions = plan(wanted, [record.attachment for record in recorded], observed)
+            actions = plan(wanted, [record.attachment for record in recorded], observed, by_hand=by_hand)
             outcomes.extend(map(execution.carry_out, actions))
-            if namespace and lock is not None:
-                outcomes.extend(_mended(namespace, [one for one in recorded if observed.shows(one.attachment)]))
-            if lock is not None and thorough and not actions and observed.life:
-                outcomes.extend(self._vouched(recorded, lock))
-                self._refresh(container_id, recorded, had)
+            if thorough and observed.life and all(isinstance(action, Report) for action in actions):
+                outcomes.extend(self._vouched(recorded, lock, whole=not actions))
+                if lock is not None:
+                    self._refresh(container_id, recorded, had)
         outcomes.extend(self._unpublished(container_id, wanted))
         if not legible:
             outcomes.extend(self._unreadable(container_id))
@@ -168,6 +184,10 @@ class Looker:
             self.memory.forget(container_id)
         name = container.name if container else _recorded_name(recorded) or container_id[:12]
         return Seen(container_id, name, observed.life is not None, execution.attachments, tuple(outcomes))
+
+    @property
+    def _observation(self) -> Observation:
+        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host)
 
     def _recorded(self, container_id: str, had: Sequence[Had]) -> tuple[list[Record], bool]:
         """What stands in the cache, and what we remember attaching but stands there no more; and if all was legible."""
@@ -203,14 +223,19 @@ class Looker:
             if isinstance(entry, CacheError):
                 yield Outcome(NOTE, reason=str(entry), drift=True)
 
-    def _vouched(self, recorded: Sequence[Record], lock: int) -> Iterator[Outcome]:
-        """The traffic of bridges passes; plugins whose traces we cannot read ourselves are asked for a CHECK."""
+    def _vouched(self, recorded: Sequence[Record], lock: int | None, *, whole: bool) -> Iterator[Outcome]:
+        """The traffic of bridges passes; plugins whose traces we cannot read ourselves are asked for a CHECK.
+
+        They would complain of what the container did itself, so only where all is `whole`.
+        """
         for record in recorded:
+            attachment = record.attachment
             try:
-                self.attacher.open_bridges(record)
-                self.attacher.check_unknown(record, lock)
+                if lock is not None:
+                    self.attacher.open_bridges(record)
+                if whole:
+                    self.attacher.check_unknown(record, lock)
             except DockercniError as error:
-                attachment = record.attachment
                 yield Outcome(NOTE, attachment.network, attachment.ifname, reason=str(error), drift=True)
 
     def _refresh(self, container_id: str, recorded: Sequence[Record], had: Sequence[Had]) -> None:
@@ -221,37 +246,6 @@ class Looker:
             if not (one.by_hand or one.path or (one.network, one.ifname, one.life) in known):
                 addresses = records.addresses(record.entry)
                 self.remember(container_id, NetworkRequest(one.network, one.ifname), addresses, one.life)
-
-    def _observe(
-        self,
-        container_id: str,
-        container: Container | None,
-        namespace: Namespace | None,
-        recorded: Sequence[Record],
-        start: Start | None,
-        *,
-        thorough: bool,
-    ) -> Observed:
-        sandboxes = self.sandboxes
-        paths = {record.attachment.path for record in recorded} - {""}
-        shown = facts(namespace) if namespace else Facts()
-        life = sandboxes.life(namespace, shown) if namespace else None
-        lives = {record.attachment.life for record in recorded} - {life}
-        claimed = start is not None and bool(lives)
-        complete = [record.entry for record in recorded if record.attachment.complete]
-        return Observed(
-            container=container,
-            life=life,
-            links=shown.links,
-            addresses=shown.addresses,
-            routes=shown.routes,
-            pinned=sandboxes.pinned(container_id, (namespace, life) if namespace and life else None),
-            pin_exists=os.path.lexists(sandboxes.pin_path(container_id)),
-            inhabited=(container is None or claimed) and sandboxes.inhabited(container_id, lives, besides=life),
-            confirmed=start is None,
-            paths={path: life for path in paths if (life := sandboxes.life_at(path))},
-            rules_missing=self.attacher.rules.missing(complete) if thorough and namespace else {},
-        )
 
     def remember(self, container_id: str, request: NetworkRequest, addresses: tuple[str, ...], life: Life) -> None:
         """Note what the container has now: to ask for it again, and to know it is ours should its record be lost."""
@@ -335,7 +329,7 @@ class _Execution:
             case Detach(attachment, alive):
                 looker.attacher.detach(self._records[attachment.key], alive=alive, lock=lock)
                 looker.memory.left(self._id, attachment.network, attachment.ifname)
-            case Repair(attachment) if self._namespace:
+            case Repair(attachment):
                 looker.attacher.repair(self._records[attachment.key], action, self._namespace, lock)
             case Pin() if self._namespace:
                 looker.sandboxes.pin(self._id, self._namespace)
@@ -361,13 +355,6 @@ class _Execution:
         return addresses
 
 
-def _mended(namespace: Namespace, recorded: Sequence[Record]) -> Iterator[Outcome]:
-    try:
-        mend(namespace, recorded)
-    except OSError as error:
-        yield Outcome(NOTE, error=f"IPv6 cannot be put back: {error}", retry=True)
-
-
 def _announced(action: Action) -> Outcome:
     match action:
         case Attach(request, reason):
@@ -380,8 +367,9 @@ def _announced(action: Action) -> Outcome:
             return Outcome(PIN, reason=reason)
         case Unpin(reason):
             return Outcome(UNPIN, reason=reason)
-        case Report(reason, drift):
-            return Outcome(NOTE, reason=reason, drift=drift)
+        case Report(reason, drift, attachment):
+            network, ifname = (attachment.network, attachment.ifname) if attachment else ("", "")
+            return Outcome(NOTE, network, ifname, reason=reason, drift=drift)
         case Wait(reason):
             return Outcome(WAIT, reason=reason, drift=True)
 

@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from dockercni.model import Attachment, Container, IPAddress, IPNetwork, Life, NetworkRequest, Unwanted
+from dockercni.model import (
+    MAIN_TABLE,
+    Attachment,
+    Container,
+    Destination,
+    IPAddress,
+    Life,
+    NetworkRequest,
+    Unwanted,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What engine and kernel show of one container, or of a namespace that is no container's.
 
-    `container` is None where the engine knows no such id. `life`, `links`, `addresses` (each with its link) and
-    `routes` are those of the namespace that it runs in, if it runs. `pinned` is the namespace that our pin holds,
-    `pin_exists` whether there is a pin or what is left of one. `inhabited` says that processes still live in a
-    namespace where it has attachments and does not run (any more), `confirmed` that the engine says so.
-    `paths` has the namespaces at the paths of attachments that were made by hand. `rules_missing` has the kinds of
-    firewall rules that an interface lacks, where the rules were looked at.
+    `container` is None where the engine knows no such id. `life`, `links` (`up` those that are up), `addresses` (each
+    with its link) and `routes` are those of the namespace that it runs in, if it runs. `renamed` has the present name
+    of an attachment's link that is not called as it was recorded, and `may_change` says that programs of the container
+    can have changed all this themselves. `pinned` is the namespace that our pin holds, `pin_exists` whether there is a
+    pin or what is left of one. `inhabited` says that processes still live in a namespace where it has attachments and
+    does not run (any more), `confirmed` that the engine says so. `paths` has the namespaces at the paths of attachments
+    that were made by hand.
+
+    What an interface lacks outside of the container, where that was looked at: `rules_missing` has the kinds of
+    firewall rules, `host_missing` what can be put back of the host's links, addresses, routes and settings, and
+    `host_broken` what is the administrator's.
     """
 
     container: Container | None = None
     life: Life | None = None
     links: frozenset[str] = frozenset()
+    up: frozenset[str] = frozenset()
     addresses: frozenset[tuple[str, IPAddress]] = frozenset()
-    routes: frozenset[IPNetwork] = frozenset()
+    routes: frozenset[Destination] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    may_change: bool = False
     pinned: Life | None = None
     pin_exists: bool = False
     inhabited: bool = False
     confirmed: bool = True
     paths: Mapping[str, Life] = field(default_factory=dict)
     rules_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    host_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    host_broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def shows(self, attachment: Attachment) -> bool:
-        """Whether the attachment was finished, in this life of the container, and its interface is there."""
-        return attachment.complete and attachment.life == self.life and attachment.ifname in self.links
+    def name_of(self, attachment: Attachment) -> str:
+        """What the attachment's link is called now; "" if it is gone."""
+        found = self.renamed.get(attachment.ifname, attachment.ifname)
+        return found if found in self.links else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +76,18 @@ class Detach:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Put back what the kernel lacks of a live attachment; link, lease and the rest stay."""
+    """Put back what the kernel lacks of a live attachment; link, lease and the rest stay.
+
+    `link` is what its link in the container is called now; "" if nothing is to be done there.
+    """
 
     attachment: Attachment
-    addresses: frozenset[IPAddress]
-    routes: frozenset[IPNetwork]
-    rules: tuple[str, ...]
     reason: str
+    link: str = ""
+    addresses: frozenset[IPAddress] = frozenset()
+    routes: frozenset[Destination] = frozenset()
+    rules: tuple[str, ...] = ()
+    host: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +106,14 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Nothing is done, but somebody should know. `drift` if the container is not as it should be."""
+    """Nothing is done, but somebody should know. `drift` if the container is not as it should be.
+
+    `attachment` is the one that it is about, where it is about one.
+    """
 
     reason: str
     drift: bool = True
+    attachment: Attachment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +130,17 @@ def plan(
     wanted: Sequence[NetworkRequest] | Unwanted | None,
     recorded: Sequence[Attachment],
     observed: Observed,
+    *,
+    by_hand: bool = False,
 ) -> list[Action]:
     """What has to be done, in order: everything that goes, in reverse order of its coming, before anything comes.
 
     `wanted` is None where it cannot be told: then nothing comes. A live attachment is never replaced because a file or
-    a setting changed; it is reported.
+    a setting changed; it is reported. So is what the container itself may have changed, unless somebody asks for the
+    container `by_hand`: a VPN's kill switch that deletes the default route means it.
     """
+    if by_hand:
+        observed = replace(observed, may_change=False)
     if observed.container is None and observed.inhabited:
         return [Report("the engine does not know this container, but processes live in its network namespace")]
     if observed.inhabited and not observed.confirmed:
@@ -125,7 +159,7 @@ def plan(
             actions.append(Pin("the pin of its network namespace is gone"))
         elif observed.pin_exists:
             actions.append(Unpin("it holds no namespace of a running container"))
-    actions.extend(_incomplete(staying, observed))
+    actions.extend(repairs(staying, observed))
     if wanted is not None and observed.life is not None and observed.container is not None:
         # without a pin of ours in this namespace, what is there and not recorded is somebody else's
         foreign = observed.links if observed.pinned != observed.life else frozenset[str]()
@@ -155,21 +189,43 @@ def _why_gone(attachment: Attachment, observed: Observed) -> str:
         return "its record was lost"
     if not attachment.complete:
         return "its ADD was not finished"
-    if attachment.ifname not in observed.links:
+    if not observed.name_of(attachment) and not observed.may_change:
         return "its interface is gone"
     return ""
 
 
-def _incomplete(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repair]:
+def repairs(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repair | Report]:
+    """What live attachments lack: outside of the container, and inside where that cannot be the container's doing."""
     for attachment in staying:
-        if attachment.path:
-            continue
-        there = {address for link, address in observed.addresses if link == attachment.ifname}
-        addresses = attachment.addresses - there
-        routes = attachment.routes - observed.routes
-        rules = tuple(observed.rules_missing.get(attachment.ifname, ()))
-        if lacking := [*map(str, sorted(addresses, key=str)), *(f"route {route}" for route in routes), *rules]:
-            yield Repair(attachment, addresses, routes, rules, f"missing: {', '.join(lacking)}")
+        ifname = attachment.ifname
+        for problem in observed.host_broken.get(ifname, ()):
+            yield Report(f"{attachment.network} {ifname}: {problem}", attachment=attachment)
+        rules, host = (tuple(each.get(ifname, ())) for each in (observed.rules_missing, observed.host_missing))
+        inside = Repair(attachment, "") if attachment.path else _inside(attachment, observed)
+        if inside.reason and observed.may_change:
+            yield Report(
+                f"{attachment.network} {ifname}: left as the container has it, whose programs may configure its "
+                f"network (CAP_NET_ADMIN): {inside.reason}; a sync of this container by name puts it back",
+                drift=False,
+                attachment=attachment,
+            )
+            inside = Repair(attachment, "")
+        if lacking := [*filter(None, [inside.reason]), *host, *rules]:
+            yield replace(inside, reason=f"missing: {', '.join(lacking)}", rules=rules, host=host)
+
+
+def _inside(attachment: Attachment, observed: Observed) -> Repair:
+    """What is missing inside of the container, in words as the reason, which is "" where nothing is."""
+    link = observed.name_of(attachment)
+    if not link:
+        return Repair(attachment, "its interface is gone")
+    addresses = attachment.addresses - {address for name, address in observed.addresses if name == link}
+    routes = attachment.routes - observed.routes
+    words = [] if link == attachment.ifname else [f"the name {attachment.ifname}, it is called {link!a}"]
+    words += ["up"] if attachment.up and link not in observed.up else []
+    words += sorted(map(str, addresses))
+    words += sorted(f"route {dst}" if table == MAIN_TABLE else f"route {dst} in table {table}" for dst, table in routes)
+    return Repair(attachment, ", ".join(words), link, addresses, routes)
 
 
 def _coming(

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from ipaddress import ip_network
+from typing import Final, TypedDict
 
-from dockercni.cni import OLDEST, Cache, CacheEntry, CacheError, CNIError, NetworkList, Result, names, parse_list
-from dockercni.model import Attachment, IPAddress, IPNetwork, Life
+from dockercni.cni import (
+    OLDEST,
+    Cache,
+    CacheEntry,
+    CacheError,
+    CNIError,
+    NetworkList,
+    Result,
+    Route,
+    names,
+    parse_list,
+)
+from dockercni.cni.document import lookup
+from dockercni.model import MAIN_TABLE, Attachment, Destination, IPAddress, Life
 from dockercni.reconcile import ports
 from dockercni.reconcile.memory import Had
 from dockercni.reconcile.ports import Place
@@ -22,7 +35,6 @@ BY: Final = "by"
 BY_HAND: Final = "hand"  # `dockercni add CONTAINER`
 BY_PATH: Final = "path"  # `dockercni add ID PATH`: the namespace is no container's
 
-_MAIN_TABLE: Final = (None, 0, 254)
 # Their result tells what the namespace shows. Others (sbr, route-override) move routes that an earlier one reported.
 PREDICTABLE: Final = frozenset(
     {"bridge", "ptp", "macvlan", "ipvlan", "vlan", "portmap", "firewall", "bandwidth", "tuning"}
@@ -73,8 +85,8 @@ def record(entry: CacheEntry) -> Record | None:
     if entry.owner is None or not _allowed(entry):
         return None
     by = entry.owner.get(BY, "")
-    addresses, routes = _shown(entry)
     attachment = Attachment(
+        **_shown(entry),
         network=entry.network,
         container_id=entry.container_id,
         ifname=entry.ifname,
@@ -82,8 +94,6 @@ def record(entry: CacheEntry) -> Record | None:
         complete=entry.complete,
         by_hand=by == BY_HAND,
         path=entry.netns if by == BY_PATH else "",
-        addresses=addresses,
-        routes=routes,
     )
     return Record(attachment, entry)
 
@@ -146,24 +156,47 @@ def mac(entry: CacheEntry) -> str:
     return next((link.mac.lower() for link in inside), "")
 
 
+def point_to_point(entry: CacheEntry) -> bool:
+    """Whether the container reaches all through its gateway, its own subnet too. Raises CNIError."""
+    return parse_list(entry.config).plugins[0].type == "ptp"
+
+
 def addresses(entry: CacheEntry) -> tuple[str, ...]:
     """The addresses that ADD gave, with their prefixes."""
     return tuple(str(ip.address) for ip in given(entry).ips)
 
 
-def _shown(entry: CacheEntry) -> tuple[frozenset[IPAddress], frozenset[IPNetwork]]:
-    """The addresses and routes that the container has to show, if only plugins made them of which that is known."""
+class _Shown(TypedDict, total=False):
+    addresses: frozenset[IPAddress]
+    routes: frozenset[Destination]
+    up: bool
+
+
+def destination(route: Route) -> Destination:
+    """Where a route of a result leads to, and the table that it stands in."""
+    return route.dst, route.table or MAIN_TABLE
+
+
+def _shown(entry: CacheEntry) -> _Shown:
+    """What the container has to show, as far as the plugins that made it are such that this is known.
+
+    IPv6 addresses are, whoever gave them: Docker 20.10 switches IPv6 off while a container starts, which takes them.
+    """
     try:
         result = entry.attached
-        plugins = {plugin.type for plugin in parse_list(entry.config).plugins}
+        plugins = parse_list(entry.config).plugins
     except CNIError:
-        return frozenset(), frozenset()
-    if not plugins <= PREDICTABLE:
-        return frozenset(), frozenset()
+        return {}
     addresses = frozenset(address.ip for address in result.addresses_of(entry.ifname))
+    if not {plugin.type for plugin in plugins} <= PREDICTABLE:
+        return {"addresses": frozenset(address for address in addresses if address.version == 6)}
     versions = {address.version for address in addresses}
-    routes = {route.dst for route in result.routes if route.table in _MAIN_TABLE and route.dst.version in versions}
-    return addresses, frozenset(routes)
+    routes = frozenset(destination(route) for route in result.routes if route.dst.version in versions)
+    if plugins[0].type == "ptp":
+        networks = ((ip_network(ip.gateway), ip.address.network) for ip in result.ips if ip.gateway)
+        routes |= {(network, MAIN_TABLE) for pair in networks for network in pair}
+    down = any(lookup(plugin.raw, "disableContainerInterface") is True for plugin in plugins)
+    return {"addresses": addresses, "routes": routes, "up": not down}
 
 
 def _allowed(entry: CacheEntry) -> bool:

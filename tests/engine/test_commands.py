@@ -79,6 +79,31 @@ class TestCheck:
         assert done.stdout.startswith("skipped web lan eth0: ")
         assert "0.3.1, which has no CHECK (it came with 0.4.0)" in done.stdout
 
+    def test_a_route_in_a_table_of_its_own(self, host: Host, cli: Cli) -> None:
+        """A route with a table (CNI 1.1) is looked for there, and comes back there."""
+        routes = [{"dst": "0.0.0.0/0"}, {"dst": "10.99.0.0/16", "gw": "10.1.0.1", "table": 99}]
+        ipam = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]], "routes": routes}
+        host.write(f"{NET}/10-lan.conflist", network("lan", "", "1.1.0", ipam=ipam))
+        run(host, "web")
+        cli("sync", check=True)
+        assert cli("check").stdout == "ok web lan eth0\n"
+        host.container("web").run("ip", "route", "delete", "10.99.0.0/16", "table", "99")
+        done = cli("check")
+        assert (done.returncode, "route 10.99.0.0/16 in table 99" in done.stdout) == (3, True)
+        assert "REPAIR web lan eth0" in cli("sync", check=True).stdout
+        assert "10.99.0.0/16" in host.container("web").run("ip", "route", "show", "table", "99").stdout
+
+    def test_a_plugin_whose_check_is_wrong(self, host: Host, cli: Cli) -> None:
+        """The reference's CHECK of a layer 2 bridge always fails: what the kernel shows counts, for all commands."""
+        bridge = {"type": "bridge", "bridge": "lan0"}
+        host.write(f"{NET}/10-lan.conflist", json.dumps({"cniVersion": "1.0.0", "name": "lan", "plugins": [bridge]}))
+        run(host, "web")
+        cli("sync", "--engine=exec", check=True)
+        for command in (("check",), ("sync", "--dry-run")):
+            done = cli(*command)
+            assert done.returncode == 0, (command, done.stdout)
+        assert "\nconverged" in cli("status").stdout
+
 
 @pytest.mark.usefixtures("lan")
 def test_inspect_is_shaped_like_dockers(host: Host, cli: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ WANTS = NetworkRequest("a", "eth0")
 HAS = Attachment("a", "web-id", "eth0", NOW, complete=True)
 BY_HAND = replace(HAS, network="b", ifname="eth1", by_hand=True)
 BY_PATH = replace(HAS, path="/run/netns/lab")
+DEFAULT = frozenset({(ip_network("0.0.0.0/0"), 254)})
 
 
 def kinds(actions: list[Action]) -> list[str]:
@@ -69,6 +71,42 @@ CASES = {
     ),
     "killed in an ADD": ([WANTS], [replace(HAS, complete=False)], ATTACHED, ["Detach", "Attach"]),
     "interface gone": ([WANTS], [HAS], replace(ATTACHED, links=frozenset({"lo"})), ["Detach", "Attach"]),
+    "renamed": ([WANTS], [HAS], replace(ATTACHED, links=frozenset({"wan"}), renamed={"eth0": "wan"}), ["Repair"]),
+    "renamed by itself": (
+        [WANTS],
+        [HAS],
+        replace(ATTACHED, links=frozenset({"wan"}), renamed={"eth0": "wan"}, may_change=True),
+        ["Report"],
+    ),
+    "interface gone by itself": (
+        [WANTS],
+        [HAS],
+        replace(ATTACHED, links=frozenset({"lo"}), may_change=True),
+        ["Report"],
+    ),
+    "route gone": ([WANTS], [replace(HAS, routes=DEFAULT)], ATTACHED, ["Repair"]),
+    "route gone by itself": ([WANTS], [replace(HAS, routes=DEFAULT)], replace(ATTACHED, may_change=True), ["Report"]),
+    "route in another table": (
+        [WANTS],
+        [replace(HAS, routes=frozenset({(ip_network("0.0.0.0/0"), 99)}))],
+        replace(ATTACHED, routes=DEFAULT),
+        ["Repair"],
+    ),
+    "down": ([WANTS], [replace(HAS, up=True)], ATTACHED, ["Repair"]),
+    "bridge gone": ([WANTS], [HAS], replace(ATTACHED, host_missing={"eth0": ["bridge cni0"]}), ["Repair"]),
+    "bridge gone, and route by itself": (
+        [WANTS],
+        [replace(HAS, routes=DEFAULT)],
+        replace(ATTACHED, host_missing={"eth0": ["bridge cni0"]}, may_change=True),
+        ["Report", "Repair"],
+    ),
+    "parent down": ([WANTS], [HAS], replace(ATTACHED, host_broken={"eth0": ["its parent is down"]}), ["Report"]),
+    "by path, bridge gone": (
+        None,
+        [BY_PATH],
+        Observed(paths={"/run/netns/lab": NOW}, host_missing={"eth0": ["bridge cni0"]}),
+        ["Repair"],
+    ),
     "pin gone": ([WANTS], [HAS], replace(ATTACHED, pinned=None, pin_exists=False), ["Pin"]),
     "asks for another network now": ([NetworkRequest("b", "eth0")], [HAS], ATTACHED, ["Report"]),
     "asks for nothing now": (Unwanted("x"), [HAS], ATTACHED, ["Report"]),
@@ -106,6 +144,15 @@ def test_actions(case: str) -> None:
     actions = plan(wanted, recorded, observed)
     assert kinds(actions) == expected
     assert all(action.reason for action in actions)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.endswith("by itself")])
+def test_by_hand(case: str) -> None:
+    """What the container did itself is undone for whoever asks for it by hand."""
+    wanted, recorded, observed, _ = CASES[case]
+    done = plan(wanted, recorded, observed, by_hand=True)
+    assert done == plan(wanted, recorded, replace(observed, may_change=False))
+    assert not any(isinstance(action, Report) for action in done)
 
 
 @pytest.mark.parametrize(

@@ -233,10 +233,10 @@ def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: 
     cache = Cache(tmp_path / "cache")
     go = threading.Event()
     runtime = SlowRuntime(cache, go)
-    network = SimpleNamespace(name="lan", capabilities=frozenset({"portMappings"}))
+    network = SimpleNamespace(name="lan", capabilities=frozenset({"portMappings"}), plugins=())
     networks = SimpleNamespace(catalogue=lambda: SimpleNamespace(get=lambda _: network))
     attacher = Attacher(
-        cast(Any, runtime), cache, cast(Any, networks), Locks(tmp_path / "run", 10.0), *[cast(Any, None)] * 2
+        cast(Any, runtime), cache, cast(Any, networks), Locks(tmp_path / "run", 10.0), *[cast(Any, None)] * 3
     )
     wanted = NetworkRequest("lan", "eth0", ports=(port(free, "127.0.0.1"),))
     outcomes: list[str] = []

@@ -1,0 +1,65 @@
+"""What is attached: whether its records can be read, and what the host lacks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from dockercni.cni import Cache, CacheEntry, CacheError
+from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
+from dockercni.errors import DockercniError
+from dockercni.reconcile import orphaned_elements, records
+from dockercni.reconcile.host_half import HostHalf
+from dockercni.reconcile.locks import Locks
+from dockercni.settings import Settings
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """The records, and the host's half of those that are ours."""
+    cache = Cache(settings.cni_cache_dir)
+    ours: list[CacheEntry] = []
+    foreign = 0
+    try:
+        entries = list(cache.entries())
+    except OSError as error:
+        yield warn("records", f"{cache.directory}: {error.strerror}")
+        return
+    for entry in entries:
+        if isinstance(entry, CacheError):
+            yield warn("records", str(entry), "look at it; what it tells of cannot be taken back any more")
+        elif entry.owner is None:
+            foreign += 1
+        else:
+            ours.append(entry)
+    yield from _orphans([entry for entry in entries if not isinstance(entry, CacheError)])
+    others = f", {foreign} of other runtimes, which are left alone" if foreign else ""
+    yield ok("records", f"{len(ours)} attachments of ours{others}")
+    if os.geteuid() == 0:
+        yield from _host(HostHalf(Locks(settings.run_dir, settings.plugin_timeout)), ours)
+
+
+def _orphans(entries: list[CacheEntry]) -> Iterator[Finding]:
+    try:
+        orphans = orphaned_elements.find(entries)
+    except DockercniError as error:
+        yield warn("rules", f"our nftables table cannot be listed: {error}")
+        return
+    for orphan in orphans:
+        yield warn("rules", f"no record explains {orphan}", "dockercni gc")
+
+
+def _host(host: HostHalf, entries: list[CacheEntry]) -> Iterator[Finding]:
+    lacking: dict[str, list[str]] = {}
+    try:
+        for entry in entries:
+            name = (entry.owner or {}).get(records.NAME, "") or entry.container_id[:12]
+            for words in (*host.missing([entry]).values(), *host.broken([entry]).values()):
+                for word in words:
+                    lacking.setdefault(word, []).append(f"{name} {entry.ifname}")
+    except DockercniError as error:
+        yield warn("host", str(error))
+        return
+    for what, concerned in lacking.items():
+        yield fail("host", f"missing for {', '.join(concerned)}: {what}", "dockercni sync, or start the daemon")
+    if entries and not lacking:
+        yield ok("host", "bridges, addresses and forwarding are as the attachments need them")

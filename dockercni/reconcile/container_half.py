@@ -1,0 +1,82 @@
+"""The container's half of an attachment: its link, under whatever name, and what is missing on it.
+
+This is the one place that puts addresses, routes and IPv6 back, whoever took them and whichever backend gave them.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+
+from dockercni.cni import CacheEntry
+from dockercni.kernel import interfaces
+from dockercni.kernel.inside import inside
+from dockercni.kernel.interfaces import Link
+from dockercni.kernel.namespaces import Namespace
+from dockercni.kernel.netlink import Netlink
+from dockercni.plugins import container_side
+from dockercni.reconcile import records
+from dockercni.reconcile.plan import Repair
+
+_OTHER = "other%d"
+
+
+def name_now(entry: CacheEntry, links: Mapping[str, Link], port: Callable[[], Link | None]) -> str:
+    """What the attachment's link is called among the `links` of its namespace; "" if it is gone.
+
+    A container may rename it, and call another one so. `port` finds its other end on the host, where it has one: the
+    two know each other's index. Links without another end are known by their MAC.
+    """
+    mac = records.mac(entry)
+    called = links.get(entry.ifname)
+    if called and (not mac or called.mac == mac):
+        return called.name
+    if end := port():
+        return next((each.name for each in links.values() if (each.index, each.peer) == (end.peer, end.index)), "")
+    same = (each.name for each in links.values() if mac and each.mac == mac)
+    return next(same, called.name if called else "")
+
+
+def put_back(entry: CacheEntry, repair: Repair, namespace: Namespace) -> None:
+    """Put back what `repair` says of the container's side, and its link's name. Raises CNIError, OSError."""
+    result = entry.attached
+    versions = {address.version for address in repair.addresses}
+    given = result.addresses_of(entry.ifname)
+    ips = [ip for ip in result.ips if ip.address in given and ip.address.ip in repair.addresses]
+    # an address that goes takes the routes of its family along
+    routes = [
+        route for route in result.routes if route.dst.version in versions or records.destination(route) in repair.routes
+    ]
+    with inside(namespace) as container:
+        link = interfaces.find(container.netlink, repair.link)
+        if link is None:
+            raise OSError(errno.ENODEV, f"its interface {repair.link!a} is gone")
+        if repair.link != entry.ifname:
+            _rename(container.netlink, link, entry.ifname)
+            ips, routes = list(filter(lambda ip: ip.address in given, result.ips)), list(result.routes)
+        container_side.put_back(
+            container, link.index, entry.ifname, result, ips, routes, point_to_point=records.point_to_point(entry)
+        )
+
+
+def enter_for_del(entry: CacheEntry, port: Callable[[], Link | None]) -> bool:
+    """Have the link called as plugins know it, whatever the container did, so that their DEL finds it; whether it does.
+
+    A plugin may have to do more than to remove it: give it back to the host, or end its DHCP lease.
+    """
+    try:
+        with Namespace.open(entry.netns) as namespace, namespace.run(Netlink) as socket:
+            links = {link.name: link for link in interfaces.every(socket)}
+            name = name_now(entry, links, port)
+            if name not in {"", entry.ifname}:
+                _rename(socket, links[name], entry.ifname)
+            return bool(name)
+    except OSError:
+        return False
+
+
+def _rename(socket: Netlink, link: Link, name: str) -> None:
+    """Rename a link, which has to be down for it; one that bears the name gives way."""
+    other = interfaces.find(socket, name)
+    for index, wanted in ([(other.index, _OTHER)] if other else []) + [(link.index, name)]:
+        socket.do(interfaces.set_flags(index, off=interfaces.UP), interfaces.rename(index, wanted))

@@ -1,0 +1,231 @@
+"""The host's half of attachments: seen when something of it is missing, put back in place.
+
+It is ours to keep, whoever took it, since nobody else would: all traffic is dead without it, and neither the link in
+the container nor its lease is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from dockercni.cni import CacheEntry, CNIError
+from dockercni.errors import DockercniError
+from dockercni.kernel import addressing, interfaces, routing, sysctl
+from dockercni.kernel.announce import announce
+from dockercni.kernel.interfaces import Link
+from dockercni.kernel.namespaces import Namespace
+from dockercni.kernel.netlink import Message, Netlink
+from dockercni.model import IPAddress
+from dockercni.plugins import bridge_ports
+from dockercni.plugins.addresses import Prefixed
+from dockercni.plugins.bridge_conf import BridgeConf
+from dockercni.reconcile.host_needs import Needs, find_port, lacking, needs, unusable
+from dockercni.reconcile.locks import Locks
+
+_FRESH: Final = 2.0  # seconds for which what was seen once serves many looks
+
+log = structlog.get_logger()
+
+
+class HostError(DockercniError):
+    """The host's links cannot be looked at or changed now."""
+
+    retry = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The host of one moment; each thing is asked for when it is needed first, and once for all attachments.
+
+    A link by its name costs 50 us, whether there are ten or a thousand; a list of all would cost them all each time.
+    """
+
+    netlink: Netlink
+    when: float = field(default_factory=time.monotonic)
+    _links: dict[str, Link | None] = field(default_factory=dict)
+    _addresses: dict[int, frozenset[Prefixed]] = field(default_factory=dict)
+    _settings: dict[str, str] = field(default_factory=dict)
+    _routes: dict[int, frozenset[tuple[int, IPAddress]]] = field(default_factory=dict)
+
+    def link(self, name: str) -> Link | None:
+        if name not in self._links:
+            self._links[name] = interfaces.find(self.netlink, name)
+        return self._links[name]
+
+    def addresses(self, link: Link) -> frozenset[Prefixed]:
+        if link.index not in self._addresses:
+            assigned = addressing.addresses(self.netlink, link.index)
+            self._addresses[link.index] = frozenset(each.address for each in assigned if not each.refused)
+        return self._addresses[link.index]
+
+    def leads(self, link: Link, address: IPAddress) -> bool:
+        version = address.version
+        if version not in self._routes:
+            paths = (path for path in addressing.routes(self.netlink, version) if path.dst.num_addresses == 1)
+            self._routes[version] = frozenset((path.link, path.dst.network_address) for path in paths)
+        return (link.index, address) in self._routes[version]
+
+    def setting(self, name: str) -> str:
+        if name not in self._settings:
+            try:
+                self._settings[name] = sysctl.read(name)
+            except OSError:  # the link is gone, or the kernel has no IPv6
+                self._settings[name] = ""
+        return self._settings[name]
+
+
+class HostHalf:
+    """Looks after what recorded attachments need of the host. Thread-safe."""
+
+    def __init__(self, locks: Locks) -> None:
+        self._locks = locks
+        self._guard = threading.Lock()
+        self._seen: _Seen | None = None
+
+    def missing(self, entries: Iterable[CacheEntry]) -> dict[str, list[str]]:
+        """For each interface name what it lacks and `repair` can put back. Raises HostError."""
+        found = {}
+        for entry in entries:
+            wanted = needs(entry)
+            if self._lacking(wanted, _FRESH) and (words := self._lacking(wanted, 0.0)):  # it may have come since
+                found[entry.ifname] = words
+        return found
+
+    def broken(self, entries: Iterable[CacheEntry]) -> dict[str, list[str]]:
+        """For each interface name what is wrong with links that are the administrator's. Raises HostError."""
+        with self._guard, _errors():
+            host = self._look(_FRESH)
+            return {entry.ifname: found for entry in entries if (found := list(unusable(needs(entry), host)))}
+
+    def lacking(self, entries: Sequence[CacheEntry], links: Collection[str] = ()) -> set[str]:
+        """The ids of the containers that lack something now, of those that need one of `links` (none: of all).
+
+        Those count as well whose port is gone: so is their link. Raises HostError.
+        """
+        concerned = [(entry, wanted) for entry in entries if (wanted := needs(entry)).names]
+        if links:
+            concerned = [(entry, wanted) for entry, wanted in concerned if not wanted.names.isdisjoint(links)]
+        if not concerned:
+            return set()
+        self.forget()
+        with self._guard, _errors():
+            host = self._look(_FRESH)
+            return {
+                entry.container_id
+                for entry, wanted in concerned
+                if any(lacking(wanted, host))
+                or any(unusable(wanted, host))
+                or (wanted.port and not find_port(wanted, host))
+            }
+
+    def port(self, entry: CacheEntry) -> Link | None:
+        """The host's end of an attachment's link now; None if it has none, or it is gone. Raises HostError."""
+        with self._guard, _errors():
+            return find_port(needs(entry), self._look(0.0))
+
+    def forget(self) -> None:
+        """Something has changed: look anew when next asked."""
+        with self._guard:
+            self._drop()
+
+    def repair(self, entry: CacheEntry) -> None:
+        """Put back what is missing. Raises HostError."""
+        wanted = needs(entry)
+        lock = self._locks.bridge(wanted.bridge.bridge) if wanted.bridge else contextlib.nullcontext()
+        # by one at a time: whoever makes a bridge gives it its MAC before anybody pins another one
+        with lock, _errors(), Netlink() as host:
+            _repair(wanted, host)
+        self.forget()
+
+    def remove_port(self, entry: CacheEntry) -> None:
+        """Remove the host's end of a link that a DEL did not find, because the container moved it elsewhere."""
+        if port := self.port(entry):
+            with _errors(), Netlink() as host:
+                host.try_all([interfaces.delete(port.index)])
+
+    def _lacking(self, wanted: Needs, age: float) -> list[str]:
+        with self._guard, _errors():
+            return list(lacking(wanted, self._look(age)))
+
+    def _look(self, age: float) -> _Seen:
+        if self._seen is None or time.monotonic() - self._seen.when > age:
+            self._drop()
+            self._seen = _Seen(Netlink())
+        return self._seen
+
+    def _drop(self) -> None:
+        if self._seen:
+            self._seen.netlink.close()
+            self._seen = None
+
+
+def _unplugged(wanted: Needs, host: _Seen) -> bool:
+    return wanted.port is not None and find_port(wanted, host) is None
+
+
+def _repair(wanted: Needs, host: Netlink) -> None:
+    port = find_port(wanted, _Seen(host))
+    if port is None:
+        return
+    conf = wanted.bridge
+    bearer, moved = _join(wanted, conf, host, port) if conf else (port, False)
+    host.do(interfaces.set_flags(port.index, on=interfaces.UP))
+    for address in wanted.gateways:
+        if conf:
+            bridge_ports.ensure_address(host, bearer, address, force=conf.force_address, again=True)
+        else:
+            _tolerant(host, addressing.add_address(bearer.index, address, again=True))
+    for target in wanted.targets:
+        _tolerant(host, addressing.add_host_route(bearer.index, target))
+    for version in wanted.forwarding:
+        routing.forward(version)
+    if 4 in wanted.forwarding:
+        sysctl.write(f"net/ipv4/conf/{bearer.name}/forwarding", "1")
+    if wanted.localnet:
+        sysctl.write(f"net/ipv4/conf/{bearer.name}/route_localnet", "1")
+    if moved:  # containers that started meanwhile know another MAC
+        with contextlib.suppress(OSError), Namespace.of_process(os.getpid()) as own:
+            announce(own, bearer.name, [address.ip for address in wanted.gateways])
+
+
+def _join(wanted: Needs, conf: BridgeConf, host: Netlink, port: Link) -> tuple[Link, bool]:
+    """Make the link a port of its bridge, and the bridge if it is gone, as they were.
+
+    Returns the link that bears the gateway's address, and whether it has another MAC now: the one of before, by which
+    the containers know their gateway.
+    """
+    bridge, moved = bridge_ports.ensure_bridge(host, conf), False
+    if port.master != bridge.index:
+        host.do(interfaces.set_master(port.index, bridge.index))
+        bridge_ports.settle_port(host, port.name, conf, conf.trunk)
+        if wanted.mac not in {"", bridge.mac}:
+            host.do(interfaces.set_mac(bridge.index, wanted.mac))
+            bridge, moved = replace(bridge, mac=wanted.mac), True
+        log.info("port put back", bridge=conf.bridge, port=port.name)
+    bridge_ports.set_flags(host, port.name, conf)
+    if conf.vlan and conf.gateway:
+        return bridge_ports.ensure_vlan_gateway(host, bridge, conf), moved
+    return bridge, moved
+
+
+def _tolerant(host: Netlink, change: Message) -> None:
+    for error in host.try_all([change]):
+        if error.errno != errno.EEXIST:
+            raise error
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except (CNIError, OSError) as error:
+        raise HostError(str(error)) from error

@@ -1,0 +1,107 @@
+"""Asks engine, namespace and host for what the plan compares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from dockercni.engine.starts import Start
+from dockercni.kernel import rights, runtimes
+from dockercni.kernel.facts import Facts, facts
+from dockercni.kernel.namespaces import Namespace
+from dockercni.model import Attachment, Container, Life
+from dockercni.reconcile import container_half
+from dockercni.reconcile.host_half import HostHalf
+from dockercni.reconcile.plan import Observed, Report, repairs
+from dockercni.reconcile.records import Record
+from dockercni.reconcile.rules import Rules
+from dockercni.reconcile.sandbox import Sandboxes
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Looks at one container after the other; what they have in common on the host is looked at once."""
+
+    sandboxes: Sandboxes
+    rules: Rules
+    host: HostHalf
+
+    def of(
+        self,
+        container_id: str,
+        container: Container | None,
+        namespace: Namespace | None,
+        recorded: Sequence[Record],
+        start: Start | None,
+        *,
+        thorough: bool,
+    ) -> Observed:
+        """What is there of one container; outside of it only if that is to be `thorough`.
+
+        Raises OSError, RulesError, HostError.
+        """
+        sandboxes = self.sandboxes
+        shown = facts(namespace) if namespace else Facts()
+        life = sandboxes.life(namespace, shown) if namespace else None
+        lives = {record.attachment.life for record in recorded} - {life}
+        claimed = start is not None and bool(lives)
+        paths = {record.attachment.path for record in recorded} - {""}
+        found = {path: life for path in paths if (life := sandboxes.life_at(path))}
+        alive = [record for record in recorded if record.attachment.complete and _lives(record.attachment, life, found)]
+        observed = self.inside(shown, alive)
+        if namespace and any(repairs([record.attachment for record in alive], observed)):
+            # until its entrypoint runs nothing can be the container's own doing
+            runs = start is None or runtimes.executed(start.container.pid)
+            observed = replace(observed, may_change=runs and rights.may_configure(namespace))
+        entries = [record.entry for record in alive] if thorough else []
+        return replace(
+            observed,
+            container=container,
+            life=life,
+            pinned=sandboxes.pinned(container_id, (namespace, life) if namespace and life else None),
+            pin_exists=os.path.lexists(sandboxes.pin_path(container_id)),
+            inhabited=(container is None or claimed) and sandboxes.inhabited(container_id, lives, besides=life),
+            confirmed=start is None,
+            paths=found,
+            rules_missing=self.rules.missing(entries),
+            host_missing=self.host.missing(entries),
+            host_broken=self.host.broken(entries),
+        )
+
+    def damage(self, record: Record, namespace: Namespace, shown: Facts) -> str:
+        """What a live attachment lacks, in words; "" where nothing is missing, or it is the container's own doing.
+
+        `shown` are the facts of its namespace. Raises RulesError, HostError.
+        """
+        attachment, entry = record.attachment, record.entry
+        observed = self.inside(shown, [record])
+        if any(repairs([attachment], observed)):
+            observed = replace(observed, may_change=rights.may_configure(namespace))
+        observed = replace(
+            observed,
+            rules_missing=self.rules.missing([entry]),
+            host_missing=self.host.missing([entry]),
+            host_broken=self.host.broken([entry]),
+        )
+        actions = repairs([attachment], observed)
+        return "; ".join(action.reason for action in actions if not isinstance(action, Report) or action.drift)
+
+    def inside(self, shown: Facts, recorded: Sequence[Record]) -> Observed:
+        """What a namespace shows of the attachments recorded for it. Raises HostError."""
+        present = ((each.attachment.ifname, self._name_now(each, shown)) for each in recorded)
+        return Observed(
+            links=frozenset(shown.links),
+            up=frozenset(link.name for link in shown.links.values() if link.up),
+            addresses=shown.addresses,
+            routes=shown.routes,
+            renamed={ifname: name for ifname, name in present if name != ifname},
+        )
+
+    def _name_now(self, record: Record, shown: Facts) -> str:
+        return container_half.name_now(record.entry, shown.links, partial(self.host.port, record.entry))
+
+
+def _lives(attachment: Attachment, life: Life | None, paths: Mapping[str, Life]) -> bool:
+    return attachment.life == (paths.get(attachment.path) if attachment.path else life)
