@@ -377,6 +377,7 @@ def _fields(outcome: Outcome) -> dict[str, object]:
         "network": outcome.network,
         "ifname": outcome.ifname,
         "addresses": list(outcome.addresses),
+        "ports": list(outcome.ports),
         "ms": outcome.ms,
         "reason": outcome.error or outcome.reason,
     }

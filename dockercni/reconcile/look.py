@@ -50,6 +50,7 @@ class Outcome:
     network: str = ""
     ifname: str = ""
     addresses: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
     ms: float = 0.0
     reason: str = ""
     error: str = ""
@@ -315,6 +316,8 @@ class _Execution:
         try:
             if self._lock is not None:
                 outcome = replace(outcome, addresses=self._do(action, self._lock))
+                if isinstance(action, Attach) and action.request.ports:
+                    outcome = replace(outcome, ports=self._reached_at(action.request))
         except DockercniError as error:
             self._stuck = self._stuck or isinstance(action, Detach)
             return replace(outcome, error=str(error), retry=True)
@@ -336,6 +339,11 @@ class _Execution:
             case Unpin():
                 looker.sandboxes.unpin(self._id)
         return ()
+
+    def _reached_at(self, request: NetworkRequest) -> tuple[str, ...]:
+        """Where the host leads to the new attachment: not in each family where a port was asked for."""
+        entry = self._looker.attacher.cache.read(request.network, self._id, request.ifname)
+        return tuple(ports.shown(records.places(entry), fold=True)) if entry else ()
 
     def _attach(self, request: NetworkRequest, lock: int) -> tuple[str, ...]:
         assert self._container is not None

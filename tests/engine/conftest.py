@@ -74,8 +74,10 @@ def daemon(host: Host, request: pytest.FixtureRequest) -> Iterator[Callable[...,
 def cli(host: Host) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `dockercni ARGUMENTS...` in the host; a test looks at the exit code itself, or asks for check=True."""
 
-    def call(*arguments: str, check: bool = False, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        return run_cli(host, *arguments, check=check, timeout=timeout)
+    def call(
+        *arguments: str, check: bool = False, timeout: float = 60, through: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        return run_cli(host, *arguments, check=check, timeout=timeout, through=through)
 
     return call
 

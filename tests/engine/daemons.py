@@ -62,9 +62,13 @@ def start_daemon(host: Host, *flags: str, through: Sequence[str] = ()) -> Daemon
     return Daemon(host.popen(*through, sys.executable, "-m", "dockercni", "daemon", *flags, env=env))
 
 
-def run_cli(host: Host, *arguments: str, check: bool, timeout: float) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    host: Host, *arguments: str, check: bool, timeout: float, through: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
-    return host.run(sys.executable, "-m", "dockercni", *arguments, check=check, timeout=timeout, env=environment())
+    return host.run(
+        *through, sys.executable, "-m", "dockercni", *arguments, check=check, timeout=timeout, env=environment()
+    )
 
 
 def environment() -> dict[str, str]:

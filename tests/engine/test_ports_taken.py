@@ -46,6 +46,25 @@ def test_a_process_listens(host: Host, cli: Cli, flag: str) -> None:
         assert peer_of(host.tcp_request("127.0.0.1", 8080)) == "127.0.0.1"
 
 
+NO_BIND = ("setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service")
+
+
+@pytest.mark.parametrize("backend", ["native", "exec"])
+def test_without_the_right_to_bind(host: Host, cli: Cli, backend: str) -> None:
+    """Without CAP_NET_BIND_SERVICE a port below 1024 is not taken to be free, and a server of the host keeps it."""
+    host.serve_tcp(80)
+    run(host, "web", "--publish=80:80")
+    done = cli("sync", f"--engine={backend}", through=NO_BIND)
+    assert done.returncode == 4
+    assert "it cannot be told whether port 80/tcp of the host is free" in done.stdout
+    assert "CAP_NET_BIND_SERVICE" in done.stdout
+    assert "CAP_NET_BIND_SERVICE" in cli("doctor", through=NO_BIND).stdout
+    nothing_of(host, "web")
+    done = cli("sync", f"--engine={backend}")
+    assert re.search(r"port 80/tcp of the host is taken: \S+ \(process \d+\) listens on", done.stdout), done.stdout
+    nothing_of(host, "web")
+
+
 def test_another_address_is_free(host: Host, outside: Outside, cli: Cli) -> None:
     """A server on 127.0.0.1 is no obstacle for a port that is published on another address."""
     host.popen("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/")

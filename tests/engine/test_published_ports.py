@@ -133,15 +133,16 @@ def test_the_port_goes_with_its_container(host: Host, outside: Outside, daemon: 
 
 def test_elements_that_no_record_explains(host: Host, outside: Outside, daemon: Start, cli: Cli) -> None:
     """After cache, state and run directories were emptied by hand, what is left of a container is named and removed."""
+    network(host, "lost", "10.78.9.0/24")  # an address that is used nowhere else on this machine
     serve(host, "tcp", f"--publish={PORT}:80")
     assert cli("sync").returncode == 0
     for directory in ("/var/lib/cni", "/var/lib/dockercni", "/run/dockercni"):
         host.run("find", directory, "-mindepth", "1", "-delete")
     host.docker("rm", "--force", "server")
     host.run("sh", "-c", "umount /run/netns/dockercni-* || :; rm -f /run/netns/dockercni-*")
-    words = f"port {PORT}/tcp of the host leads to 10.22.0.2:80 of container "
+    words = f"port {PORT}/tcp of the host leads to 10.78.9.2:80 of container "
     host.run("ip", "netns", "add", "other")  # another runtime's, whose records are elsewhere
-    host.run("ip", "-n", "other", "address", "add", "10.22.0.2/16", "dev", "lo")
+    host.run("ip", "-n", "other", "address", "add", "10.78.9.2/24", "dev", "lo")
     try:
         lived = cli("sync").stdout
     finally:

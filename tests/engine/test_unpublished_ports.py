@@ -59,8 +59,8 @@ def test_families_are_apart(host: Host, outside: Outside, daemon: Start, cli: Cl
     running = daemon()
     run(host, "web", "--publish=0.0.0.0:8085:80", "--publish=[::]:8085:80", command=serve_tcp(80))
     run(host, "four", "--publish=0.0.0.0:8086:80", command=serve_tcp(80))
-    running.wait_event("ADD", container="web")
-    running.wait_event("ADD", container="four")
+    assert running.wait_event("ADD", container="web")["ports"] == ["0.0.0.0:8085->80/tcp", "[::]:8085->80/tcp"]
+    assert running.wait_event("ADD", container="four")["ports"] == ["0.0.0.0:8086->80/tcp"]
     run(host, "six", "--publish=[::]:8086:80", command=serve_tcp(80))
     running.wait_event("ADD", container="six")
     for where, port in ((outside.host_address, 8085), ("fd00:78:3::1", 8085), (outside.host_address, 8086)):

@@ -13,6 +13,11 @@ from tests.kernel.native.test_defects import EMPTY, table
 if TYPE_CHECKING:
     from tests.kernel.native.conftest import Attached
 
+ELSEWHERE = {  # addresses that are used nowhere else on this machine
+    "type": "host-local",
+    "ranges": [[{"subnet": "10.79.1.0/24"}], [{"subnet": "fd00:79:1::/64"}]],
+    "routes": [{"dst": "0.0.0.0/0"}],
+}
 NETWORK = chain(PORTMAP, version="1.1.0", ipam=DUAL)
 
 
@@ -44,14 +49,14 @@ def test_two_thousand_ports(attached: Attached) -> None:
 
 
 def test_gc_of_two_thousand(attached: Attached) -> None:
-    """GC takes 2,000 ports of a container that nothing is recorded of, and DEL without a result does the same."""
-    wanted = ports(20000, 2000)
+    """GC takes the 2,000 ports of a container that is gone, and of which nothing is recorded."""
+    network, wanted = chain(PORTMAP, version="1.1.0", ipam=ELSEWHERE), ports(20000, 2000)
     for name in ("c1", "c2"):
         attached.container(name)
-    attached.add(NETWORK, "c1", ports=wanted)
-    attached.add(NETWORK, "c2", ports=ports(40000, 10))
-    attached.host.run("sh", "-c", "rm /var/lib/cni/results/net-c1-eth0")
-    attached.run("GC", NETWORK, "c2")
+    attached.add(network, "c1", ports=wanted)
+    attached.add(network, "c2", ports=ports(40000, 10))
+    attached.host.run("sh", "-c", "rm /var/lib/cni/results/net-c1-eth0; ip netns delete c1")
+    attached.run("GC", network, "c2")
     assert (published(attached, "c1"), published(attached, "c2")) == (0, 20)
 
 
