@@ -10,7 +10,7 @@ import http.client
 import logging
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -18,6 +18,7 @@ import docker
 import docker.errors
 import msgspec
 import requests
+import urllib3
 from docker.transport import UnixHTTPAdapter
 
 from dockercni.engine import files
@@ -38,6 +39,8 @@ from dockercni.model import Container
 T = TypeVar("T")
 ACTIONS: Final = ("start", "die", "destroy")
 _SECONDS: Final = 20  # a container that is starting answers inspect only when it has started
+_LONGEST_LINE: Final = 16 << 20  # bytes of an event: it has all labels of its container
+_MESSAGES: Final = msgspec.json.Decoder(Message, strict=False)
 _CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -84,15 +87,15 @@ class Subscription:
 
     def __iter__(self) -> Iterator[Event]:
         with self._client.errors():
-            for item in self._stream:
-                message = self._client.understood(item, Message)
+            for line in self._client.lines(self._stream):
+                message = self._client.decoded(line)
                 moment = f"{message.timeNano // 10**9}.{message.timeNano % 10**9:09d}"
                 yield Event(message.Actor.ID, message.Action, moment)
 
     def replace(self) -> None:
         """End it, from whichever thread: whoever reads it subscribes anew."""
         self.replaced = True
-        self._stream.close()
+        _close(self._stream)
 
 
 class Client:
@@ -187,18 +190,34 @@ class Client:
         except msgspec.ValidationError as error:
             raise EngineUnavailable(f"the engine at {self._host} answers unintelligibly: {error}") from error
 
+    def lines(self, chunks: Iterable[bytes | str]) -> Iterator[bytes]:
+        """The lines of a stream; half a one at its end is none. Raises EngineUnavailable for one that does not end."""
+        rest = b""
+        for chunk in chunks:
+            *whole, rest = (rest + (chunk.encode() if isinstance(chunk, str) else chunk)).split(b"\n")
+            yield from filter(None, whole)
+            if len(rest) > _LONGEST_LINE:
+                raise EngineUnavailable(f"the engine at {self._host} sends an event of more than {_LONGEST_LINE} bytes")
+
+    def decoded(self, line: bytes) -> Message:
+        """A line of GET /events. Raises EngineUnavailable."""
+        try:
+            return _MESSAGES.decode(line)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise EngineUnavailable(f"the engine at {self._host} sends no event: {error}") from error
+
     @contextlib.contextmanager
     def events(self, since: str | None) -> Iterator[Subscription]:
         """Subscribe; it stands when the block is entered."""
         with self.errors():
             # types-docker knows no text; a datetime or int would cut the moment to whole seconds
             stream = self._connected().events(  # type: ignore[call-overload]
-                since=since, decode=True, filters={"type": ["container"], "event": list(ACTIONS)}
+                since=since, decode=False, filters={"type": ["container"], "event": list(ACTIONS)}
             )
         try:
             yield Subscription(self, stream)
         finally:
-            stream.close()
+            _close(stream)
 
     def _connected(self) -> docker.APIClient:
         with self._guard:
@@ -233,6 +252,12 @@ class Client:
             raise EngineUnavailable(f"no Docker Engine answers at {self._host}: {_root_cause(error)}") from error
 
 
+def _close(stream: Any) -> None:
+    """Close the SDK's stream, which digs for its socket and may not find it where the connection has just ended."""
+    with contextlib.suppress(Exception):
+        stream.close()
+
+
 class _OnePool(UnixHTTPAdapter):
     """One pool of connections for the whole socket.
 
@@ -265,6 +290,8 @@ _RAISED: Final = (
     TypeError,
     AttributeError,
     RecursionError,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
 )
 
 
