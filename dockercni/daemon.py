@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
-import math
 import os
 import select
 import signal
@@ -17,29 +17,31 @@ from typing import Final
 
 import structlog
 
+from dockercni import supervision
 from dockercni.cni import Cache, CacheEntry, CacheError, ExecRunner, Runtime
 from dockercni.early import Early
 from dockercni.engine.client import ACTIONS, Client, Engine
 from dockercni.engine.watch import Watch
-from dockercni.errors import DockercniError, NotRoot
+from dockercni.errors import DockercniError, NotRoot, Retry
 from dockercni.kernel import descriptors, processes
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.link_events import EVERYTHING, LinkEvents
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
 from dockercni.observe.heartbeat import Heartbeat
+from dockercni.observe.report import Reporter
 from dockercni.plugins import registry
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile import images, records, state, strays
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
+from dockercni.reconcile.freed import Freed
 from dockercni.reconcile.host_half import HostHalf
 from dockercni.reconcile.lanes import Lanes
-from dockercni.reconcile.leases import Leases, kept
 from dockercni.reconcile.locks import Locks
-from dockercni.reconcile.look import Looker, Outcome, Policy, Seen
+from dockercni.reconcile.look import Looker, Policy
 from dockercni.reconcile.memory import Memory
-from dockercni.reconcile.networks import Networks
+from dockercni.reconcile.networks import Catalogue, Networks
 from dockercni.reconcile.observation import Observation
 from dockercni.reconcile.reservations import Reservations
 from dockercni.reconcile.rules import Rules
@@ -52,13 +54,13 @@ _FIRST_START: Final = "first-start.json"
 _ALL: Final = "*"  # lanes of their own, for what is no look at one container; no container id looks like them
 _RULES: Final = "*rules"
 _HOST: Final = "*host"
-_LEASES: Final = "*leases"
 _STRAYS: Final = "*strays"
 _PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
 _QUIET: Final = 0.2  # seconds without a deleted rule
-_TICK: Final = 5.0  # seconds between two looks whether the DHCP daemon is still the same: leases last minutes
 _CALM: Final = 0.05  # seconds without a change of links: each start makes a handful within a few milliseconds
 _LONGEST: Final = 0.3  # seconds that such changes are put off: what is gone is to be back within one
+_PAUSE: Final = 1.0  # seconds at least from one round of tries to the next, however much becomes free
+_NEVER: Final = {errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES}  # what asking again does not change
 
 log = structlog.get_logger()
 
@@ -77,7 +79,7 @@ class Parts:
     @property
     def observation(self) -> Observation:
         """What looks at what is there."""
-        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
+        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host)
 
     def looker(self, engine: Engine, policy: Policy) -> Looker:
         """What looks at the containers of that engine, whose MTU the built-in network has from now on."""
@@ -108,8 +110,7 @@ def wire(settings: Settings) -> Parts:
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
     patience = settings.hold * _PATIENCE if settings.hold else None
     runtime = Runtime(Dispatch(executables, settings.engine, patience=patience), cache)
-    forwarding, rules, host, leases = Forwarding(locks), Rules(runtime), HostHalf(locks), Leases(runtime)
-    attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases)
+    attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks), Rules(runtime), HostHalf(locks))
     memory = Memory(settings.state_dir / "containers")
     return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
 
@@ -123,7 +124,10 @@ class Daemon:
         self._looker: Looker | None = None
         self._announced = False
         self._lanes = Lanes(self._look, parts.settings.workers)
-        self._heart = Heartbeat(parts.settings.run_dir, self._lanes.busy)
+        self._reporter = Reporter()
+        self._heart = Heartbeat(
+            parts.settings.run_dir, self._lanes.busy, lambda: self._reporter.failing(self._lanes.due())
+        )
         self._early = Early(parts.settings, parts.client, self._ask_urgently, self._heart.off, self._heart.late)
         self._reservations = Reservations()
         self._thoroughly: set[str] = set()
@@ -133,21 +137,21 @@ class Daemon:
             _ALL: self._look_at_all,
             _RULES: self._look_at_rules,
             _HOST: self._look_at_host,
-            _LEASES: self._look_at_leases,
             _STRAYS: self._collect_strays,
         }
         self._concerned: deque[set[str]] = deque()  # links that changed since the last look at the host
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
+        supervision.install()
         faulthandler.enable()  # says where every thread was when the service manager's watchdog ends us
         # A signal may reach any thread, and does not wake one that waits for a lock: what is written to a pipe does.
         self._wake, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakeup)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
-        self._watch_rules()
-        self._watch_links()
+        supervision.start("rules", self._watch_rules)
+        supervision.start("links", self._watch_links)
         watch = Watch(
             self._parts.client,
             connected=self._connected,
@@ -159,7 +163,8 @@ class Daemon:
             self._looker = self._parts.looker(engine, self._policy([]))
         self._early.start()
         self._heart.start()
-        threading.Thread(target=watch.run, name="watch", daemon=True).start()
+        supervision.start("watch", watch.run)
+        supervision.start("freed", self._watch_what_is_free)
         notify.send("READY=1")
         while (received := self._next_signals()) <= {int(signal.SIGHUP)}:
             if received:
@@ -183,30 +188,40 @@ class Daemon:
         try:
             events = RuleEvents()
         except OSError as error:
+            if error.errno not in _NEVER:
+                raise
             log.warning("wiped rules are noticed late", reason=f"no nftables events: {error.strerror}")
             return
-
-        def watch() -> None:
+        with events:
+            if self._announced:  # it was down meanwhile
+                self._lanes.ask(_RULES, "firewall rules may have been deleted")
             while events.wait(None):
                 while events.wait(_QUIET):  # deletions come in bursts, our own among them
                     pass
                 self._lanes.ask(_RULES, "firewall rules were deleted")
 
-        threading.Thread(target=watch, name="rules", daemon=True).start()
+    def _watch_what_is_free(self) -> None:
+        settings = self._parts.settings
+        places = (settings.cni_conf_dir, settings.cni_cache_dir, settings.cni_bin_dir)
+        Freed(self._catalogue, *places).run(self._try_what_fails, self._reporter.failing_adds)
+
+    def _catalogue(self) -> Catalogue:
+        """Of the networks by the settings as they are now."""
+        return self._parts.networks.catalogue()
+
+    def _try_what_fails(self, hint: str) -> None:
+        for key in self._reporter.what_fails():
+            self._lanes.ask(key, hint)
+        self._stop.wait(_PAUSE)
 
     def _watch_links(self) -> None:
-        try:
-            events = LinkEvents()
-        except OSError as error:
-            log.warning("changes of links are noticed late", reason=f"no rtnetlink events: {error.strerror}")
-            return
-
-        def watch() -> None:
+        with LinkEvents() as events:
+            if self._announced:  # it was down meanwhile
+                self._concerned.append({EVERYTHING})
+                self._lanes.ask(_HOST, "links of the host may have changed")
             while True:
                 self._concerned.append(events.wait(_CALM, _LONGEST))
                 self._lanes.ask(_HOST, "links of the host changed")
-
-        threading.Thread(target=watch, name="links", daemon=True).start()
 
     def _look_at_host(self, hint: str) -> None:
         """Have those containers looked at whose half of the host is not whole, of those that need what changed."""
@@ -217,11 +232,6 @@ class Daemon:
         entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError) and entry.complete]
         links = set() if EVERYTHING in concerned else concerned
         for key in attacher.host.lacking([entry for entry in entries if entry.owner], links):
-            self._ask(key, hint)
-
-    def _look_at_leases(self, hint: str) -> None:
-        """Have those containers looked at whose leases a DHCP daemon keeps, or kept."""
-        for key in {entry.container_id for entry in self._entries() if entry.complete and kept(entry)}:
             self._ask(key, hint)
 
     def _look_at_rules(self, hint: str) -> None:
@@ -245,13 +255,8 @@ class Daemon:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         seconds = self._parts.settings.resync_interval
-        end = math.inf if seconds is None else time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if poll.poll(min(left, _TICK) * 1000):
-                return set(os.read(self._wake, 4096))
-            if self._parts.attacher.leases.changed():
-                self._lanes.ask(_LEASES, "the DHCP daemon is another one, or gone")
-        return set()
+        ready = poll.poll(None if seconds is None else seconds * 1000)
+        return set(os.read(self._wake, 4096)) if ready else set()
 
     def _connected(self) -> None:
         self._heart.connected()
@@ -292,32 +297,34 @@ class Daemon:
     def _ask_urgently(self, container_id: str, hint: str) -> None:
         self._lanes.ask(container_id, hint, urgent=True)
 
-    def _look(self, key: str, hint: str) -> bool:
-        """The lanes' work: True when nothing is left to do for `key`."""
+    def _look(self, key: str, hint: str) -> Retry:
+        """The lanes' work: when to look at `key` again."""
         try:
             if work := self._works.get(key):
                 work(hint)
-                self._heart.looked(key, "", "")
-                return True
+                self._reporter.fine(key)
+                self._heart.looked()
+                return Retry.NEVER
             if self._looker is None:  # an event before the first list: that look will come
-                return True
+                return Retry.NEVER
             thorough = key in self._thoroughly or hint not in ACTIONS
             self._thoroughly.discard(key)
             seen = self._early.starting.look(self._looker, key, thorough=thorough)
         except (DockercniError, IptablesError) as error:
-            log.warning("look failed", id=key, reason=str(error), hint=hint)
-            self._heart.looked(key, "", str(error))
-            return isinstance(error, DockercniError) and not error.retry
-        except Exception:
-            log.exception("look failed", id=key, hint=hint)  # a defect of ours must not end the lane
-            return False
-        settled = not self._early.starting.unconfirmed(key)
+            self._reporter.failed(key, str(error), hint)
+            self._heart.looked()
+            return error.retry if isinstance(error, DockercniError) else Retry.LATER
+        except Exception as error:  # noqa: BLE001  a defect of ours, logged there, must not end the lane
+            self._reporter.failed(key, f"{type(error).__name__}: {error}", hint, defect=error)
+            self._heart.looked()
+            return Retry.LATER
+        settled = Retry.LATER if self._early.starting.unconfirmed(key) else Retry.NEVER
         if seen is None:
             return settled
-        report(seen)
+        self._reporter.looked(seen)
         self._reserve(key)
-        self._heart.looked(key, seen.name, "; ".join(outcome.error for outcome in seen.outcomes if outcome.error))
-        return settled and not seen.retry
+        self._heart.looked()
+        return max(settled, seen.retry)
 
     def _reserve(self, key: str) -> None:
         entries = self._parts.attacher.cache.entries(key)
@@ -366,38 +373,15 @@ class Daemon:
                 log.warning(
                     "left alone", id=container_id, reason="it ran before dockercni's first start: sync attaches it"
                 )
-            state.write(path, spared)
+            if not state.keep(path, spared):
+                return Policy(settings.attach, spared)
         return policy(settings)
 
 
 def policy(settings: Settings) -> Policy:
-    """Which containers the daemon attaches. Raises StateError."""
-    spared = state.read(settings.state_dir / _FIRST_START, dict[str, str], {})
+    """Which containers the daemon attaches. Raises TooNew."""
+    spared = state.recall(settings.state_dir / _FIRST_START, dict[str, str], {})
     return Policy(settings.attach, {} if settings.attach_running else spared)
-
-
-def report(seen: Seen) -> None:
-    """Log what a look came to, one event for each thing done."""
-    for outcome in seen.outcomes:
-        fields = {"container": seen.name, "id": seen.id, **_fields(outcome)}
-        if outcome.error:
-            log.error(f"{outcome.verb} failed" if outcome.verb != "NOTE" else "not attached", **fields)
-        elif outcome.drift:
-            log.warning("drift", **fields)
-        else:
-            log.info(outcome.verb, **fields)
-
-
-def _fields(outcome: Outcome) -> dict[str, object]:
-    fields = {
-        "network": outcome.network,
-        "ifname": outcome.ifname,
-        "addresses": list(outcome.addresses),
-        "ports": list(outcome.ports),
-        "ms": outcome.ms,
-        "reason": outcome.error or outcome.reason,
-    }
-    return {key: value for key, value in fields.items() if value}
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from dockercni import supervision
 from dockercni.cni.files import read_regular
 from dockercni.engine import describe
 from dockercni.engine.client import Client, Engine
@@ -62,11 +63,7 @@ class Early:
 
     def remembered(self) -> Engine | None:
         """The engine of the last run: when it starts, it starts containers before it answers."""
-        try:
-            facts = state.read(self._path, dict[str, str], {})
-        except state.Damaged as error:
-            log.warning("forgotten", reason=str(error))
-            return None
+        facts = state.recall(self._path, dict[str, str], {})
         root = Path(facts.get("root") or self._settings.docker_root)
         try:  # from Docker 24 on
             engine_id = read_regular(root / "engine-id", _MOST).decode("ascii").strip()
@@ -94,7 +91,8 @@ class Early:
         sys.setswitchinterval(_SWITCH)
         if engine := self.remembered():
             self._use(engine)
-        threading.Thread(target=self._run, args=(self._begin(),), name="starts", daemon=True).start()
+        first = iter([self._begin()])
+        supervision.start("starts", lambda: self._run(next(first, None) or self._begin()))
 
     def retry(self) -> None:
         """If it cannot watch, it is to try again now: what was in the way may be gone."""
@@ -104,7 +102,7 @@ class Early:
         """From now on that engine's containers are found."""
         self._use(engine)
         known = {"id": engine.id, "version": engine.version, "root": engine.root}
-        state.write(self._path, known | {"ip": engine.host_ip, "mtu": str(engine.mtu)})
+        state.keep(self._path, known | {"ip": engine.host_ip, "mtu": str(engine.mtu)})
 
     def reconfigure(self, settings: Settings) -> None:
         """From now on the settings say this of what can change while the daemon runs."""

@@ -1,14 +1,30 @@
 """Error kinds, modelled by what the caller does next: stop with an exit code, or try again later."""
 
+from enum import IntEnum
+
+
+class Retry(IntEnum):
+    """Whether the same call may succeed later, and how much waiting is right until then.
+
+    NEVER: somebody has to change something first, and a look at all comes by anyway. LATER: with ever longer pauses.
+    OFTEN: a try costs next to nothing, and nobody tells us when it would succeed. SOON: what is missing is missing for
+    a moment only, and somebody may stand still meanwhile.
+    """
+
+    NEVER = 0
+    LATER = 1
+    OFTEN = 2
+    SOON = 3
+
 
 class DockercniError(Exception):
     """One clear line: what is wrong, where, and what to do about it.
 
-    `exit_code` is what a command ends with; `retry` tells the daemon that the same call may succeed later.
+    `exit_code` is what a command ends with; `retry` tells the daemon when the same call may succeed.
     """
 
     exit_code: int = 1
-    retry: bool = False
+    retry: Retry = Retry.NEVER
 
 
 class UsageError(DockercniError):
@@ -33,13 +49,14 @@ class UnknownNetwork(DockercniError):
     """No network configuration bears that name."""
 
     exit_code = 2
+    retry = Retry.LATER
 
 
 class EngineUnavailable(DockercniError):
     """The engine does not answer now; it may be starting."""
 
     exit_code = 75
-    retry = True
+    retry = Retry.LATER
 
 
 class EngineRefused(DockercniError):
@@ -50,7 +67,7 @@ class LockHeld(DockercniError):
     """Another process holds a lock that is needed here; the message says which process."""
 
     exit_code = 75
-    retry = True
+    retry = Retry.OFTEN
 
     def __init__(self, lock: str, holder: str) -> None:
         super().__init__(f"{lock} is held by {holder}")
@@ -61,7 +78,14 @@ class LockHeld(DockercniError):
 class LockUnusable(DockercniError):
     """The file of a lock cannot be used; the message names it."""
 
-    retry = True
+    retry = Retry.OFTEN
+
+
+class Shortage(DockercniError):
+    """The machine, or a limit on this program, has no process, thread, memory or descriptor left at this moment."""
+
+    exit_code = 75
+    retry = Retry.SOON
 
 
 class NotRoot(DockercniError):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from dockercni.cni.entry import CacheEntry
     from dockercni.cni.errors import (
+        SHORTAGES,
         CacheError,
         ChainError,
         CNIError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         InvalidParameters,
         PluginError,
         PluginNotFound,
+        PluginShortage,
         PluginTimeout,
         ResultError,
         VersionError,
@@ -47,6 +49,7 @@ __all__ = [
     "DNS",
     "EXEC",
     "OLDEST",
+    "SHORTAGES",
     "CNIError",
     "Cache",
     "CacheEntry",
@@ -66,6 +69,7 @@ __all__ = [
     "PluginError",
     "PluginNotFound",
     "PluginRunner",
+    "PluginShortage",
     "PluginTimeout",
     "Result",
     "ResultError",
@@ -104,6 +108,8 @@ _HOMES = {
     "InvalidParameters": "errors.InvalidParameters",
     "PluginError": "errors.PluginError",
     "PluginNotFound": "errors.PluginNotFound",
+    "PluginShortage": "errors.PluginShortage",
+    "SHORTAGES": "errors.SHORTAGES",
     "PluginTimeout": "errors.PluginTimeout",
     "ResultError": "errors.ResultError",
     "VersionError": "errors.VersionError",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dockercni.cni import document
-from dockercni.cni.errors import ErrorCode, PluginError
+from dockercni.cni.errors import SHORTAGES, ErrorCode, PluginError, PluginShortage
 
 
 def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> PluginError:
@@ -37,6 +37,8 @@ def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> Pl
 
 def not_started(plugin: str, verb: str, executable: Path, problem: OSError | ValueError) -> PluginError:
     """The error of an executable that the kernel would not run."""
+    if isinstance(problem, OSError) and problem.errno in SHORTAGES:
+        return PluginShortage(plugin, verb, problem)
     reasons = {
         errno.EACCES: "it has no permission to run; chmod 0755 it",
         errno.ENOEXEC: "it is not a program for this machine",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +29,20 @@ class ErrorCode(IntEnum):
     INTERNAL = 999  # Go skeleton
 
 
+# What asking again does not change: the plugin or its configuration has to become another one first.
+PERMANENT: Final = frozenset(
+    {
+        ErrorCode.INCOMPATIBLE_VERSION,
+        ErrorCode.UNSUPPORTED_FIELD,
+        ErrorCode.INVALID_ENVIRONMENT,
+        ErrorCode.DECODING_FAILURE,
+        ErrorCode.INVALID_CONFIGURATION,
+    }
+)
+# What a system call says when there is no process, thread, memory or descriptor for it at this moment.
+SHORTAGES: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
 class CNIError(Exception):
     """A CNI operation failed; `code` is one of ErrorCode, or a plugin's own from 100 on."""
 
@@ -39,6 +54,11 @@ class CNIError(Exception):
 
     def __str__(self) -> str:
         return f"{self.msg}; {self.details}" if self.details else self.msg
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the same call will fail again until somebody changes the plugin or its configuration."""
+        return self.code in PERMANENT
 
     def to_dict(self, cni_version: str | None = None) -> dict[str, str | int]:
         """Return `{cniVersion?, code, msg, details?}`, the error object of the specification."""
@@ -128,6 +148,13 @@ class PluginError(CNIError):
         return f'plugin "{self.plugin}" failed ({self.verb.lower()}): {super().__str__()}'
 
 
+class PluginShortage(PluginError):
+    """There was no process, thread, memory or descriptor for a plugin at this moment; nothing is wrong with it."""
+
+    def __init__(self, plugin: str, verb: str, problem: OSError) -> None:
+        super().__init__(plugin, verb, f"not now: {problem.strerror}", code=ErrorCode.TRY_AGAIN_LATER)
+
+
 class PluginTimeout(PluginError):
     """A plugin did not finish in time."""
 
@@ -147,6 +174,11 @@ class ChainError(CNIError):
         details = "; ".join(str(failure) for failure in self.failures)
         code = self.failures[0].code if self.failures else ErrorCode.UNKNOWN
         super().__init__(f'{verb} of network "{network}" failed', code, details)
+
+    @property
+    def permanent(self) -> bool:
+        """Whether every one of the failures is."""
+        return all(failure.permanent for failure in self.failures)
 
 
 def _one_line(text: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from dockercni import render
 from dockercni.cni import CacheError
+from dockercni.commands import heard
 from dockercni.commands.containers import resolve
 from dockercni.commands.sync import line
 from dockercni.commands.table import Request
@@ -12,12 +13,17 @@ from dockercni.daemon import Parts, policy, wire
 from dockercni.errors import DockercniError
 from dockercni.model import Container, NetworkRequest, Unwanted
 from dockercni.observe import logs
+from dockercni.observe.pulse import Failing
 from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.look import Policy, Seen
 
 
 def run(request: Request) -> int:
-    """Print the reasons; JSON keys: container, id, reasons [text], attachments [text], next [text]."""
+    """Print the reasons.
+
+    JSON keys: container, id, reasons [text], attachments [text], next [text], failing (null, or {since, times, retryIn,
+    parts [{action, network, ifname, reason}]}): what the daemon has tried in vain.
+    """
     logs.configure("error", "auto")
     parts = wire(request.settings)
     engine = parts.client.engine()
@@ -32,15 +38,38 @@ def run(request: Request) -> int:
     attached = list(_attached(parts, container_id))
     seen = parts.looker(engine, Policy(request.settings.attach)).look(container_id, dry_run=True)
     coming = list(_coming(seen))
+    alive, _, pulse = heard.daemon(request.settings)
+    failing = pulse.failing.get(container_id) if pulse and alive else None
     if request.output == "json":
         found = {"container": seen.name, "id": container_id, "reasons": reasons, "attachments": attached}
-        render.json({**found, "next": coming})
+        render.json({**found, "next": coming, "failing": _shown(failing) if failing else None})
         return 0
     render.line(f"{seen.name} ({container_id[:12]})")
-    for title, lines in (("", reasons), ("has ", attached), ("next sync: ", coming)):
+    failed = list(_failed(failing)) if failing else []
+    for title, lines in (("", reasons), ("has ", attached), ("", failed), ("next sync: ", coming)):
         for text in lines:
             render.line(f"  {title}{text}")
     return 0
+
+
+def _shown(failing: Failing) -> dict[str, object]:
+    parts = [
+        {"action": one.verb, "network": one.network, "ifname": one.ifname, "reason": one.reason}
+        for one in failing.parts
+    ]
+    retry_in = None if failing.retry_in is None else round(failing.retry_in, 1)
+    return {"since": failing.since, "times": failing.times, "retryIn": retry_in, "parts": parts}
+
+
+def _failed(failing: Failing) -> Iterator[str]:
+    """What the daemon has tried in vain, and what happens next."""
+    for one in failing.parts:
+        yield f"{' '.join(filter(None, (one.verb, one.network, one.ifname)))} fails: {one.reason}"
+    tries = f"tried {failing.times} times since {failing.since}" if failing.times > 1 else f"tried at {failing.since}"
+    if failing.retry_in is None:
+        yield f"{tries}; tried again when a configuration or plugin changes, and when all containers are looked at"
+    else:
+        yield f"{tries}; next try in {failing.retry_in:.0f} s, or when what it lacks becomes free"
 
 
 def _reasons(parts: Parts, container: Container, host_ip: str) -> Iterator[str]:

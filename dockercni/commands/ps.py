@@ -1,56 +1,87 @@
-"""`dockercni ps [CONTAINER...]`: list attachments, as recorded."""
+"""`dockercni ps [-a] [CONTAINER...]`: list attachments, as recorded, and what is missing."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dockercni import render
 from dockercni.cni import CacheError
 from dockercni.commands.containers import resolve
+from dockercni.commands.missing import EXCLUDED, Missing, missing
 from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
+from dockercni.engine.describe import Listed
 from dockercni.errors import DockercniError
 from dockercni.kernel.facts import facts
 from dockercni.kernel.namespaces import Namespace
 from dockercni.observe import logs
 from dockercni.reconcile import ports, records
 
-_HEADERS = ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE")
+_HEADERS = ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE", "REASON")
 _WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")
 
 
 def run(request: Request) -> int:
-    """List what is attached; asks the engine only for today's names, and does without it.
+    """List what is attached, and what is not though it should be; without an engine only what is recorded.
 
     JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, unpublished, netns, state,
-    problem, served}].
+    problem, served}], missing [{container, id, network, ifname, state, reason, since, times, retryIn}], and with
+    --all excluded [{container, id, reason}].
     """
-    logs.configure("warning", "auto")
+    logs.configure("error", "auto")
     parts = wire(request.settings)
     wanted = {resolve(parts, name) for name in request.args.containers}
-    names = _names(parts)
-    found = [(row, folded) for row, folded in _rows(parts, names) if not wanted or row["id"] in wanted]
+    running = _running(parts)
+    found = [(row, folded) for row, folded in _rows(parts, running) if not wanted or row["id"] in wanted]
     rows = [row for row, _ in found]
+    lacking = _lacking(parts, running, rows, wanted, excluded=request.args.all)
     if request.output == "json":
-        render.json({"attachments": rows})
+        _print_json(rows, lacking, excluded=request.args.all)
         return 0
     if request.output == "name":
-        for name in dict.fromkeys(row["container"] or row["id"] for row in rows):
+        names = [*(row["container"] or row["id"] for row in rows), *(one.container for one in lacking)]
+        for name in dict.fromkeys(names):
             render.line(name)
         return 0
     width = len(_WIDE if request.output == "wide" else _HEADERS)
-    render.table(_WIDE[:width], [_cells(row, folded)[:width] for row, folded in found])
+    cells = [*(_cells(row, folded) for row, folded in found), *map(_cells_of_missing, lacking)]
+    render.table(_WIDE[:width], [row[:width] for row in cells])
     return 0
 
 
+def _print_json(rows: Sequence[Mapping[str, Any]], lacking: Sequence[Missing], *, excluded: bool) -> None:
+    found: dict[str, Any] = {"attachments": rows, "missing": [_shown(one) for one in lacking if one.state != EXCLUDED]}
+    if excluded:
+        out = [one for one in lacking if one.state == EXCLUDED]
+        found["excluded"] = [{"container": one.container, "id": one.id, "reason": one.reason} for one in out]
+    render.json(found)
+
+
+def _shown(one: Missing) -> dict[str, Any]:
+    shown = asdict(one)
+    retry_in = shown.pop("retry_in")
+    return {**shown, "retryIn": None if retry_in is None else round(retry_in, 1)}
+
+
+def _lacking(
+    parts: Parts, running: Sequence[Listed], rows: Sequence[Mapping[str, Any]], wanted: set[str], *, excluded: bool
+) -> list[Missing]:
+    try:
+        return list(missing(parts, running, {row["id"] for row in rows}, wanted, excluded=excluded))
+    except DockercniError as error:
+        render.error(str(error))
+        return []
+
+
 def _cells(row: Mapping[str, Any], folded: Sequence[str]) -> tuple[str, ...]:
-    state = f"{row['state']} ({row['problem']})" if row["problem"] else row["state"]
     return (
         row["container"],
         row["network"],
         row["ifname"],
         ", ".join(row["addresses"]),
         ", ".join(folded),
-        "; ".join(filter(None, (state, row["unpublished"]))),
+        row["state"],
+        "; ".join(filter(None, (row["problem"], row["unpublished"]))),
         row["id"],
         row["mac"],
         ", ".join(row["served"]),
@@ -58,15 +89,20 @@ def _cells(row: Mapping[str, Any], folded: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _names(parts: Parts) -> Mapping[str, str]:
+def _cells_of_missing(one: Missing) -> tuple[str, ...]:
+    return (one.container, one.network, one.ifname, "", "", one.state, one.reason, one.id, "", "", "")
+
+
+def _running(parts: Parts) -> list[Listed]:
     try:
-        return {listed.Id: listed.name for listed in parts.client.running()}
+        return parts.client.running()
     except DockercniError:
-        return {}
+        return []
 
 
-def _rows(parts: Parts, names: Mapping[str, str]) -> Iterator[tuple[dict[str, Any], list[str]]]:
+def _rows(parts: Parts, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """What JSON shows of each attachment; and its ports as tables show them."""
+    names = {listed.Id: listed.name for listed in running}
     for entry in parts.attacher.cache.entries():
         if isinstance(entry, CacheError):
             render.error(str(entry))

@@ -7,15 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from dockercni import render
+from dockercni.commands import heard
 from dockercni.errors import NotRoot
-from dockercni.observe import pulse as pulses
-from dockercni.reconcile.locks import Locks
 
 if TYPE_CHECKING:
     from dockercni.commands.convergence import State
     from dockercni.commands.table import Request
     from dockercni.observe.pulse import Pulse
-    from dockercni.settings import Settings
 
 FAILED: Final = 1
 NOT_CONVERGED: Final = 3
@@ -30,7 +28,7 @@ def run(request: Request) -> int:
     """
     if os.geteuid() != 0:
         raise NotRoot("what the daemon says of itself is for root only; try sudo")
-    alive, told, pulse = _daemon(request.settings)
+    alive, told, pulse = heard.daemon(request.settings)
     if request.args.probe:
         render.line(told)
         return 0 if alive else FAILED
@@ -54,19 +52,6 @@ def run(request: Request) -> int:
     return 0 if found.converged else NOT_CONVERGED
 
 
-def _daemon(settings: Settings) -> tuple[bool, str, Pulse | None]:
-    """Whether a daemon lives, in words too, and its last heartbeat."""
-    if not Locks(settings.run_dir, settings.plugin_timeout).daemon_lives():
-        return False, f"no daemon runs (nobody holds {settings.run_dir / 'daemon.lock'})", None
-    pulse = pulses.read(settings.run_dir)
-    if pulse is None:
-        return False, f"a daemon runs, but has no heartbeat in {settings.run_dir / pulses.FILE} yet", None
-    words = f"process {pulse.pid} since {pulse.started}, heartbeat {pulse.age:.0f} s ago"
-    if not pulse.fresh:
-        return False, f"the daemon hangs: {words}", pulse
-    return True, f"the daemon runs: {words}", pulse
-
-
 def _shown(pulse: Pulse | None, told: str, *, alive: bool) -> dict[str, object]:
     last = None
     if pulse:
@@ -80,6 +65,7 @@ def _shown(pulse: Pulse | None, told: str, *, alive: bool) -> dict[str, object]:
             "busy": list(pulse.busy),
             "off": dict(pulse.off),
             "late": pulse.late,
+            "down": dict(pulse.down),
         }
     return {"running": alive, "told": told, "pulse": last}
 

@@ -88,6 +88,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 _CONTAINER = Argument(("container",), "name or id", "CONTAINER")
 _CONTAINERS = Argument(("containers",), "names or ids; without any: all", "CONTAINER", nargs="*")
+_ALL_CONTAINERS = Argument(("-a", "--all"), "also running containers that are to have no network, and why")
 _SOME = Argument(("containers",), "names or ids", "CONTAINER", nargs="+")
 _NETNS = Argument(("netns",), "path of a namespace, which need not be a container's", "NETNS", nargs="?")
 _NETWORK = Argument(("--network",), "name of the network; without it: the default network", "NETWORK")
@@ -142,7 +143,15 @@ COMMANDS = (
         (_CONTAINER, _NETNS, _ONLY_NETWORK, _ONLY_IFNAME),
         more="Takes back all that is recorded for the container, or what the options choose.",
     ),
-    Command("ps", "list the attachments of containers", _HERE + "ps", (_CONTAINERS,), _ALL),
+    Command(
+        "ps",
+        "list the attachments of containers, and what is missing",
+        _HERE + "ps",
+        (_CONTAINERS, _ALL_CONTAINERS),
+        _ALL,
+        more="A running container that does not have what it should has a row with the reason: failing (the daemon's "
+        "last try failed, or there can be none) or waiting (nobody has tried yet).",
+    ),
     Command(
         "inspect",
         "show the networks of containers as JSON",

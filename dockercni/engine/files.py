@@ -17,7 +17,7 @@ import msgspec
 from dockercni.cni.files import read_regular
 from dockercni.engine.describe import HostSide, Inspected, RunConfig, described, host_ip, mtu, vetted
 from dockercni.engine.images import Images, matter
-from dockercni.errors import DockercniError
+from dockercni.errors import DockercniError, Retry
 from dockercni.model import Container
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ DAEMON_FILE: Final = Path("/etc/docker/daemon.json")
 class FilesUnclear(DockercniError):
     """The engine's files of a container cannot be read or understood now."""
 
-    retry = True
+    retry = Retry.LATER
 
 
 class _ContainerFile(msgspec.Struct):

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from dockercni.kernel import threads
+
 T = TypeVar("T")
 
 _SELECT: Final = 1024  # FD_SETSIZE
@@ -67,9 +69,7 @@ def low(work: Callable[[], T]) -> T:
         collects = gc.isenabled()
         gc.disable()
         try:
-            thread = threading.Thread(target=inside, name="low descriptors", daemon=True)
-            thread.start()
-            thread.join()
+            threads.start("low descriptors", inside).join()
         finally:
             if collects:
                 gc.enable()

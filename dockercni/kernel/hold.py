@@ -13,12 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 import dockercni
-from dockercni.kernel import hold_helper
+from dockercni import supervision
+from dockercni.kernel import hold_helper, last_words
 
 _PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
 _PROGRAM: Final = (
@@ -54,6 +56,7 @@ class Hold:
         self._limit = limit
         self._changed = changed
         self._pidfds: dict[int, int] = {}
+        self._standing = 0
         self._finished = False
         self._guard = threading.Lock()
 
@@ -77,9 +80,11 @@ class Hold:
         """Let it go."""
         self._holder.say(f"go {self._name}")
 
-    def kill(self) -> None:
-        """Kill what is held: it never executes its first instruction."""
+    def kill(self, words: str) -> None:
+        """Kill what is held: it never executes its first instruction. `words` become the last ones of its stderr."""
         with self._guard:
+            if pidfd := self._pidfds.get(self._standing):
+                last_words.write(self._standing, pidfd, words)
             for pidfd in self._pidfds.values():
                 with contextlib.suppress(OSError):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -106,6 +111,7 @@ class Hold:
     def told(self, what: str, pid: int, rest: str) -> None:
         """The helper said something about it."""
         if what == "stopped":
+            self._standing = pid
             self.stopped = True
             self._changed()
         elif what == "left":
@@ -144,9 +150,15 @@ class Holder:
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )
+            try:
+                supervision.start("hold", partial(self._serve, link, helper, time.monotonic()))
+            except OSError:  # nobody would hear it
+                link.close()
+                helper.kill()
+                helper.wait()
+                raise
             self._link = link
             self.pid = helper.pid
-        threading.Thread(target=self._listen, args=(link, helper), name="hold", daemon=True).start()
 
     def hold(self, limit: Limit, changed: Callable[[], None]) -> Hold:
         """A new hold, for a container that is starting. Raises OSError."""
@@ -177,24 +189,37 @@ class Holder:
                 return False
             return True
 
-    def _listen(self, link: socket.socket, helper: subprocess.Popen[bytes]) -> None:
-        began = time.monotonic()
+    def _serve(self, link: socket.socket, helper: subprocess.Popen[bytes], began: float) -> None:
+        """Hear one helper out, and see to what comes after its end.
+
+        An exception of ours ends it, too: what it was saying is lost, and a hold that missed its own end would stay for
+        ever. After that exception this is called again, to do what is left of it.
+        """
+        if link.fileno() >= 0:
+            try:
+                self._listen(link)
+            finally:
+                helper.kill()
+                self._ended(link, helper)
+        if time.monotonic() - began > _SETTLED:
+            with contextlib.suppress(OSError):  # the next hold tries again
+                self.start()  # now: the next container would be at its entrypoint before a new one is up
+
+    def _listen(self, link: socket.socket) -> None:
         silence = hold_helper.HANGING / 2  # that it takes to start is no sign of hanging
-        try:
+        with contextlib.suppress(OSError):  # it hangs (TimeoutError), or ended in the middle of something
             while data := _next(link, silence):
                 silence = _SILENT
                 what, name, pid, *rest = data.decode().split(" ", 3)
                 if hold := self._holds.get(name):
                     hold.told(what, int(pid), rest[0] if rest else "")
-        except TimeoutError:
-            helper.kill()
-        except OSError:
-            pass  # it ended in the middle of something
+
+    def _ended(self, link: socket.socket, helper: subprocess.Popen[bytes]) -> None:
         with self._guard:
-            self._link = None
-            self.pid = 0
-            orphans = list(self._holds.values())
-        link.close()
+            if self._link is link:
+                self._link = None
+                self.pid = 0
+            orphans = list(self._holds.values()) if self._link is None else []
         try:
             helper.wait(_GRACE)
         except subprocess.TimeoutExpired:
@@ -203,9 +228,7 @@ class Holder:
         for hold in orphans:
             hold.end("the helper ended")
             hold.go()  # the next helper may have been told to seize another process of it meanwhile
-        if time.monotonic() - began > _SETTLED:
-            with contextlib.suppress(OSError):  # the next hold tries again
-                self.start()  # now: the next container would be at its entrypoint before a new one is up
+        link.close()
 
 
 def _next(link: socket.socket, silence: float) -> bytes:

@@ -23,7 +23,7 @@ import socket
 import time
 from typing import Final
 
-from dockercni.kernel import ptrace, runtimes
+from dockercni.kernel import last_words, ptrace, runtimes
 
 HANGING: Final = 30.0  # seconds until the kernel ends a helper that hangs, should the daemon not do it before
 ALIVE: Final = 1.0  # seconds from one sign of life to the next
@@ -31,6 +31,7 @@ STARTING: Final = 60.0  # seconds that a process may take from its seizing to it
 _FEED: Final = 0.5
 _AT_ONCE: Final = 16
 _STANDSTILL: Final = 1.0  # seconds that a sleep takes longer than it should
+_LATE: Final = "dockercni: stopped, since its network was not ready within {:g} s (on-failure is stop)"
 _STOP_SIGNALS: Final = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
@@ -107,6 +108,8 @@ class Helper:
                 self._ask_again(traced)
                 continue
             if traced.then == "kill":
+                if traced.stopped_at:
+                    last_words.write(traced.pid, traced.pidfd, _LATE.format(traced.seconds))
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
             self._let_go(traced, "limit")

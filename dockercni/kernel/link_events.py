@@ -10,7 +10,7 @@ import select
 import socket
 import struct
 import time
-from typing import Final
+from typing import Final, Self
 
 from dockercni.kernel.interfaces import PROMISCUOUS, UP
 from dockercni.kernel.netlink import attributes, number, string
@@ -42,6 +42,12 @@ class LinkEvents:
         for group in _GROUPS:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._socket.setblocking(False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
 
     def wait(self, quiet: float, longest: float) -> set[str]:
         """Wait until something goes, and then for quiet, but no longer than that; the names of the links concerned.

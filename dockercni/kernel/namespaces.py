@@ -14,11 +14,12 @@ import fcntl
 import os
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
+
+from dockercni.kernel import threads
 
 T = TypeVar("T")
 
@@ -106,7 +107,8 @@ class Namespace:
         """Run `work` inside the namespace and return what it returns, or raise what it raises.
 
         In a thread of its own that ends afterwards: setns is per thread, and one that never comes back can not end
-        up in the wrong namespace. Keep `work` short: open a socket inside, use it outside.
+        up in the wrong namespace. Keep `work` short: open a socket inside, use it outside. Raises OSError (EAGAIN) when
+        there can be no thread now.
         """
         outcome: list[T] = []
         failure: list[BaseException] = []
@@ -118,9 +120,7 @@ class Namespace:
             except BaseException as error:  # noqa: BLE001  handed to the caller's thread, whatever it is
                 failure.append(error)
 
-        thread = threading.Thread(target=inside, name="netns", daemon=True)
-        thread.start()
-        thread.join()
+        threads.start("netns", inside).join()
         if failure:
             raise failure[0]
         return outcome[0]

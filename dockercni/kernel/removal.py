@@ -7,9 +7,8 @@ the link has left its namespace, and a veth's other end its own, after 1 to 5 ms
 from __future__ import annotations
 
 import errno
-import threading
 
-from dockercni.kernel import interfaces
+from dockercni.kernel import interfaces, threads
 from dockercni.kernel.namespaces import Namespace
 from dockercni.kernel.netlink import Netlink, NetlinkError
 
@@ -29,7 +28,10 @@ def remove(namespace: Namespace, socket: Netlink, index: int) -> None:
             except NetlinkError as error:
                 failure.append(error)
 
-    threading.Thread(target=work, name="link-removal", daemon=True).start()
+    try:
+        threads.start("link-removal", work)
+    except OSError:  # there can be no thread now; slowly, then
+        work()
     while True:
         if failure and failure[0].errno != errno.ENODEV:
             raise failure[0]

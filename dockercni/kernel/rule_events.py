@@ -6,7 +6,7 @@ import errno
 import select
 import socket
 import struct
-from typing import Final
+from typing import Final, Self
 
 _NETLINK_NETFILTER: Final = 12
 _SOL_NETLINK: Final = 270
@@ -26,6 +26,12 @@ class RuleEvents:
         self._socket.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until something was deleted (True), or the time is over. Events that got lost count as deletions."""

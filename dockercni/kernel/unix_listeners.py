@@ -41,18 +41,15 @@ def holders(inodes: frozenset[str], name: str) -> list[int]:
 
 
 def namespaces(pid: int) -> Iterator[tuple[int, int]]:
-    """The network namespaces that threads of a process are in: device and inode of each.
-
-    Raises PermissionError where we may not look.
-    """
+    """The network namespaces that threads of a process are in: device and inode of each."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return
     for thread in threads:
         try:
             found = os.stat(f"/proc/{pid}/task/{thread}/ns/net")
-        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        except OSError:  # ended meanwhile
             continue
         yield found.st_dev, found.st_ino
 

@@ -1,78 +1,93 @@
 """The daemon's heartbeat: a small file that says that it lives, what it did last, and what fails.
 
 It is written after every progress and at least every BEAT seconds, by a thread that asks the lanes first: a daemon
-that is stuck stops beating. The service manager's watchdog and status line get the same beat.
+that is stuck stops beating. The service manager's watchdog and status line get the same beat, as long as every thread
+that must live does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
+from dockercni import supervision
 from dockercni.cni.files import private_directory, replace_file
 from dockercni.observe import notify
 from dockercni.observe.pulse import BEAT, FILE, Failing, Pulse
+from dockercni.observe.words import bounded, now
 from dockercni.render import escape
 
-_MOST: Final = 2000  # characters of a reason
+WATCHDOG: Final = "WATCHDOG=1\n"
 _PAUSE: Final = 0.1  # seconds at least between two writes: a burst of looks is one progress
 
 log = structlog.get_logger()
 
 
 class Heartbeat:
-    """Writes the file until it is closed. Thread-safe. `busy` names what is being looked at."""
+    """Writes the file until it is closed. Thread-safe.
 
-    def __init__(self, run_dir: Path, busy: Callable[[], tuple[str, ...]]) -> None:
+    `busy` names what is being looked at, `failing` what does not get what it should have.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        busy: Callable[[], tuple[str, ...]],
+        failing: Callable[[], Mapping[str, Failing]] = dict,
+    ) -> None:
         self._path = run_dir / FILE
         self._busy = busy
         self._guard = threading.Lock()
-        self._failing: dict[str, Failing] = {}
+        self._failing = failing
         self._off: dict[str, str] = {}
-        self._pulse = Pulse(os.getpid(), _now(), time.monotonic())
+        self._pulse = Pulse(os.getpid(), now(), time.monotonic())
         self._progress = threading.Event()
         self._closed = threading.Event()
         self._complained = False
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Write at once, and go on."""
         self._progress.set()
-        self._thread.start()
+        supervision.on_change(self._progress.set)
+        self._thread = supervision.start("heartbeat", self._run)
 
     def close(self) -> None:
         """Stop, and take the file away."""
         self._closed.set()
         self._progress.set()
-        self._thread.join(BEAT)
-        self._path.unlink(missing_ok=True)
+        if self._thread:
+            self._thread.join(BEAT)
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def connected(self) -> None:
         """An engine answers."""
-        self._change(connected=_now(), lost="")
+        self._change(connected=now(), lost="")
 
     def lost(self, reason: str) -> None:
         """No engine answers any more."""
-        self._change(connected="", lost=_text(reason))
+        self._change(connected="", lost=bounded(reason))
 
     def looked_at_all(self) -> None:
         """Every container was asked for."""
-        self._change(looked_at_all=_now())
+        self._change(looked_at_all=now())
 
     def off(self, what: str, reason: str) -> None:
         """Something cannot work here, and why; it works if `reason` is empty."""
         with self._guard:
             self._off.pop(what, None)
             if reason:
-                self._off[what] = _text(reason)
+                self._off[what] = bounded(reason)
         self._progress.set()
 
     def late(self) -> None:
@@ -81,13 +96,8 @@ class Heartbeat:
             self._pulse = msgspec.structs.replace(self._pulse, late=self._pulse.late + 1)
         self._progress.set()
 
-    def looked(self, key: str, container: str, reason: str) -> None:
-        """A look has ended; `reason` says what fails, or is empty."""
-        with self._guard:
-            if reason:
-                self._failing[key] = Failing(_text(container), _text(reason))
-            else:
-                self._failing.pop(key, None)
+    def looked(self) -> None:
+        """A look has ended."""
         self._progress.set()
 
     def _change(self, **changes: str) -> None:
@@ -103,11 +113,13 @@ class Heartbeat:
             self._progress.wait(BEAT)
 
     def _write(self) -> None:
-        busy = self._busy()
+        down = supervision.down()
+        busy = () if down else self._busy()  # the lanes' thread may be the one that is down, and would never answer
+        failing = dict(self._failing())
         with self._guard:
-            changes = {"beat": time.monotonic(), "busy": busy, "failing": dict(self._failing), "off": dict(self._off)}
-            pulse = msgspec.structs.replace(self._pulse, **changes)
-        notify.send(f"WATCHDOG=1\nSTATUS={escape(pulse.sentence)}")
+            lists = {"failing": failing, "off": dict(self._off), "down": down}
+            pulse = msgspec.structs.replace(self._pulse, beat=time.monotonic(), busy=busy, **lists)
+        notify.send(f"{'' if down else WATCHDOG}STATUS={escape(pulse.sentence)}")
         try:
             private_directory(self._path.parent)
             replace_file(self._path, msgspec.json.encode(pulse), scratch=self._path.parent, prefix=f".{FILE}-")
@@ -116,13 +128,19 @@ class Heartbeat:
             if not self._complained:
                 log.warning("heartbeat not written", path=str(self._path), reason=error.strerror)
             self._complained = True
+            with contextlib.suppress(OSError):
+                self._overwrite(pulse)
 
-
-def _text(words: str) -> str:
-    """Words that can be written, and not endless: containers and plugins have a say in them."""
-    whole = words.encode("utf-8", "backslashreplace").decode()
-    return whole if len(whole) <= _MOST else f"{whole[:_MOST]}..."
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    def _overwrite(self, pulse: Pulse) -> None:
+        """Say in the room of the last beat that we live, and as much more as fits. Raises OSError."""
+        fd = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            room = status.st_size if stat.S_ISREG(status.st_mode) else 0
+            data = msgspec.json.encode(pulse)
+            if len(data) > room:
+                data = msgspec.json.encode(msgspec.structs.replace(pulse, busy=(), failing={}, off={}))
+            if len(data) <= room:
+                os.pwrite(fd, data.ljust(room), 0)
+        finally:
+            os.close(fd)

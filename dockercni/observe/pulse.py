@@ -20,11 +20,41 @@ BEAT: Final = 10.0  # seconds
 FRESH: Final = 3 * BEAT  # seconds: older than that, it is not the daemon's fault of a moment
 
 
+class Failed(msgspec.Struct, frozen=True):
+    """One thing that failed: an ADD, a DEL, ..., or a whole look ("look")."""
+
+    verb: str
+    network: str
+    ifname: str
+    reason: str
+
+    @property
+    def slot(self) -> tuple[str, str, str]:
+        """What it is that failed, for whatever reason."""
+        return self.verb, self.network, self.ifname
+
+
 class Failing(msgspec.Struct, frozen=True):
-    """A container that does not get what it should have."""
+    """A container that does not get what it should have: since when, for how many times in a row, in which parts.
+
+    `next` is the moment of the next try by the monotonic clock, 0 where none is due.
+    """
 
     container: str
-    reason: str
+    parts: tuple[Failed, ...]
+    since: str = ""
+    times: int = 1
+    next: float = 0.0
+
+    @property
+    def reason(self) -> str:
+        """Of all parts."""
+        return "; ".join(one.reason for one in self.parts)
+
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next try; None where somebody has to change something first."""
+        return max(0.0, self.next - time.monotonic()) if self.next else None
 
 
 class Pulse(msgspec.Struct, frozen=True):
@@ -40,6 +70,7 @@ class Pulse(msgspec.Struct, frozen=True):
     failing: Mapping[str, Failing] = {}
     off: Mapping[str, str] = {}  # what cannot work here, and why: "early watch", "hold"
     late: int = 0  # entrypoints that began without the network that they were to be held for
+    down: Mapping[str, str] = {}  # threads that have ended and are not yet started anew, and why
     schema: int = 1
 
     @property

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from dockercni.cni import document
-from dockercni.cni.errors import CNIError, ErrorCode, PluginError, PluginNotFound
+from dockercni.cni.errors import SHORTAGES, CNIError, ErrorCode, PluginError, PluginNotFound, PluginShortage
 from dockercni.plugins import skeleton
 from dockercni.plugins.table import NATIVE
 
@@ -72,6 +72,8 @@ class NativeRunner:
         try:
             printed = skeleton.serve(plugin, NATIVE[call.plugin][1], call, self._delegates)
         except CNIError as error:
+            if isinstance(cause := error.__cause__, OSError) and cause.errno in SHORTAGES:
+                raise PluginShortage(call.plugin, call.verb, cause) from error
             raise PluginError(call.plugin, call.verb, error.msg, code=error.code, details=error.details) from error
         except Exception as error:
             self._on_defect(call)

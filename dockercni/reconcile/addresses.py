@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from dockercni.cni import CacheEntry, CNIError, NetworkList
 from dockercni.cni.document import Fields
-from dockercni.errors import DockercniError
+from dockercni.errors import DockercniError, Retry
 from dockercni.model import IPAddress
 from dockercni.plugins import ranges
 from dockercni.reconcile import records
@@ -15,13 +15,13 @@ from dockercni.reconcile import records
 class AddressTaken(DockercniError):
     """Another container of the network has the address; an IPAM plugin could only say that it is not available."""
 
-    retry = True
+    retry = Retry.LATER
 
 
 class AddressOutside(DockercniError):
     """The network does not give that address to anybody; an IPAM plugin does not say which ones it gives."""
 
-    retry = True  # its ranges may be corrected
+    retry = Retry.NEVER  # until its ranges are corrected may be corrected
 
 
 def refuse_outside(wanted: Sequence[IPAddress], network: NetworkList) -> None:

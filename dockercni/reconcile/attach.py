@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import structlog
 
@@ -20,6 +20,7 @@ from dockercni.cni import (
     NetworkList,
     PluginError,
     PluginNotFound,
+    PluginShortage,
     PluginTimeout,
     Result,
     Runtime,
@@ -27,20 +28,18 @@ from dockercni.cni import (
     VersionError,
     parse_list,
 )
-from dockercni.errors import DockercniError
+from dockercni.errors import DockercniError, Retry
 from dockercni.kernel import links, routing
 from dockercni.kernel.announce import announce
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import NetworkRequest, PublishedPort
-from dockercni.plugins import dhcp
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
 from dockercni.reconcile import addresses, container_half, default_route, ports, preferred, records
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.host_half import HostError, HostHalf
 from dockercni.reconcile.host_needs import may_route_ipv6
-from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.memory import Had
 from dockercni.reconcile.networks import Networks
@@ -54,9 +53,18 @@ log = structlog.get_logger()
 
 
 class AttachFailed(DockercniError):
-    """An ADD or DEL failed, for a reason that may pass; the message says which plugin said what."""
+    """An ADD or DEL failed; the message says which plugin said what, `code` its CNI error code."""
 
-    retry = True
+    def __init__(self, message: str, retry: Retry = Retry.LATER, code: int = 0) -> None:
+        super().__init__(message)
+        self.retry = retry
+        self.code = code
+
+    @classmethod
+    def add(cls, error: CNIError) -> Self:
+        """Of an ADD: what the first plugin that failed said, and then what its roll-back could not take back."""
+        notes = getattr(error, "__notes__", ())
+        return cls("; ".join([str(error), *notes]), _retry(error, taken_back=not notes), error.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,6 @@ class Attacher:
     forwarding: Forwarding
     rules: Rules
     host: HostHalf
-    leases: Leases
 
     def attach(self, target: Target, request: NetworkRequest, had: Had | None = None) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
@@ -116,7 +123,7 @@ class Attacher:
                 container_id=target.id,
                 netns=target.netns,
                 ifname=request.ifname,
-                args=_args(network, request, target.owner.get(records.NAME, "")),
+                args=_args(network, request),
                 capability_args=_capability_args(network, request, mappings),
                 owner=target.owner,
                 inherit=(target.lock,),
@@ -126,7 +133,7 @@ class Attacher:
                 result = default_route.add(self.runtime, self.cache, self.networks, network, conf, request.rivals)
             except CNIError as error:
                 self._tidy()
-                raise AttachFailed("; ".join([str(error), *getattr(error, "__notes__", ())])) from error
+                raise AttachFailed.add(error) from error
             try:
                 _verify(required, result)
                 for bridge in _bridges(result):
@@ -135,7 +142,6 @@ class Attacher:
                 self._take_back(network, target, request.ifname)
                 raise AttachFailed(str(error)) from error
         _announce(target, request.ifname, result)
-        self.leases.watch(network)
         return result
 
     def detach(self, record: Record, *, alive: bool, lock: int) -> None:
@@ -185,8 +191,6 @@ class Attacher:
             if repair.rules:
                 with self.locks.host():
                     self.rules.repair(record.entry, repair.rules, lock)
-            if repair.lease:
-                self.leases.renew(record.entry, lock)
         except (CNIError, OSError, HostError, RulesError) as error:
             raise AttachFailed(str(error)) from error
 
@@ -259,6 +263,13 @@ class Attacher:
         return [entry for entry in entries if entry.container_id != container_id]
 
 
+def _retry(error: CNIError, *, taken_back: bool) -> Retry:
+    """When another ADD makes sense. What could not be taken back has to be, whatever the ADD failed for."""
+    if isinstance(error, PluginShortage):
+        return Retry.SOON
+    return Retry.NEVER if error.permanent and taken_back else Retry.LATER
+
+
 def _capability_args(
     network: NetworkList, request: NetworkRequest, mappings: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -291,10 +302,10 @@ def _alive(entry: CacheEntry) -> bool:
         return False
 
 
-def _args(network: NetworkList, request: NetworkRequest, name: str) -> tuple[tuple[str, str], ...]:
+def _args(network: NetworkList, request: NetworkRequest) -> tuple[tuple[str, str], ...]:
     """CNI_ARGS: what was asked for by label, and the address and MAC that no plugin takes as a capability.
 
-    Never both ways: host-local adds them up. A DHCP server may be told the container's name: see docs/networks.md.
+    Never both ways: host-local adds them up.
     """
     declared = network.capabilities
     args = dict(request.args)
@@ -302,8 +313,6 @@ def _args(network: NetworkList, request: NetworkRequest, name: str) -> tuple[tup
         args["IP"] = ",".join(map(str, request.ips))
     if request.mac and "mac" not in declared:
         args["MAC"] = request.mac
-    if name and any(dhcp.socket_of(plugin.raw) for plugin in network.plugins):
-        args.setdefault("HOSTNAME", name)
     if args:
         args.setdefault("IgnoreUnknown", "1")  # bridge knows only MAC, host-local only IP
     return tuple(args.items())

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from dockercni.cni import CacheEntry, CNIError
-from dockercni.errors import DockercniError
+from dockercni.errors import DockercniError, Retry
 from dockercni.kernel import addressing, interfaces, routing, sysctl
 from dockercni.kernel.announce import announce
 from dockercni.kernel.interfaces import Link
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 class HostError(DockercniError):
     """The host's links cannot be looked at or changed now."""
 
-    retry = True
+    retry = Retry.LATER
 
 
 @dataclass(frozen=True, slots=True)

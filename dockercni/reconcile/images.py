@@ -28,9 +28,6 @@ def kept(directory: Path) -> Images:
             return {}
 
     def keep(labels: Mapping[str, Labels]) -> None:
-        try:
-            state.write(path, labels)
-        except state.StateError as error:
-            log.warning("not remembered", reason=str(error))
+        state.keep(path, labels)
 
     return Images(load, keep)

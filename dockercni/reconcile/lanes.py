@@ -12,23 +12,36 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
+
+import structlog
+
+from dockercni import supervision
+from dockercni.errors import Retry
+from dockercni.kernel import threads
 
 FIRST_RETRY: Final = 1.0  # seconds
 LONGEST_RETRY: Final = 300.0  # seconds
+_SOON: Final = 0.1  # seconds, the first pause for what is missing only for a moment
+_LONGEST: Final = {Retry.SOON: 1.0, Retry.OFTEN: 10.0, Retry.LATER: LONGEST_RETRY}
+_MOMENT: Final = 60  # failures in a row: what is missing for that long is not missing for a moment
 SLOW: Final = 1.0  # seconds after which a look no longer counts as work, but as waiting for something
 MOST: Final = 256  # looks at once, slow and urgent ones included
+REFUSED_PAUSE: Final = 0.1  # seconds until a look is tried again for which there was no thread
+
+log = structlog.get_logger()
 
 
 class Lanes:
     """Runs `look(key, hint)` for the keys asked for, each in a thread of its own, `workers` at a time.
 
-    `look` returns True when there is nothing left to do for the key; else it is tried again, with a delay that doubles
-    from try to try, for as long as it says so. A look that takes long (a plugin that hangs) gives its place to the next
-    one, so that it delays nobody.
+    `look` returns when it makes sense to look at the key again; that is done for as long as it says so, with a delay
+    that doubles from try to try. A look that takes long (a plugin that hangs) gives its place to the next one, so that
+    it delays nobody.
     """
 
-    def __init__(self, look: Callable[[str, str], bool], workers: int) -> None:
+    def __init__(self, look: Callable[[str, str], Retry], workers: int) -> None:
         self._look = look
         self._workers = workers
         self._changed = threading.Condition()
@@ -41,7 +54,8 @@ class Lanes:
         self._due: dict[str, float] = {}
         self._closing = False
         self._turns = 0  # of the dispatcher
-        threading.Thread(target=self._dispatch, name="lanes", daemon=True).start()
+        self._refused: float | None = None  # when the last thread was refused, if it was
+        supervision.start("lanes", self._serve)
 
     def ask(self, key: str, hint: str, *, urgent: bool = False) -> None:
         """Have `key` looked at soon, before all others that wait if it is urgent. Never blocks."""
@@ -65,6 +79,11 @@ class Lanes:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._turns != asked or self._closing)
             return tuple(sorted(self._busy))
+
+    def due(self) -> dict[str, float]:
+        """When what failed is tried again, by the monotonic clock."""
+        with self._changed:
+            return dict(self._due)
 
     def drain(self, seconds: float) -> list[str]:
         """Take no new work, wait for what is under way, and return the keys that are not done in time."""
@@ -91,10 +110,22 @@ class Lanes:
             self._urgent.add(key)
 
     def _may_start(self, now: float) -> bool:
-        if not self._ready or len(self._busy) >= MOST:
+        if not self._ready or len(self._busy) >= MOST or self._refuses(now):
             return False
         fast = sum(now - since < SLOW for since in self._busy.values())
         return fast < self._workers or self._ready[0] in self._urgent
+
+    def _serve(self) -> None:
+        try:
+            self._dispatch()
+        except BaseException:
+            with self._changed:  # whoever waits for our turn is to find out that there will be none
+                self._turns += 1
+                self._changed.notify_all()
+            raise
+
+    def _refuses(self, now: float) -> bool:
+        return self._refused is not None and now < self._refused + REFUSED_PAUSE
 
     def _dispatch(self) -> None:
         with self._changed:
@@ -107,39 +138,61 @@ class Lanes:
                     if self._due.get(key) == due:
                         del self._due[key]
                         self._enqueue(key, "retry")
-                if self._may_start(now):
-                    key = self._ready.popleft()
-                    self._busy[key] = now
-                    self._urgent.discard(key)
-                    work = (key, self._hints.pop(key))
-                    threading.Thread(target=self._work, args=work, name=f"look-{key[:12]}", daemon=True).start()
+                if self._may_start(now) and self._start(self._ready[0], now):
                     continue
                 moments = [self._later[0][0]] if self._later else []
+                if self._refused is not None:
+                    moments.append(self._refused + REFUSED_PAUSE)
                 if self._ready and self._busy:
                     moments.append(
                         min((since for since in self._busy.values() if now - since < SLOW), default=now) + SLOW
                     )
                 self._changed.wait(max(0.0, min(moments) - now) if moments else None)
 
-    def _work(self, key: str, hint: str) -> None:
-        done = False
+    def _start(self, key: str, now: float) -> bool:
+        """Begin to look at `key`, the first one that is ready; False when there can be no thread for it now.
+
+        Nothing is changed before the thread is there, so nothing is lost when it is refused. It cannot be done before
+        it counts as busy, because that takes the lock, which we have.
+        """
         try:
-            done = self._look(key, hint)
+            threads.start(f"look-{key[:12]}", partial(self._work, key, self._hints[key]))
+        except OSError as error:
+            if self._refused is None:
+                log.warning("looks wait", reason=error.strerror)
+            self._refused = now
+            return False
+        if self._refused is not None:
+            log.info("looks go on")
+        self._refused = None
+        self._ready.popleft()
+        self._busy[key] = now
+        self._urgent.discard(key)
+        del self._hints[key]
+        return True
+
+    def _work(self, key: str, hint: str) -> None:
+        retry = Retry.LATER
+        try:
+            retry = self._look(key, hint)
         finally:
             with self._changed:
-                del self._busy[key]
+                self._busy.pop(key, None)
                 self._due.pop(key, None)
-                if done:
+                if retry is Retry.NEVER:
                     self._failures.pop(key, None)
                 elif not self._closing:
                     failures = self._failures[key] = self._failures.get(key, 0) + 1
-                    self._due[key] = time.monotonic() + retry_delay(failures)
+                    self._due[key] = time.monotonic() + retry_delay(failures, retry)
                     heapq.heappush(self._later, (self._due[key], key))
                 if key in self._hints:
                     (self._ready.appendleft if key in self._urgent else self._ready.append)(key)
                 self._changed.notify_all()
 
 
-def retry_delay(failures: int) -> float:
+def retry_delay(failures: int, retry: Retry) -> float:
     """Seconds to wait after so many failures in a row: doubling, with jitter."""
-    return min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 12)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
+    if retry is Retry.SOON and failures > _MOMENT:
+        retry = Retry.LATER
+    first = _SOON if retry is Retry.SOON else FIRST_RETRY
+    return min(_LONGEST[retry], first * 2.0 ** min(failures - 1, 12)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter

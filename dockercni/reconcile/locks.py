@@ -87,9 +87,12 @@ class Locks:
             os.close(fd)
 
     def last_on_bridge(self, name: str) -> bytes:
-        """Changes whenever anybody takes the bridge's lock: who has seen it before knows if it was the last one."""
+        """Changes whenever anybody takes the bridge's lock: who has seen it before knows if it was the last one.
+
+        Where nothing could be written into the lock, it may always have been somebody else.
+        """
         try:
-            return read_regular(self._file("bridge", name), _MOST)
+            return read_regular(self._file("bridge", name), _MOST) or str(time.monotonic_ns()).encode()
         except FileNotFoundError:
             return b""
         except OSError as error:
@@ -146,11 +149,20 @@ def _held(path: Path, kind: int, seconds: float, orphans_after: float | None = N
         time.sleep(_PAUSE)
     try:
         if kind == fcntl.LOCK_EX:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, _myself(), 0)
+            _sign(fd)
         yield fd
     finally:
         os.close(fd)
+
+
+def _sign(fd: int) -> None:
+    """Write into the lock's file who holds it: words that explain, so a full file system takes them, not the lock."""
+    words = _myself()
+    try:
+        os.pwrite(fd, words, 0)  # over what stands there, which needs no room
+        os.ftruncate(fd, len(words))
+    except OSError:
+        os.ftruncate(fd, 0)
 
 
 def _tried(path: Path, kind: int) -> int | None:

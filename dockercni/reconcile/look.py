@@ -11,16 +11,15 @@ from typing import Final
 
 import structlog
 
-from dockercni.cni import CacheError
+from dockercni.cni import SHORTAGES, CacheError
 from dockercni.engine.client import Client
 from dockercni.engine.starts import Start
-from dockercni.errors import DockercniError, LabelError
+from dockercni.errors import DockercniError, Retry, Shortage
 from dockercni.kernel.facts import facts
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Container, Life, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
-from dockercni.reconcile.leases import LeaseLost
 from dockercni.reconcile.memory import Had, Memory, last_on
 from dockercni.reconcile.observation import Observation
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, Wait, plan, repairs
@@ -44,7 +43,7 @@ class Outcome:
     """One thing that was done, failed, is worth knowing, or in a dry run would be done.
 
     `verb` is ADD, DEL, REPAIR, PIN, UNPIN, NOTE, or WAIT for what the engine has to say first.
-    `drift` marks a NOTE of something that is not as it should be, `retry` a failure that may pass.
+    `drift` marks a NOTE of something that is not as it should be; `retry` says when what failed may succeed.
     """
 
     verb: str
@@ -55,7 +54,7 @@ class Outcome:
     ms: float = 0.0
     reason: str = ""
     error: str = ""
-    retry: bool = False
+    retry: Retry = Retry.NEVER
     drift: bool = False
 
 
@@ -75,9 +74,9 @@ class Seen:
         return not any(outcome.error or outcome.drift for outcome in self.outcomes)
 
     @property
-    def retry(self) -> bool:
-        """Whether another look may do better."""
-        return any(outcome.retry for outcome in self.outcomes)
+    def retry(self) -> Retry:
+        """When another look may do better."""
+        return max((outcome.retry for outcome in self.outcomes), default=Retry.NEVER)
 
     @property
     def waits(self) -> bool:
@@ -126,19 +125,20 @@ class Looker:
         A `thorough` look also looks at the host's links and firewall rules, and asks plugins that we do not know for a
         CHECK. One that somebody asked for `by_hand` undoes what the container did to its own network. With `start`,
         which says of a starting container what the engine does not yet, the engine is not asked. What fails stands in
-        the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError.
+        the outcomes. Raises EngineUnavailable, EngineRefused, LockHeld, StateError, Shortage.
         """
-        if dry_run:
-            return self._look(container_id, None, start, thorough=thorough, by_hand=by_hand)
-        with self.attacher.locks.container(container_id) as lock:
-            return self._look(container_id, lock, start, thorough=thorough, by_hand=by_hand)
+        with _shortages():
+            if dry_run:
+                return self._look(container_id, None, start, thorough=thorough, by_hand=by_hand)
+            with self.attacher.locks.container(container_id) as lock:
+                return self._look(container_id, lock, start, thorough=thorough, by_hand=by_hand)
 
     def intact(self, container_id: str, start: Start) -> bool:
         """Whether what a container that is being started was given is still there; what can be put back is.
 
-        Costs less than a look, and serves while the container stands still. Raises LockHeld.
+        Costs less than a look, and serves while the container stands still. Raises LockHeld, Shortage.
         """
-        with self.attacher.locks.container(container_id) as lock:
+        with _shortages(), self.attacher.locks.container(container_id) as lock:
             recorded = []
             for record in records.records(self.attacher.cache, self.engine_id, container_id):
                 if isinstance(record, CacheError):
@@ -168,9 +168,9 @@ class Looker:
         with self.sandboxes.of(container, start) as namespace:
             observed = self._observation.of(container_id, container, namespace, recorded, start, thorough=thorough)
             try:
-                wanted = self._wanted(container, recorded)
+                wanted = self.wanted(container, recorded)
             except DockercniError as error:
-                outcomes.append(Outcome(NOTE, error=str(error), retry=not isinstance(error, LabelError)))
+                outcomes.append(Outcome(NOTE, error=str(error), retry=error.retry))
                 wanted = None
             execution = _Execution(self, container_id, container, namespace, observed, recorded, had, lock, start)
             actions = plan(wanted, [record.attachment for record in recorded], observed, by_hand=by_hand)
@@ -189,7 +189,7 @@ class Looker:
 
     @property
     def _observation(self) -> Observation:
-        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
+        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host)
 
     def _recorded(self, container_id: str, had: Sequence[Had]) -> tuple[list[Record], bool]:
         """What stands in the cache, and what we remember attaching but stands there no more; and if all was legible."""
@@ -263,9 +263,10 @@ class Looker:
         except StateError as error:  # it is attached all the same
             log.warning("not remembered", id=container_id, network=request.network, reason=str(error))
 
-    def _wanted(
-        self, container: Container | None, recorded: Sequence[Record]
+    def wanted(
+        self, container: Container | None, recorded: Sequence[Record] = ()
     ) -> Sequence[NetworkRequest] | Unwanted | None:
+        """What the container is to have, or why nothing; None if it does not run. Raises DockercniError kinds."""
         if container is None or not container.running:
             return None
         if self.policy.spared.get(container.id) == container.started_at and not recorded:
@@ -321,7 +322,7 @@ class _Execution:
                     outcome = replace(outcome, ports=self._reached_at(action.request))
         except DockercniError as error:
             self._stuck = self._stuck or isinstance(action, Detach)
-            return replace(outcome, error=str(error), retry=True)
+            return replace(outcome, error=str(error), retry=error.retry)
         self.attachments += {ADD: 1, DEL: -1}.get(outcome.verb, 0)
         return replace(outcome, ms=round((time.monotonic() - began) * 1000, 1))
 
@@ -334,14 +335,7 @@ class _Execution:
                 looker.attacher.detach(self._records[attachment.key], alive=alive, lock=lock)
                 looker.memory.left(self._id, attachment.network, attachment.ifname)
             case Repair(attachment):
-                record = self._records[attachment.key]
-                try:
-                    looker.attacher.repair(record, action, self._namespace, lock)
-                except LeaseLost:  # somebody else may have the address by now: the next look attaches it anew
-                    if not (attachment.by_hand or attachment.path):
-                        looker.attacher.detach(record, alive=True, lock=lock)
-                        looker.memory.left(self._id, attachment.network, attachment.ifname)
-                    raise
+                looker.attacher.repair(self._records[attachment.key], action, self._namespace, lock)
             case Pin() if self._namespace:
                 looker.sandboxes.pin(self._id, self._namespace)
             case Unpin():
@@ -369,6 +363,17 @@ class _Execution:
         addresses = tuple(str(ip.address) for ip in result.ips)
         self._looker.remember(self._id, request, addresses, self._observed.life)
         return addresses
+
+
+@contextlib.contextmanager
+def _shortages() -> Iterator[None]:
+    """Have what the kernel says where it has nothing left at this moment told from defects. Raises Shortage."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in SHORTAGES:
+            raise
+        raise Shortage(f"not now: {error.strerror}") from error
 
 
 def _announced(action: Action) -> Outcome:

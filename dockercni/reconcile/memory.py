@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 
 from dockercni.cni.names import is_container_id
 from dockercni.model import Life
 from dockercni.reconcile import state
-
-log = structlog.get_logger()
 
 
 class Had(msgspec.Struct, frozen=True):
@@ -55,19 +52,15 @@ class Memory:
     directory: Path
 
     def recall(self, container_id: str) -> tuple[Had, ...]:
-        """What the container had last; nothing if the file is damaged. Raises state.StateError."""
-        try:
-            return state.read(self._file(container_id), tuple[Had, ...], ())
-        except state.Damaged as error:
-            log.warning("forgotten", id=container_id, reason=str(error))
-            return ()
+        """What the container had last; nothing if the file cannot be read. Raises state.StateError."""
+        return state.recall(self._file(container_id), tuple[Had, ...], ())
 
     def remember(self, container_id: str, had: Had) -> None:
-        """Note what it has now on one interface. Raises state.StateError."""
+        """Note what it has now on one interface, if that can be written. Raises state.StateError."""
         known = self.recall(container_id)
         others = [other for other in known if (other.network, other.ifname) != (had.network, had.ifname)]
-        if (now := (*others, had)) != known:
-            state.write(self._file(container_id), now)
+        if (now := (*others, had)) != known and not state.keep(self._file(container_id), now) and not had.attached:
+            self.forget(container_id)  # rather no memory than one that claims what is gone: it would be taken back
 
     def left(self, container_id: str, network: str, ifname: str) -> None:
         """It was detached from there; its addresses stay remembered. Raises state.StateError."""

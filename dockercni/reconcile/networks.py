@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from dockercni.cni import ConfigurationError, Directory, NetworkList, load_directory, parse_list
-from dockercni.errors import DockercniError, UnknownNetwork
+from dockercni.errors import DockercniError, Retry, UnknownNetwork
 from dockercni.kernel import taken
 from dockercni.model import IPNetwork
 from dockercni.plugins.dispatch import KEY
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 class NetworkUnavailable(DockercniError):
     """The network that is needed has a broken configuration file; it is tried again when the file has changed."""
 
-    retry = True
+    retry = Retry.LATER
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,11 @@ class Networks:
     def _subnet(self, directory: Directory) -> str:
         """The subnet of the built-in network: chosen once, then kept, whatever routes appear."""
         path = self._state_dir / SUBNET_FILE
-        chosen = state.read(path, dict[str, str], {}).get("subnet", "")
+        chosen = state.recall(path, dict[str, str], {}).get("subnet", "")
         if not chosen:
             claimed = [subnet for network in directory.networks for subnet in claims.subnets(network)]
             chosen = free_subnet([*taken.networks(besides={BUILT_IN_BRIDGE}), *claimed])
-            state.write(path, {"subnet": chosen})
+            state.keep(path, {"subnet": chosen})
         return chosen
 
 

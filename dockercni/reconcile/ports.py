@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, TypeVar
 
 from dockercni.cni import NetworkList
-from dockercni.errors import DockercniError
+from dockercni.errors import DockercniError, Retry
 from dockercni.kernel import listeners
 from dockercni.kernel.listeners import Listener, Listeners
 from dockercni.model import NetworkRequest, PublishedPort
@@ -30,19 +30,19 @@ Claim = Callable[[str, int], bool]  # of a protocol and port of the host: whethe
 class NoFreePort(DockercniError):
     """No port of the host is free for a published port."""
 
-    retry = True
+    retry = Retry.OFTEN
 
 
 class PortTaken(DockercniError):
     """A port of the host that was asked for leads somewhere else; the message says where."""
 
-    retry = True
+    retry = Retry.OFTEN
 
 
 class PortUnclear(DockercniError):
     """The kernel does not tell whether a port of the host is free; the message says why."""
 
-    retry = True
+    retry = Retry.OFTEN
 
 
 class Place(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from dockercni.cni import CacheEntry, CNIError, Runtime
-from dockercni.errors import DockercniError
+from dockercni.errors import DockercniError, Retry
 from dockercni.kernel import iptables, nftables
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.netlink import NetlinkError
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class RulesError(DockercniError):
     """The firewall's rules cannot be listed or changed now."""
 
-    retry = True
+    retry = Retry.LATER
 
 
 class Rules:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dockercni.cni.names import is_container_id
 from dockercni.engine.client import Client
 from dockercni.engine.starts import Start
-from dockercni.errors import DockercniError
+from dockercni.errors import DockercniError, Retry
 from dockercni.kernel import namespaces, processes
 from dockercni.kernel.facts import Facts
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
@@ -21,7 +21,7 @@ from dockercni.model import Container, Life
 class SandboxError(DockercniError):
     """A container's namespace cannot be opened, confirmed or pinned now."""
 
-    retry = True
+    retry = Retry.LATER
 
 
 def lives_in(namespace: Namespace, container_id: str) -> bool:

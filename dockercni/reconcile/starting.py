@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from dockercni.engine.starts import Start
-from dockercni.errors import LabelError
+from dockercni.errors import DockercniError, LabelError, Retry
 from dockercni.kernel.hold import Limit
 from dockercni.model import Container, Unwanted
 from dockercni.reconcile import labels
 from dockercni.reconcile.labels import Holding
 from dockercni.reconcile.look import Looker, Seen
+from dockercni.render import escape
 
 log = structlog.get_logger()
 
@@ -93,9 +94,9 @@ class Starting:
         try:
             if isinstance(labels.requests(container, self._attach), Unwanted):
                 return None
-            holding = labels.holding(container, self._default)
-        except LabelError:  # told when it has started
-            return None
+        except LabelError:
+            pass  # its look will fail, and on-failure says what that means
+        holding = self._holding(container)
         return Limit(holding.seconds if self.may_hold else 0.0, kill=holding.on_failure == "stop")
 
     def _until_vetted(self, container: Container) -> Limit | None:
@@ -205,36 +206,49 @@ class Starting:
         entry.touched = False
         stood = entry.held
         waits = False
+        reasons = ["a defect of dockercni, see its log"]
+        retry = Retry.LATER
         try:
             seen = looker.look(container_id, thorough=False, start=None if entry.confirmed else entry.start)
-            waits = seen.waits
-            ready = not waits and not any(outcome.error for outcome in seen.outcomes)
+            waits, reasons, retry = seen.waits, _reasons(seen), seen.retry
+            ready = not waits and not reasons
             # what was done while it was on its way to its execve may have been undone on that way
             entry.ready = ready and (not entry.held or looker.intact(container_id, entry.start))
+        except DockercniError as error:
+            reasons, retry = [str(error)], error.retry
+            raise
         finally:
             if entry.ready:
                 entry.ready_after = entry.ready_after or time.monotonic() - entry.start.since
                 if entry.held:
                     self._let_go(entry)
-            elif stood and not waits:  # else it may have failed for what the runtime did meanwhile; its stop asks again
-                self._failed(entry)
+            elif stood and not waits and retry is not Retry.SOON:
+                # One that did not stand may have failed for what the runtime did meanwhile: its stop asks for another
+                # look. What is missing only for a moment is there again before the limit, most likely.
+                self._failed(entry, reasons)
         return seen
 
     def _let_go(self, entry: _Entry) -> None:
         if entry.start.hold:
             entry.start.hold.go()
 
-    def _failed(self, entry: _Entry) -> None:
+    def _holding(self, container: Container) -> Holding:
+        try:
+            return labels.holding(container, self._default)
+        except LabelError:
+            return self._default
+
+    def _failed(self, entry: _Entry, reasons: Sequence[str]) -> None:
         hold = entry.start.hold
         if hold is None or hold.over:
             return
-        match labels.holding(entry.start.container, self._default).on_failure:
+        match self._holding(entry.start.container).on_failure:
             case "leave":
                 hold.go()
             case "stop":
                 container = entry.start.container
                 log.warning("stopped", container=container.name, id=container.id, reason="on-failure is stop")
-                hold.kill()
+                hold.kill("\n".join(f"dockercni: {escape(reason)}" for reason in reasons))
 
     def _tell(self, entry: _Entry) -> None:
         hold = entry.start.hold
@@ -267,3 +281,9 @@ class Starting:
         """Forget a start; its descriptors are closed by the next look, since one may be under way."""
         if entry := self._entries.pop(container_id, None):
             self._past.setdefault(container_id, []).append(entry)
+
+
+def _reasons(seen: Seen) -> list[str]:
+    """What fails, each with its network."""
+    failed = [outcome for outcome in seen.outcomes if outcome.error]
+    return [f"network {one.network}: {one.error}" if one.network else one.error for one in failed]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
 from dockercni.cni.files import private_directory, read_regular, replace_file
 from dockercni.errors import DockercniError
 
 T = TypeVar("T")
+log = structlog.get_logger()
+
+_guard: Final = threading.Lock()
+_unusable: Final[set[Path]] = set()  # what was complained of already
+
 SCHEMA: Final = 1
 MOST: Final = 16 << 20  # bytes of a file
 
@@ -21,6 +28,10 @@ class StateError(DockercniError):
 
 class Damaged(StateError):
     """What stands in a file of ours is not what we write."""
+
+
+class TooNew(StateError):
+    """A newer version wrote a file of ours: nothing is guessed from it, and it stays as it is."""
 
 
 class _File(msgspec.Struct):
@@ -38,7 +49,7 @@ def read(path: Path, kind: type[T], missing: T) -> T:
         data = read_regular(path, MOST)
         file = msgspec.json.decode(data, type=_File)
         if file.schema > SCHEMA:
-            raise StateError(f"{path} was written by a newer version of dockercni (schema {file.schema})")
+            raise TooNew(f"{path} was written by a newer version of dockercni (schema {file.schema})")
         return msgspec.json.decode(file.value, type=kind)
     except FileNotFoundError:
         return missing
@@ -46,6 +57,43 @@ def read(path: Path, kind: type[T], missing: T) -> T:
         raise StateError(f"cannot read {path}: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise Damaged(f"{path} is damaged ({error}); it can be deleted") from error
+
+
+def recall(path: Path, kind: type[T], missing: T) -> T:
+    """As `read`, for what is only of help: `missing` if it cannot be read, with one warning. Raises TooNew."""
+    try:
+        found = read(path, kind, missing)
+    except TooNew:
+        raise
+    except StateError as error:
+        _complain(path, "forgotten", str(error))
+        return missing
+    _mended(path)
+    return found
+
+
+def keep(path: Path, value: Any) -> bool:
+    """As `write`, for what is only of help; whether it was written. A full disk is one warning, not one a file."""
+    try:
+        write(path, value)
+    except StateError as error:
+        _complain(path.parent, "not remembered", str(error))
+        return False
+    _mended(path.parent)
+    return True
+
+
+def _complain(path: Path, event: str, reason: str) -> None:
+    with _guard:
+        if path in _unusable:
+            return
+        _unusable.add(path)
+    log.warning(event, reason=reason)
+
+
+def _mended(path: Path) -> None:
+    with _guard:
+        _unusable.discard(path)
 
 
 def write(path: Path, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,7 +153,7 @@ def test_commands_agree(host: Host, daemon: Start, cli: Cli, backend: str) -> No
         assert done.returncode == code, (command, done.stdout)
         assert "bridge cni-lan" in done.stdout, (command, done.stdout)
         assert command[0] != "status" or "not converged" in done.stdout
-    assert "damaged (missing: bridge cni-lan" in cli("ps").stdout
+    assert re.search(r"damaged +missing: bridge cni-lan", cli("ps").stdout)
     assert "REPAIR web lan eth0" in cli("sync", check=True).stdout
     assert host.run("cat", "/proc/sys/net/ipv4/conf/cni-lan/route_localnet").stdout == "1\n"
     assert cli("check").returncode == 0

@@ -66,7 +66,7 @@ def test_ps(host: Host, daemon: Start, cli: Cli) -> None:
     container_id = run(host, "web", "--publish=8080:80")
     added = running.wait_event("ADD", container="web")
     header, row = cli("ps", check=True).stdout.splitlines()
-    assert header.split() == ["CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE"]
+    assert header.split() == ["CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE", "REASON"]
     assert row.split() == ["web", "dockercni", "eth0", *added["addresses"], "0.0.0.0:8080->80/tcp", "attached"]
     (found,) = json.loads(cli("ps", "web", "-o", "json", check=True).stdout)["attachments"]
     assert found | {"mac": "", "netns": ""} == {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
+from dockercni.errors import Retry
 from dockercni.model import Attachment, Container, Life, NetworkRequest
 from dockercni.reconcile.lanes import Lanes
 from dockercni.reconcile.plan import Attach, Detach, Observed, Pin, Unpin, plan
@@ -139,14 +140,14 @@ class Daemon:
             raise Died
         return name in self._failing
 
-    def _look(self, name: str, _: str) -> bool:
+    def _look(self, name: str, _: str) -> Retry:
         try:
-            return self._alone(name)
+            return Retry.NEVER if self._alone(name) else Retry.LATER
         except Died:
-            return True
+            return Retry.NEVER
         except Violation as violation:
             self.violation = violation
-            return True
+            return Retry.NEVER
 
     def _alone(self, name: str) -> bool:
         if name in self._looking:

@@ -19,7 +19,7 @@ names = st.sampled_from(NAMES)
 @pytest.fixture(autouse=True)
 def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "time", clock)
-    monkeypatch.setattr(lanes, "retry_delay", lambda failures: 2.0**failures)
+    monkeypatch.setattr(lanes, "retry_delay", lambda failures, _: 2.0**failures)
 
 
 class Interleavings(RuleBasedStateMachine):

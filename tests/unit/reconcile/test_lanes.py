@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dockercni.errors import Retry
 from dockercni.reconcile import lanes
 from dockercni.reconcile.lanes import LONGEST_RETRY, Lanes, retry_delay
 from tests.hosts.waiting import wait_until
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class Looks:
     """A look that can be held, counts how many are under way, and does as it is told."""
 
-    def __init__(self, answer: Callable[[str], bool] = lambda _: True) -> None:
+    def __init__(self, answer: Callable[[str], Retry] = lambda _: Retry.NEVER) -> None:
         self.gate = threading.Event()
         self.gate.set()
         self.seen: list[tuple[str, str]] = []
@@ -28,7 +29,7 @@ class Looks:
         self._answer = answer
         self._guard = threading.Lock()
 
-    def __call__(self, key: str, hint: str) -> bool:
+    def __call__(self, key: str, hint: str) -> Retry:
         with self._guard:
             self.twice = self.twice or key in self.busy
             self.busy.append(key)
@@ -74,8 +75,8 @@ def test_hints_add_up() -> None:
 def test_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that says so is repeated until it does not, for its own key only."""
     monkeypatch.setattr(lanes, "FIRST_RETRY", 0.01)
-    failures = iter([False, False, True])
-    looks = Looks(lambda key: next(failures) if key == "bad" else True)
+    failures = iter([Retry.LATER, Retry.LATER, Retry.NEVER])
+    looks = Looks(lambda key: next(failures) if key == "bad" else Retry.NEVER)
     served = Lanes(looks, workers=2)
     served.ask("bad", "event")
     served.ask("good", "event")
@@ -88,7 +89,7 @@ def test_retry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_new_event_does_not_wait_for_the_retry() -> None:
     """An event is looked at at once, though a retry is due much later."""
-    looks = Looks(lambda key: len(looks.seen) > 1)
+    looks = Looks(lambda _: Retry.NEVER if len(looks.seen) > 1 else Retry.LATER)
     served = Lanes(looks, workers=1)
     served.ask("a", "event")
     wait_until(lambda: len(looks.seen) == 1 and served.idle(), 5, "the failure")
@@ -129,11 +130,19 @@ def test_drain() -> None:
     assert looks.seen == [("a", "event")]
 
 
-def test_delays() -> None:
-    """Delays double, with jitter, to a limit; the number of failures never ends them."""
-    for failures, longest in ((1, 1), (2, 2), (3, 4), (9, 256), (10, LONGEST_RETRY), (10**6, LONGEST_RETRY)):
+@pytest.mark.parametrize(
+    ("retry", "pauses"),
+    [
+        (Retry.LATER, {1: 1, 2: 2, 3: 4, 9: 256, 10: LONGEST_RETRY, 10**6: LONGEST_RETRY}),
+        (Retry.OFTEN, {1: 1, 2: 2, 4: 8, 5: 10, 10**6: 10}),
+        (Retry.SOON, {1: 0.1, 2: 0.2, 4: 0.8, 5: 1, 60: 1, 61: LONGEST_RETRY}),
+    ],
+)
+def test_delays(retry: Retry, pauses: dict[int, float]) -> None:
+    """Delays double, with jitter, to a limit that depends on what is waited for; nothing ends them."""
+    for failures, longest in pauses.items():
         for _ in range(20):
-            assert longest / 2 <= retry_delay(failures) <= longest
+            assert longest / 2 <= retry_delay(failures, retry) <= longest
 
 
 def test_lanes_that_give_no_work_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,9 @@ from dockercni.errors import LabelError
 from dockercni.model import Container
 from dockercni.observe import logs, pulse
 from dockercni.observe.heartbeat import Heartbeat
+from dockercni.observe.report import Reporter
 from dockercni.reconcile import labels
+from dockercni.reconcile.look import Outcome, Seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,9 +88,11 @@ def _fail(words: str) -> None:
 
 def test_the_heartbeat(tmp_path: Path) -> None:
     """The heartbeat goes on with words of any length, and with what is no text."""
-    heart = Heartbeat(tmp_path, tuple)
+    reporter = Reporter()
+    heart = Heartbeat(tmp_path, tuple, lambda: reporter.failing({}))
     for number in range(3):
-        heart.looked(str(number), "web\udcff", "\ud800" + "x" * MEGABYTE)
+        failed = Outcome("ADD", error="\ud800" + "x" * MEGABYTE)
+        reporter.looked(Seen(str(number), "web\udcff", running=True, attachments=0, outcomes=(failed,)))
     heart.lost("\udcff" + "x" * MEGABYTE)
     heart._write()
     assert (tmp_path / pulse.FILE).stat().st_size < 20_000

@@ -1,0 +1,89 @@
+"""What containers should have and do not, or are not to have: the daemon's last tries, and what a look finds now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dockercni.commands import heard
+from dockercni.daemon import Parts, policy
+from dockercni.engine.describe import Listed
+from dockercni.errors import DockercniError
+from dockercni.model import Unwanted
+from dockercni.observe.pulse import Failing
+from dockercni.reconcile.look import ADD, DEL, NOTE, Looker, Outcome, Seen
+
+FAILING = "failing"  # it was tried in vain, or cannot be tried
+WAITING = "waiting"  # nobody has tried yet
+EXCLUDED = "excluded"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """One network that a container does not have (`network` is empty where it cannot be told), and why.
+
+    `since`, `times` and `retry_in` (seconds) are of the daemon's tries, if it has tried.
+    """
+
+    container: str
+    id: str
+    network: str
+    ifname: str
+    state: str
+    reason: str
+    since: str = ""
+    times: int = 0
+    retry_in: float | None = None
+
+
+def missing(
+    parts: Parts, running: Sequence[Listed], attached: Collection[str], wanted: Collection[str], *, excluded: bool
+) -> Iterator[Missing]:
+    """What the running containers lack; those that have an attachment are only looked at where something fails.
+
+    With `wanted` only of these ids; with `excluded` also those that are to have nothing. Without a daemon, which would
+    know what fails, all are looked at. Raises EngineUnavailable, EngineRefused.
+    """
+    alive, _, pulse = heard.daemon(parts.settings)
+    failing = pulse.failing if pulse and alive else {}
+    ids = [one.Id for one in running if excluded or one.HostConfig.NetworkMode == "none"]
+    ids = [one for one in ids if (not wanted or one in wanted) and (not alive or one in failing or one not in attached)]
+    if not ids:
+        return
+    looker = parts.looker(parts.client.engine(), policy(parts.settings))
+    for container_id in ids:
+        yield from _of(looker, container_id, failing.get(container_id), excluded=excluded)
+
+
+def _of(looker: Looker, container_id: str, tried: Failing | None, *, excluded: bool) -> Iterator[Missing]:
+    try:
+        seen = looker.look(container_id, thorough=False, dry_run=True)
+    except DockercniError as error:
+        yield Missing(container_id[:12], container_id, "", "", FAILING, str(error))
+        return
+    yield from (
+        _missing(seen, one, tried) for one in seen.outcomes if one.verb == ADD or (one.verb == NOTE and one.error)
+    )
+    if excluded and seen.running and not seen.attachments and not seen.outcomes:
+        container = looker.client.container(container_id)
+        why = looker.wanted(container) if container else None
+        if isinstance(why, Unwanted):
+            yield Missing(seen.name, seen.id, "", "", EXCLUDED, why.reason)
+
+
+def _missing(seen: Seen, outcome: Outcome, tried: Failing | None) -> Missing:
+    known = reasons(tried, ADD).get((outcome.network, outcome.ifname)) or reasons(tried, DEL).get(
+        (outcome.network, outcome.ifname)
+    )
+    fields = (seen.name, seen.id, outcome.network, outcome.ifname)
+    reason = outcome.error or known or (tried.reason if tried else "")
+    if not reason:
+        return Missing(*fields, WAITING, outcome.reason)
+    if not tried:
+        return Missing(*fields, FAILING, reason)
+    return Missing(*fields, FAILING, reason, tried.since, tried.times, tried.retry_in)
+
+
+def reasons(tried: Failing | None, verb: str) -> Mapping[tuple[str, str], str]:
+    """Why this verb failed, by network and interface."""
+    return {(one.network, one.ifname): one.reason for one in tried.parts if one.verb == verb} if tried else {}

@@ -1,0 +1,120 @@
+"""Threads that must live: started anew when an exception ends them, and named as down until then.
+
+A thread that dies says nothing: what it did just stops being done. So every long-lived thread is started by `start`.
+Should even this module's own loop end, the process ends, and the service manager starts it anew: what is on disk is
+whole at every moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from dockercni.kernel import threads
+
+FIRST_PAUSE: Final = 0.1  # seconds
+LONGEST_PAUSE: Final = 30.0  # seconds
+HEALTHY: Final = 60.0  # seconds that a thread has to live for its end to count as the first failure again
+EXIT_CODE: Final = 70  # EX_SOFTWARE (sysexits(3))
+
+log = structlog.get_logger()
+
+
+class _State:
+    """What is known of this process's threads: those that must live, why some are down, and who wants to know."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.down: dict[str, str] = {}
+        self.changed: Callable[[], None] = lambda: None
+
+
+_state: Final = _State()
+
+
+class _Supervised(threading.local):
+    """Whether the present thread is one that must live."""
+
+    name = ""
+
+
+_supervised: Final = _Supervised()
+
+
+def start(name: str, work: Callable[[], None]) -> threading.Thread:
+    """Run `work` in a thread until it returns; after an exception, run it again.
+
+    `work` must bear that: whatever it was about is lost, so it begins with what makes up for a gap. Raises OSError
+    (EAGAIN) when there can be no thread now.
+    """
+    return threads.start(name, lambda: _live(name, work))
+
+
+def down() -> dict[str, str]:
+    """The threads that an exception has ended and that are not yet started anew, each with the reason."""
+    with _state.guard:
+        return dict(_state.down)
+
+
+def on_change(changed: Callable[[], None]) -> None:
+    """Have `changed` called whenever `down` becomes another one; it must not block."""
+    _state.changed = changed
+
+
+def install() -> None:
+    """See to it that no thread of this process ends unnoticed."""
+    threading.excepthook = _last_net
+
+
+def pause(failures: int) -> float:
+    """Seconds until a thread is started anew after so many failures in a row."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
+
+
+def _live(name: str, work: Callable[[], None]) -> None:
+    _supervised.name = name
+    failures = 0
+    said = ""
+    while True:
+        began = time.monotonic()
+        try:
+            work()
+        except BaseException as error:
+            healthy = time.monotonic() - began > HEALTHY
+            failures = 1 if healthy else failures + 1
+            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            seconds = pause(failures)
+            if reason != said or healthy:
+                log.error("thread ended", thread=name, reason=reason, retry_in=seconds, exc_info=error)
+            said = reason
+        else:
+            return
+        _tell(name, reason)
+        time.sleep(seconds)
+        _tell(name, "")
+        log.info("thread started anew", thread=name, reason=reason, failures=failures)
+
+
+def _tell(name: str, reason: str) -> None:
+    with _state.guard:
+        _state.down.pop(name, None)
+        if reason:
+            _state.down[name] = reason
+    _state.changed()
+
+
+def _last_net(ended: threading.ExceptHookArgs) -> None:
+    """An exception has ended a thread. One that must live takes the process with it; of others it is said."""
+    if not _supervised.name and ended.exc_type is SystemExit:
+        return
+    with contextlib.suppress(Exception):
+        thread = ended.thread.name if ended.thread else ""
+        log.critical("thread ended", thread=thread, exc_info=ended.exc_value, reason=str(ended.exc_type.__name__))
+    if _supervised.name:
+        os._exit(EXIT_CODE)

@@ -1,0 +1,95 @@
+"""dockercni.reconcile.freed: what may have become free is noticed as it happens; what fails does not wake itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dockercni.reconcile import freed as module
+from dockercni.reconcile.freed import Freed
+from dockercni.reconcile.networks import Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WEB, DB = "a" * 64, "b" * 64
+
+
+class World:
+    """The directories, and the reasons that were told."""
+
+    def __init__(self, place: Path) -> None:
+        self.conf, self.leases, self.cache, self.bin = (place / name for name in ("conf", "leases", "cache", "bin"))
+        self.failing: list[str] = []
+        self.reasons: queue.Queue[str] = queue.Queue()
+        for directory in (self.conf, self.leases / "lan", self.cache / "results", self.bin):
+            directory.mkdir(parents=True)
+        self.configure("10.77.1.0/24")
+
+    def configure(self, subnet: str) -> None:
+        ipam = {"type": "host-local", "dataDir": str(self.leases), "ranges": [[{"subnet": subnet}]]}
+        conf = {"cniVersion": "1.0.0", "name": "lan", "plugins": [{"type": "bridge", "ipam": ipam}]}
+        path = self.conf / "10-lan.conflist"
+        path.with_suffix(".new").write_text(json.dumps(conf))
+        os.replace(path.with_suffix(".new"), path)
+
+    def attach(self, container: str) -> None:
+        (self.cache / "results" / f"lan-{container}-eth0").write_text("{}")
+        (self.leases / "lan" / f"10.77.1.{2 + (container == DB)}").write_text(f"{container}\r\neth0")
+
+    def detach(self, container: str) -> None:
+        (self.leases / "lan" / f"10.77.1.{2 + (container == DB)}").unlink()
+        (self.cache / "results" / f"lan-{container}-eth0").unlink()
+
+    def told(self, seconds: float = 20) -> str:
+        return self.reasons.get(timeout=seconds)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Watched directories, with one attachment."""
+    monkeypatch.setattr(module, "_PAUSE", 60.0)
+    made = World(tmp_path)
+    made.attach(WEB)
+    networks = Networks(made.conf, tmp_path / "state")
+    watch = Freed(networks.catalogue, made.conf, made.cache, [made.bin])
+    arguments: tuple[Any, ...] = (made.reasons.put, lambda: made.failing)
+    threading.Thread(target=watch.run, args=arguments, daemon=True).start()
+    assert made.told() == "what is free is watched from now on"
+    return made
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda world: world.detach(WEB), "something became free"),
+        (lambda world: (world.leases / "lan" / "10.77.1.2").unlink(), "something became free"),
+        (lambda world: world.configure("10.77.1.0/16"), "the configuration changed"),
+        (lambda world: (world.bin / "macvlan").touch(), "a plugin was installed"),
+    ],
+    ids=["DEL", "lease", "configuration", "plugin"],
+)
+def test_it_is_noticed(world: World, change: Callable[[World], object], reason: str) -> None:
+    """An attachment or a lease that goes, another configuration, a new plugin: each may be what somebody waits for."""
+    change(world)
+    assert world.told() == reason
+
+
+def test_what_fails_does_not_wake_itself(world: World) -> None:
+    """What an ADD that fails takes and gives back is nothing new, however long it had it; another's is."""
+    world.failing.append(f"lan-{DB}")
+    for _ in range(3):
+        world.attach(DB)
+        with pytest.raises(queue.Empty):
+            world.told(0.3)
+        world.detach(DB)
+        with pytest.raises(queue.Empty):
+            world.told(0.3)
+    world.detach(WEB)
+    assert world.told() == "something became free"
