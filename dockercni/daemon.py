@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import faulthandler
+import math
 import os
 import select
 import signal
@@ -38,6 +39,7 @@ from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.freed import Freed
 from dockercni.reconcile.host_half import HostHalf
 from dockercni.reconcile.lanes import Lanes
+from dockercni.reconcile.leases import Leases, kept
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.look import Looker, Policy
 from dockercni.reconcile.memory import Memory
@@ -54,9 +56,11 @@ _FIRST_START: Final = "first-start.json"
 _ALL: Final = "*"  # lanes of their own, for what is no look at one container; no container id looks like them
 _RULES: Final = "*rules"
 _HOST: Final = "*host"
+_LEASES: Final = "*leases"
 _STRAYS: Final = "*strays"
 _PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
 _QUIET: Final = 0.2  # seconds without a deleted rule
+_TICK: Final = 5.0  # seconds between two looks whether the DHCP daemon is still the same: leases last minutes
 _CALM: Final = 0.05  # seconds without a change of links: each start makes a handful within a few milliseconds
 _LONGEST: Final = 0.3  # seconds that such changes are put off: what is gone is to be back within one
 _PAUSE: Final = 1.0  # seconds at least from one round of tries to the next, however much becomes free
@@ -79,7 +83,7 @@ class Parts:
     @property
     def observation(self) -> Observation:
         """What looks at what is there."""
-        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host)
+        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
 
     def looker(self, engine: Engine, policy: Policy) -> Looker:
         """What looks at the containers of that engine, whose MTU the built-in network has from now on."""
@@ -110,7 +114,8 @@ def wire(settings: Settings) -> Parts:
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
     patience = settings.hold * _PATIENCE if settings.hold else None
     runtime = Runtime(Dispatch(executables, settings.engine, patience=patience), cache)
-    attacher = Attacher(runtime, cache, networks, locks, Forwarding(locks), Rules(runtime), HostHalf(locks))
+    forwarding, rules, host, leases = Forwarding(locks), Rules(runtime), HostHalf(locks), Leases(runtime)
+    attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases)
     memory = Memory(settings.state_dir / "containers")
     return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
 
@@ -137,6 +142,7 @@ class Daemon:
             _ALL: self._look_at_all,
             _RULES: self._look_at_rules,
             _HOST: self._look_at_host,
+            _LEASES: self._look_at_leases,
             _STRAYS: self._collect_strays,
         }
         self._concerned: deque[set[str]] = deque()  # links that changed since the last look at the host
@@ -234,6 +240,11 @@ class Daemon:
         for key in attacher.host.lacking([entry for entry in entries if entry.owner], links):
             self._ask(key, hint)
 
+    def _look_at_leases(self, hint: str) -> None:
+        """Have those containers looked at whose leases a DHCP daemon keeps, or kept."""
+        for key in {entry.container_id for entry in self._entries() if entry.complete and kept(entry)}:
+            self._ask(key, hint)
+
     def _look_at_rules(self, hint: str) -> None:
         """Have those containers looked at whose rules are gone."""
         attacher = self._parts.attacher
@@ -255,8 +266,13 @@ class Daemon:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         seconds = self._parts.settings.resync_interval
-        ready = poll.poll(None if seconds is None else seconds * 1000)
-        return set(os.read(self._wake, 4096)) if ready else set()
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if poll.poll(min(left, _TICK) * 1000):
+                return set(os.read(self._wake, 4096))
+            if self._parts.attacher.leases.changed():
+                self._lanes.ask(_LEASES, "the DHCP daemon is another one, or gone")
+        return set()
 
     def _connected(self) -> None:
         self._heart.connected()

@@ -14,7 +14,7 @@ from typing import Any
 
 from dockercni.cni import probe, request, result, versions
 from dockercni.cni.cache import Cache
-from dockercni.cni.calls import PluginCall, PluginRunner
+from dockercni.cni.calls import EXEC, PluginCall, PluginRunner
 from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.entry import CacheEntry
 from dockercni.cni.errors import (
@@ -180,6 +180,19 @@ class Runtime:
         previous = _as_version(entry, network.cni_version)
         engine = self._engine(entry, network, position)
         self._run("ADD", network, network.plugins[position], engine, entry, inherit, previous)
+
+    def delegate(
+        self, verb: str, entry: CacheEntry, position: int, delegate: str, inherit: Sequence[int] = ()
+    ) -> Result:
+        """Run a verb of the executable that the plugin at `position` of an attachment delegates to, as that one does.
+
+        Raises CNIError.
+        """
+        network = entry.network_list()
+        config = request.for_attachment(network, network.plugins[position], entry, None)
+        environment = request.environment(verb, entry, self._runner.path)
+        printed = self._runner.run(PluginCall(delegate, verb, config, environment, EXEC, inherit))
+        return result.parse(printed, network.cni_version)
 
     def gc(self, network: NetworkList, valid: Iterable[tuple[str, str]]) -> None:
         """DEL what is recorded for `network` and not among the `valid` (container id, ifname), then send GC.

@@ -41,15 +41,18 @@ def holders(inodes: frozenset[str], name: str) -> list[int]:
 
 
 def namespaces(pid: int) -> Iterator[tuple[int, int]]:
-    """The network namespaces that threads of a process are in: device and inode of each."""
+    """The network namespaces that threads of a process are in: device and inode of each.
+
+    Raises PermissionError where we may not look.
+    """
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return
     for thread in threads:
         try:
             found = os.stat(f"/proc/{pid}/task/{thread}/ns/net")
-        except OSError:  # ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
             continue
         yield found.st_dev, found.st_ino
 

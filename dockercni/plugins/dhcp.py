@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dockercni.cni.document import lookup
 from dockercni.cni.errors import PluginTimeout
-from dockercni.kernel import unix_listeners
+from dockercni.kernel import processes, unix_listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from dockercni.cni.errors import PluginError
     from dockercni.kernel.namespaces import Namespace
@@ -51,8 +51,13 @@ def explain(conf: Mapping[str, Any], error: PluginError) -> str:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     when: float
-    pids: tuple[int, ...]
-    namespaces: frozenset[tuple[int, int]]
+    sockets: frozenset[str]
+    programs: frozenset[tuple[int, int | None]]  # process and start
+    namespaces: frozenset[tuple[int, int]] | None  # None where we may not look
+
+    def renews(self, namespace: tuple[int, int]) -> bool:
+        # What cannot be seen is taken for good: else every look would have the lease taken up once more.
+        return self.namespaces is None or namespace in self.namespaces
 
 
 class Renewals:
@@ -67,23 +72,41 @@ class Renewals:
         status = os.fstat(namespace.fd)
         wanted = status.st_dev, status.st_ino
         # what is missing may only have come after that look
-        return wanted in self._look(path, _FRESH).namespaces or wanted in self._look(path, 0.0).namespaces
+        return self._look(path, _FRESH).renews(wanted) or self._look(path, 0.0).renews(wanted)
 
-    def daemons(self, path: str) -> tuple[int, ...]:
-        """The processes that listen there now, of which one that is started anew is another."""
-        return self._look(path, 0.0).pids
+    def runs(self, path: str) -> bool:
+        """Whether anybody listens there, be it a service manager that starts the daemon when it is asked."""
+        return bool(self._look(path, _FRESH).sockets)
 
-    def forget(self) -> None:
-        """Look anew when next asked."""
+    def changed(self) -> bool:
+        """Whether a daemon that was looked at came, went or was started anew since. Costs little where none was."""
         with self._guard:
-            self._seen.clear()
+            gone = [path for path, seen in self._seen.items() if not _same(path, seen)]
+        for path in gone:
+            self._look(path, 0.0)
+        return bool(gone)
 
     def _look(self, path: str, age: float) -> _Seen:
         with self._guard:
             seen = self._seen.get(path)
             if seen is None or time.monotonic() - seen.when > age:
                 when = time.monotonic()
-                pids = unix_listeners.holders(unix_listeners.listening(path), TYPE)
-                found = {each for pid in pids for each in unix_listeners.namespaces(pid)}
-                seen = self._seen[path] = _Seen(when, tuple(sorted(pids)), frozenset(found))
+                sockets = unix_listeners.listening(path)
+                pids = unix_listeners.holders(sockets, TYPE)
+                programs = frozenset((pid, processes.start_time(pid)) for pid in pids)
+                seen = self._seen[path] = _Seen(when, sockets, programs, _namespaces(sockets, pids))
             return seen
+
+
+def _namespaces(sockets: Collection[str], pids: Collection[int]) -> frozenset[tuple[int, int]] | None:
+    if sockets and not pids:  # it lives where we do not see it
+        return None
+    try:
+        return frozenset(each for pid in pids for each in unix_listeners.namespaces(pid))
+    except PermissionError:
+        return None
+
+
+def _same(path: str, seen: _Seen) -> bool:
+    alive = all(processes.start_time(pid) == start for pid, start in seen.programs)
+    return alive and unix_listeners.listening(path) == seen.sockets

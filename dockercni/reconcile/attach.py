@@ -34,12 +34,14 @@ from dockercni.kernel.announce import announce
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import NetworkRequest, PublishedPort
+from dockercni.plugins import dhcp
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
 from dockercni.reconcile import addresses, container_half, default_route, ports, preferred, records
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.host_half import HostError, HostHalf
 from dockercni.reconcile.host_needs import may_route_ipv6
+from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.memory import Had
 from dockercni.reconcile.networks import Networks
@@ -91,6 +93,7 @@ class Attacher:
     forwarding: Forwarding
     rules: Rules
     host: HostHalf
+    leases: Leases
 
     def attach(self, target: Target, request: NetworkRequest, had: Had | None = None) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
@@ -123,7 +126,7 @@ class Attacher:
                 container_id=target.id,
                 netns=target.netns,
                 ifname=request.ifname,
-                args=_args(network, request),
+                args=_args(network, request, target.owner.get(records.NAME, "")),
                 capability_args=_capability_args(network, request, mappings),
                 owner=target.owner,
                 inherit=(target.lock,),
@@ -142,6 +145,7 @@ class Attacher:
                 self._take_back(network, target, request.ifname)
                 raise AttachFailed(str(error)) from error
         _announce(target, request.ifname, result)
+        self.leases.watch(network)
         return result
 
     def detach(self, record: Record, *, alive: bool, lock: int) -> None:
@@ -191,6 +195,8 @@ class Attacher:
             if repair.rules:
                 with self.locks.host():
                     self.rules.repair(record.entry, repair.rules, lock)
+            if repair.lease:
+                self.leases.renew(record.entry, lock)
         except (CNIError, OSError, HostError, RulesError) as error:
             raise AttachFailed(str(error)) from error
 
@@ -302,10 +308,10 @@ def _alive(entry: CacheEntry) -> bool:
         return False
 
 
-def _args(network: NetworkList, request: NetworkRequest) -> tuple[tuple[str, str], ...]:
+def _args(network: NetworkList, request: NetworkRequest, name: str) -> tuple[tuple[str, str], ...]:
     """CNI_ARGS: what was asked for by label, and the address and MAC that no plugin takes as a capability.
 
-    Never both ways: host-local adds them up.
+    Never both ways: host-local adds them up. A DHCP server may be told the container's name: see docs/networks.md.
     """
     declared = network.capabilities
     args = dict(request.args)
@@ -313,6 +319,8 @@ def _args(network: NetworkList, request: NetworkRequest) -> tuple[tuple[str, str
         args["IP"] = ",".join(map(str, request.ips))
     if request.mac and "mac" not in declared:
         args["MAC"] = request.mac
+    if name and any(dhcp.socket_of(plugin.raw) for plugin in network.plugins):
+        args.setdefault("HOSTNAME", name)
     if args:
         args.setdefault("IgnoreUnknown", "1")  # bridge knows only MAC, host-local only IP
     return tuple(args.items())

@@ -20,6 +20,7 @@ from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Container, Life, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
+from dockercni.reconcile.leases import LeaseLost
 from dockercni.reconcile.memory import Had, Memory, last_on
 from dockercni.reconcile.observation import Observation
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, Wait, plan, repairs
@@ -189,7 +190,7 @@ class Looker:
 
     @property
     def _observation(self) -> Observation:
-        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host)
+        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
 
     def _recorded(self, container_id: str, had: Sequence[Had]) -> tuple[list[Record], bool]:
         """What stands in the cache, and what we remember attaching but stands there no more; and if all was legible."""
@@ -335,7 +336,14 @@ class _Execution:
                 looker.attacher.detach(self._records[attachment.key], alive=alive, lock=lock)
                 looker.memory.left(self._id, attachment.network, attachment.ifname)
             case Repair(attachment):
-                looker.attacher.repair(self._records[attachment.key], action, self._namespace, lock)
+                record = self._records[attachment.key]
+                try:
+                    looker.attacher.repair(record, action, self._namespace, lock)
+                except LeaseLost:  # somebody else may have the address by now: the next look attaches it anew
+                    if not (attachment.by_hand or attachment.path):
+                        looker.attacher.detach(record, alive=True, lock=lock)
+                        looker.memory.left(self._id, attachment.network, attachment.ifname)
+                    raise
             case Pin() if self._namespace:
                 looker.sandboxes.pin(self._id, self._namespace)
             case Unpin():

@@ -14,6 +14,7 @@ from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Attachment, Container, Life
 from dockercni.reconcile import container_half
 from dockercni.reconcile.host_half import HostHalf
+from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.plan import Observed, Report, repairs
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.rules import Rules
@@ -27,6 +28,7 @@ class Observation:
     sandboxes: Sandboxes
     rules: Rules
     host: HostHalf
+    leases: Leases
 
     def of(
         self,
@@ -68,6 +70,7 @@ class Observation:
             rules_missing=self.rules.missing(entries),
             host_missing=self.host.missing(entries),
             host_broken=self.host.broken(entries),
+            lease_missing=self.leases.missing(entries),
         )
 
     def damage(self, record: Record, namespace: Namespace, shown: Facts) -> str:
@@ -84,6 +87,7 @@ class Observation:
             rules_missing=self.rules.missing([entry]),
             host_missing=self.host.missing([entry]),
             host_broken=self.host.broken([entry]),
+            lease_missing=self.leases.missing([entry]),
         )
         actions = repairs([attachment], observed)
         return "; ".join(action.reason for action in actions if not isinstance(action, Report) or action.drift)

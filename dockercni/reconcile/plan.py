@@ -30,8 +30,8 @@ class Observed:
     that were made by hand.
 
     What an interface lacks outside of the container, where that was looked at: `rules_missing` has the kinds of
-    firewall rules, `host_missing` what can be put back of the host's links, addresses, routes and settings, and
-    `host_broken` what is the administrator's.
+    firewall rules, `host_missing` what can be put back of the host's links, addresses, routes and settings,
+    `lease_missing` what its DHCP lease lacks, and `host_broken` what is the administrator's.
     """
 
     container: Container | None = None
@@ -50,6 +50,7 @@ class Observed:
     rules_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     host_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     host_broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lease_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def name_of(self, attachment: Attachment) -> str:
         """What the attachment's link is called now; "" if it is gone."""
@@ -88,6 +89,7 @@ class Repair:
     routes: frozenset[Destination] = frozenset()
     rules: tuple[str, ...] = ()
     host: tuple[str, ...] = ()
+    lease: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,11 @@ def repairs(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repai
                 attachment=attachment,
             )
             inside = Repair(attachment, "")
-        if lacking := [*filter(None, [inside.reason]), *host, *rules]:
-            yield replace(inside, reason=f"missing: {', '.join(lacking)}", rules=rules, host=host)
+        # without its link, or under another name, no daemon can renew it
+        there = attachment.path or observed.name_of(attachment) == ifname
+        lease = tuple(observed.lease_missing.get(ifname, ())) if there else ()
+        if lacking := [*filter(None, [inside.reason]), *host, *rules, *lease]:
+            yield replace(inside, reason=f"missing: {', '.join(lacking)}", rules=rules, host=host, lease=lease)
 
 
 def _inside(attachment: Attachment, observed: Observed) -> Repair:

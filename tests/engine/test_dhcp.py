@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.engine.containers import addresses, conflist, run
-from tests.hosts import dhcp
+from tests.hosts import dhcp, wait_until
 from tests.kernel.hosted import plugin_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.engine.daemons import Start
+    from tests.engine.daemons import Cli, Start
     from tests.hosts import Host
     from tests.hosts.commands import Background
 
@@ -78,3 +78,63 @@ def test_a_daemon_that_does_not_run(host: Host, daemon: Start) -> None:
     run(host, "web")
     reason = running.wait_event("ADD failed", container="web")["reason"]
     assert f"nobody listens on {dhcp.SOCKET} (systemctl enable --now dockercni-dhcp.socket)" in reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_daemon_that_is_started_anew(host: Host, daemon: Start, cli: Cli, kind: str) -> None:
+    """It takes up each lease once, by itself; until then nothing is converged. A restart of ours repeats nothing."""
+    leases = server(host)
+    first = dhcp.start_daemon(host, PLUGIN)
+    conflist(host, "lan", [KINDS[kind]])
+    running = daemon()
+    for name in ("web", "db"):
+        run(host, name)
+        running.wait_event("ADD", container=name)
+    before = addresses(host, "web")
+    assert cli("status").returncode == 0
+    dhcp.end(first)
+    host.path(dhcp.SOCKET).unlink()
+    failed = running.wait_event("REPAIR failed", container="web")
+    assert dhcp.SOCKET in failed["reason"]
+    done = cli("status")
+    assert done.returncode == 3
+    assert "web" in done.stdout
+    assert dhcp.SOCKET in done.stdout
+    assert cli("check").returncode == 3
+    second = dhcp.start_daemon(host, PLUGIN)
+    for name in ("web", "db"):
+        running.wait_event("REPAIR", container=name)
+    wait_until(lambda: cli("status").returncode == 0, 20, "convergence", lambda: cli("status").stdout)
+    wait_until(lambda: "lease renewed" in second.text(), 20, "a renewal", second.text)
+    running.stop()
+    again = daemon()
+    cli("sync", check=True)
+    host.docker("rm", "--force", "db")
+    again.wait_event("DEL", container="db")
+    assert second.text().count("lease acquired") == 2
+    assert addresses(host, "web") == before
+    host.docker("rm", "--force", "web")
+    wait_until(lambda: leases.text().count("DHCPRELEASE") == 2, 20, "the releases", leases.text)
+
+
+def test_an_address_that_was_given_away(host: Host, daemon: Start) -> None:
+    """If the server gives another address when the lease is taken up again, the container is attached with that one."""
+    first_server = server(host)
+    first = dhcp.start_daemon(host, PLUGIN)
+    conflist(host, "lan", [KINDS["macvlan"]])
+    running = daemon()
+    run(host, "web")
+    running.wait_event("ADD", container="web")
+    before = addresses(host, "web")
+    dhcp.end(first)
+    dhcp.end(first_server)
+    host.path(dhcp.LEASES).unlink()
+    dhcp.start_server(host, "br-lan", "10.57.0.200", "10.57.0.210")
+    seen = len(running.log())
+    dhcp.start_daemon(host, PLUGIN)
+    lost = running.wait_event("REPAIR failed", container="web", after=seen)
+    while "10.57.0.2" not in lost["reason"]:  # until the daemon listens
+        lost = running.wait_event("REPAIR failed", container="web", after=running.log().index(lost) + 1)
+    running.wait_event("ADD", container="web", after=seen)
+    assert addresses(host, "web")[0].startswith("10.57.0.2")
+    assert addresses(host, "web") != before

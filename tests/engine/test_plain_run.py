@@ -80,6 +80,7 @@ def test_ps(host: Host, daemon: Start, cli: Cli) -> None:
         "unpublished": "",
         "netns": "",
         "state": "attached",
+        "problem": "",
         "served": ["native", "native", "native"],
     }
     assert found["mac"] in host.container("web").run("ip", "link", "show", "eth0").stdout

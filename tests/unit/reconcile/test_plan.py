@@ -93,6 +93,20 @@ CASES = {
         ["Repair"],
     ),
     "down": ([WANTS], [replace(HAS, up=True)], ATTACHED, ["Repair"]),
+    "lease": ([WANTS], [HAS], replace(ATTACHED, lease_missing={"eth0": ["renewal"]}), ["Repair"]),
+    "lease of a link that is called otherwise": (
+        [WANTS],
+        [HAS],
+        replace(
+            ATTACHED,
+            links=frozenset({"lan0"}),
+            addresses=frozenset(),
+            renamed={"eth0": "lan0"},
+            may_change=True,
+            lease_missing={"eth0": ["renewal"]},
+        ),
+        ["Report"],
+    ),
     "bridge gone": ([WANTS], [HAS], replace(ATTACHED, host_missing={"eth0": ["bridge cni0"]}), ["Repair"]),
     "bridge gone, and route by itself": (
         [WANTS],

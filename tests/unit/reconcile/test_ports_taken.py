@@ -21,6 +21,7 @@ from dockercni.errors import LockHeld
 from dockercni.kernel import listeners
 from dockercni.model import NetworkRequest, PublishedPort
 from dockercni.reconcile.attach import Attacher, Target
+from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.ports import PortTaken, PortUnclear, Publisher, mappings, refuse_taken
 
@@ -236,7 +237,12 @@ def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: 
     network = SimpleNamespace(name="lan", capabilities=frozenset({"portMappings"}), plugins=())
     networks = SimpleNamespace(catalogue=lambda: SimpleNamespace(get=lambda _: network))
     attacher = Attacher(
-        cast(Any, runtime), cache, cast(Any, networks), Locks(tmp_path / "run", 10.0), *[cast(Any, None)] * 3
+        cast(Any, runtime),
+        cache,
+        cast(Any, networks),
+        Locks(tmp_path / "run", 10.0),
+        *[cast(Any, None)] * 3,
+        Leases(cast(Any, runtime)),
     )
     wanted = NetworkRequest("lan", "eth0", ports=(port(free, "127.0.0.1"),))
     outcomes: list[str] = []

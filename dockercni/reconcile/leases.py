@@ -1,0 +1,86 @@
+"""DHCP leases of live attachments: seen when nobody renews them, and renewed by a daemon that was started anew.
+
+The daemon of the `dhcp` plugin forgets its leases when it ends; they run out silently, and the server gives the
+addresses to others. What its plugin does at CHECK is an ADD in all but the answer, which says whether the container
+still has its address: so its IPAM is asked for an ADD. That is done only while the daemon does nothing for the
+container, since at each ADD or CHECK the 1.1.1 plugin starts another one that renews.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dockercni.cni import CacheEntry, CNIError, NetworkList, Runtime, parse_list
+from dockercni.errors import DockercniError, Retry
+from dockercni.kernel.namespaces import Namespace
+from dockercni.plugins import dhcp
+from dockercni.plugins.dhcp import Renewals
+from dockercni.reconcile import records
+
+
+class LeaseLost(DockercniError):
+    """The server gave the container's address to somebody else, or does not know it any more."""
+
+    retry = Retry.LATER
+
+
+class Leases:
+    """Looks after the DHCP leases of recorded attachments. Thread-safe."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._renewals = Renewals()
+
+    def watch(self, network: NetworkList) -> None:
+        """Something was attached to that network: from now on see its daemon come and go."""
+        for plugin in network.plugins:
+            if socket := dhcp.socket_of(plugin.raw):
+                self._renewals.runs(socket)
+
+    def missing(self, entries: Sequence[CacheEntry]) -> dict[str, list[str]]:
+        """For each interface name what its lease lacks, in words. Nothing for what cannot be seen."""
+        found: dict[str, list[str]] = {}
+        for entry in entries:
+            if (asked := _asked(entry)) and (reason := self._why_missing(entry, asked[1])):
+                found[entry.ifname] = [reason]
+        return found
+
+    def _why_missing(self, entry: CacheEntry, socket: str) -> str:
+        try:
+            with Namespace.open(entry.netns) as namespace:
+                if self._renewals.renews(socket, namespace):
+                    return ""
+        except OSError:
+            return ""
+        if self._renewals.runs(socket):
+            return f"the renewal of its DHCP lease, of which the daemon at {socket} knows nothing"
+        return f"the renewal of its DHCP lease, since no daemon listens at {socket}"
+
+    def renew(self, entry: CacheEntry, lock: int) -> None:
+        """Have the daemon take the lease up again. Raises CNIError, LeaseLost."""
+        asked = _asked(entry)
+        if asked is None:
+            return
+        position, _ = asked
+        result = self._runtime.delegate("ADD", entry, position, dhcp.TYPE, (lock,))
+        had = {ip.address.ip for ip in records.given(entry).ips}
+        if lost := [str(ip.address.ip) for ip in result.ips if ip.address.ip not in had]:
+            raise LeaseLost(f"the DHCP server now gives {', '.join(lost)} in place of {', '.join(map(str, had))}")
+
+    def changed(self) -> bool:
+        """Whether a daemon that keeps leases of attachments came, went or was started anew. Costs little."""
+        return self._renewals.changed()
+
+
+def kept(entry: CacheEntry) -> bool:
+    """Whether an attachment has a DHCP lease."""
+    return _asked(entry) is not None
+
+
+def _asked(entry: CacheEntry) -> tuple[int, str] | None:
+    """The position of the plugin whose IPAM is dhcp, and the socket of the daemon; None if there is no such plugin."""
+    try:
+        plugins = parse_list(entry.config).plugins
+    except CNIError:
+        return None
+    return next(((at, socket) for at, one in enumerate(plugins) if (socket := dhcp.socket_of(one.raw))), None)
