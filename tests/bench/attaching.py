@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dockercni.cni import Cache, ExecRunner, NetworkList, Runtime, RuntimeConf, parse_list
+from dockercni.cni import Cache, ExecRunner, NetworkList, PluginTimeout, Runtime, RuntimeConf, parse_list
 from dockercni.cni.calls import PluginCall
 from dockercni.plugins.dispatch import Dispatch, Engine
 from tests.bench.samples import Ratio, Report
 
 EXECUTABLES = Path("/usr/lib/cni")
 NETAVARK = Path("/usr/lib/podman/netavark")
+BOUND = 120.0  # seconds for one plugin with thousands of ports
 PAUSE = 0.06  # seconds; the kernel frees links and rules behind the back of whoever removed them
 
 
@@ -33,9 +34,9 @@ def attachment(name: str, netns: str, port: int, ifname: str = "eth0", ports: in
     return RuntimeConf(name, f"/run/netns/{netns}", ifname, capability_args={"portMappings": mappings}, owner={})
 
 
-def runtime(engine: Engine) -> Runtime:
-    """A runtime whose plugins are served by one engine."""
-    return Runtime(Dispatch(ExecRunner([EXECUTABLES]), engine), Cache(Path("/var/lib/cni")))
+def runtime(engine: Engine, patience: float = 60) -> Runtime:
+    """A runtime whose plugins are served by one engine; each has `patience` seconds."""
+    return Runtime(Dispatch(ExecRunner([EXECUTABLES], patience), engine), Cache(Path("/var/lib/cni")))
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -71,7 +72,10 @@ def chain(report: Report, runs: int) -> None:
 
 
 def ports(report: Report, runs: int) -> None:
-    """ADD and DEL with 1, 100 and 2,000 published ports; the executables do the last once, since it takes so long."""
+    """ADD and DEL with 1, 100 and 2,000 published ports.
+
+    The executables do the last once, and only for as long as is worth waiting for: the time is then a lower bound.
+    """
     sides: list[tuple[Engine, str, NetworkList]] = [
         ("native", "native", network("native", "cnin", "10.11.0.0/16")),
         ("exec", "executables", network("exec", "cnie", "10.12.0.0/16")),
@@ -84,15 +88,22 @@ def ports(report: Report, runs: int) -> None:
         what = "1 port" if number == 1 else f"{number} ports"
         for turn in range(turns):
             for engine, who, net in sides if number < 2000 or not turn else sides[:1]:
-                conf, serving = attachment(f"{engine}{turn}", who, 20000, ports=number), runtime(engine)
-                report.add(f"ADD, {what}", who, timed(lambda: serving.add(net, conf)))  # noqa: B023
+                conf, serving = attachment(f"{engine}{turn}", who, 20000, ports=number), runtime(engine, BOUND)
+                report.add(f"ADD, {what}", who, timed(lambda: _bounded(serving, net, conf)))  # noqa: B023
                 report.add(f"DEL, {what}", who, timed(lambda: serving.delete(net, conf)))  # noqa: B023
+    for what in ("100 ports", "2000 ports"):  # DEL by executables is no comparison: they only empty a chain
+        report.compare(f"ADD, {what}", "native", "executables", 15)
     for verb in ("ADD", "DEL"):
-        for what in ("1 port", "100 ports", "2000 ports"):
-            report.compare(f"{verb}, {what}", "native", "executables", 8 if verb == "DEL" else 15)
         many, some = (report.samples[f"{verb}, {number} ports", "native"].median for number in (2000, 100))
         # linear: twenty times the ports take at most twenty times the time, and a third for what is noisy
         report.ratios.append(Ratio(f"{verb}, 2000 ports to 100", "native", "native", many / some, 27, most=True))
+
+
+def _bounded(serving: Runtime, net: NetworkList, conf: RuntimeConf) -> None:
+    try:
+        serving.add(net, conf)
+    except PluginTimeout:
+        return
 
 
 def _turn(report: Report, turn: int, who: str, add: Callable[[], object], delete: Callable[[], object]) -> None:
