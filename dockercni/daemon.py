@@ -59,6 +59,7 @@ _HOST: Final = "*host"
 _LEASES: Final = "*leases"
 _STRAYS: Final = "*strays"
 _PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
+_FORWARDING: Final = "*forwarding"
 _QUIET: Final = 0.2  # seconds without a deleted rule
 _TICK: Final = 5.0  # seconds between two looks whether the DHCP daemon is still the same: leases last minutes
 _CALM: Final = 0.05  # seconds without a change of links: each start makes a handful within a few milliseconds
@@ -90,6 +91,35 @@ class Parts:
         self.networks.learn(engine.mtu)
         return Looker(self.client, engine.mark, self.sandboxes, self.attacher, self.memory, policy, engine.host_ip)
 
+    def let_through(self) -> None:
+        """Let through FORWARD what is recorded, and nothing else. Raises ForwardingFailed."""
+        try:
+            self.attacher.forwarding.settle()
+            if self.learn_networks():  # last, since the engine may take its time to answer
+                self.attacher.forwarding.settle()
+        except IptablesError as error:
+            raise ForwardingFailed(str(error)) from error
+
+    def not_let_through(self) -> list[str]:
+        """What `let_through` would change, or why that cannot be told."""
+        self.learn_networks()
+        try:
+            return self.attacher.forwarding.problems()
+        except IptablesError as error:
+            return [str(error)]
+
+    def learn_networks(self) -> bool:
+        """Tell who keeps networks apart which bridges are Docker's; whether that is news.
+
+        A proxy may refuse to say. Then bridges are Docker's if they are called so.
+        """
+        try:
+            listed = self.client.networks()
+        except DockercniError as error:
+            log.info("Docker's networks are not known", reason=str(error))
+            return False
+        return self.attacher.forwarding.learn(listed)
+
     def everything(self, engine_id: str) -> list[str]:
         """The ids to look at: of running containers with network mode none, records, memories, pins and locks."""
         ids = {listed.Id: None for listed in self.client.running() if listed.HostConfig.NetworkMode == "none"}
@@ -113,11 +143,18 @@ def wire(settings: Settings) -> Parts:
     locks = Locks(settings.run_dir, settings.plugin_timeout)
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
     patience = settings.hold * _PATIENCE if settings.hold else None
-    runtime = Runtime(Dispatch(executables, settings.engine, patience=patience), cache)
-    forwarding, rules, host, leases = Forwarding(locks), Rules(runtime), HostHalf(locks), Leases(runtime)
+    runtime = Runtime(Dispatch(executables, settings.engine, patience=patience, opens=False), cache)
+    forwarding = Forwarding(cache, isolate=settings.isolation == "on")
+    rules, host, leases = Rules(runtime), HostHalf(locks), Leases(runtime)
     attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases)
     memory = Memory(settings.state_dir / "containers")
     return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
+
+
+class ForwardingFailed(DockercniError):
+    """The rules that let traffic through cannot be looked at or changed now."""
+
+    retry = True
 
 
 class Daemon:
@@ -144,6 +181,7 @@ class Daemon:
             _HOST: self._look_at_host,
             _LEASES: self._look_at_leases,
             _STRAYS: self._collect_strays,
+            _FORWARDING: self._look_at_forwarding,
         }
         self._concerned: deque[set[str]] = deque()  # links that changed since the last look at the host
 
@@ -164,6 +202,7 @@ class Daemon:
             look=self._event,
             stop=self._stop,
             lost=self._heart.lost,
+            networks=lambda: self._lanes.ask(_FORWARDING, "Docker's networks changed"),
         )
         if (engine := self._early.remembered()) and self._first_start.exists():
             self._looker = self._parts.looker(engine, self._policy([]))
@@ -204,7 +243,7 @@ class Daemon:
             while events.wait(None):
                 while events.wait(_QUIET):  # deletions come in bursts, our own among them
                     pass
-                self._lanes.ask(_RULES, "firewall rules were deleted")
+                self._lanes.ask(_RULES, "firewall rules were changed")
 
     def _watch_what_is_free(self) -> None:
         settings = self._parts.settings
@@ -246,12 +285,16 @@ class Daemon:
             self._ask(key, hint)
 
     def _look_at_rules(self, hint: str) -> None:
-        """Have those containers looked at whose rules are gone."""
+        """Let traffic through as before, and have those containers looked at whose other rules are gone."""
+        self._look_at_forwarding(hint)
         attacher = self._parts.attacher
         attacher.rules.forget()
         for key in attacher.rules.lacking(entry for entry in self._entries() if entry.complete and entry.owner):
             self._ask(key, hint)
-        attacher.forwarding.reopen()
+
+    def _look_at_forwarding(self, _hint: str) -> None:
+        """Let through what is recorded, and nothing else, whatever Docker and others did to the rules."""
+        self._parts.let_through()
 
     def _collect_strays(self, _hint: str) -> None:
         """Remove what has no owner and is provably ours; `sync` and `status` name the rest."""
@@ -364,6 +407,7 @@ class Daemon:
             self._early.serve(engine)
         self._early.retry()
         self._parts.attacher.forwarding.recheck()
+        self._lanes.ask(_FORWARDING, hint)
         self._entries()
         for key in ids:
             self._ask(key, hint)

@@ -129,6 +129,12 @@ TABLE = (
         "what serves plugins: this process, executables, or this process where it supports all that is configured",
     ),
     Setting(
+        "isolation",
+        _choice("on", "off"),
+        "on",
+        "whether networks are kept from each other's unpublished ports, and from those of Docker's networks",
+    ),
+    Setting(
         "hold",
         DURATION_OR_OFF,
         "10s",
@@ -179,6 +185,7 @@ class Settings:
     run_dir: Path
     netns_dir: Path
     engine: Literal["auto", "native", "exec"]
+    isolation: Literal["on", "off"]
     hold: float | None
     on_failure: Literal["leave", "hold", "stop"]
     plugin_timeout: float

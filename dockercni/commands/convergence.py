@@ -67,6 +67,7 @@ def _look(parts: Parts, failing: Mapping[str, Failing]) -> State:
         return found
     for one in seen:
         _sort(found, one, failing)
+    found.drift.extend(parts.not_let_through())
     found.not_ours.extend(not_ours(parts, engine.mark))
     return found
 

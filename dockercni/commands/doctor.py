@@ -37,6 +37,6 @@ def _findings(request: Request) -> Iterator[Finding]:
     client = Client(settings.docker_host)
     yield from engine.findings(settings, client)
     yield from host.findings(settings)
-    yield from firewall.findings()
+    yield from firewall.findings(settings, client)
     yield from networks.findings(settings, client)
     yield from attachments.findings(settings)

@@ -19,6 +19,8 @@ def run(request: Request) -> int:
     engine = parts.client.engine()
     looker = parts.looker(engine, Policy(request.settings.attach))
     seen = look_at(parts, looker, parts.everything(engine.mark), dry_run=dry_run)
+    if not dry_run:
+        parts.let_through()
     sync.print_lines(seen, dry_run=dry_run)
     found = list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
     sync.print_strays(found, dry_run=dry_run)

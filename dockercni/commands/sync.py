@@ -29,8 +29,10 @@ def run(request: Request) -> int:
     ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.mark)
     looker = parts.looker(engine, Policy(request.settings.attach))
     seen = look_at(parts, looker, ids, dry_run=dry_run, by_hand=bool(named))
+    closed = parts.not_let_through()
     if not dry_run:
         parts.attacher.cache.sweep()
+        parts.let_through()
     found = [] if named else list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
     if request.output == "json":
         _print_json(seen, found)
@@ -39,6 +41,8 @@ def run(request: Request) -> int:
             if one.outcomes:
                 render.line(one.name)
     else:
+        for problem in closed:
+            render.line(f"{'would repair' if dry_run else 'REPAIR'} {problem}")
         print_strays(found, dry_run=dry_run)
         print_lines(seen, dry_run=dry_run, wide=request.output == "wide")
     if any(problem for _, _, problem in found) or any(outcome.error for one in seen for outcome in one.outcomes):
@@ -46,7 +50,7 @@ def run(request: Request) -> int:
     if any(outcome.drift for one in seen for outcome in one.outcomes):
         return DRIFT
     acted = any(outcome.verb != NOTE for one in seen for outcome in one.outcomes)
-    return DRIFT if dry_run and (acted or any(ours for _, ours, _ in found)) else 0
+    return DRIFT if dry_run and (closed or acted or any(ours for _, ours, _ in found)) else 0
 
 
 def print_strays(found: Sequence[tuple[Stray, bool, str]], *, dry_run: bool) -> None:

@@ -59,6 +59,8 @@ def _give_back(parts: Parts, *, dry_run: bool) -> None:
     for name in _names(others).values():
         render.line(f"leave the networks of {name}: another runtime or engine has them")
     _collect(parts, dry_run=dry_run)
+    if not dry_run:
+        parts.let_through()
     for container_id in parts.sandboxes.pins():
         if not dry_run and container_id not in _names(others):
             parts.sandboxes.unpin(container_id)

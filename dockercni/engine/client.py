@@ -70,11 +70,12 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to a container. `moment` is "seconds.nanoseconds", as `since` wants it back."""
+    """Something happened to a container or a network. `moment` is "seconds.nanoseconds", as `since` wants it back."""
 
-    container_id: str
+    id: str
     action: str
     moment: str
+    kind: str = "container"
 
 
 class Subscription:
@@ -90,7 +91,7 @@ class Subscription:
             for line in self._client.lines(self._stream):
                 message = self._client.decoded(line)
                 moment = f"{message.timeNano // 10**9}.{message.timeNano % 10**9:09d}"
-                yield Event(message.Actor.ID, message.Action, moment)
+                yield Event(message.Actor.ID, message.Action, moment, message.Type)
 
     def replace(self) -> None:
         """End it, from whichever thread: whoever reads it subscribes anew."""
@@ -212,7 +213,7 @@ class Client:
         with self.errors():
             # types-docker knows no text; a datetime or int would cut the moment to whole seconds
             stream = self._connected().events(  # type: ignore[call-overload]
-                since=since, decode=False, filters={"type": ["container"], "event": list(ACTIONS)}
+                since=since, decode=False, filters={"type": ["container", "network"], "event": [*ACTIONS, "create"]}
             )
         try:
             yield Subscription(self, stream)

@@ -17,6 +17,7 @@ _PORT: Final = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?", re.ASCII)
 _RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 _PORTS: Final = range(1, 1 << 16)
 _USUAL_MTU: Final = 1500
+_BRIDGE: Final = "com.docker.network.bridge"
 
 
 # ids become parts of file names: an engine whose ids are others is none
@@ -101,6 +102,7 @@ class Message(msgspec.Struct):
     Action: str
     Actor: _Actor
     timeNano: int  # noqa: N815  the engine's name
+    Type: str = "container"
 
 
 class _Pool(msgspec.Struct):
@@ -115,6 +117,7 @@ class ListedNetwork(msgspec.Struct):
     """One element of what GET /networks says, as far as we use it."""
 
     Name: str
+    Id: str = ""
     Driver: str = ""
     IPAM: _IPAM | None = None
     Options: dict[str, str] | None = None
@@ -127,12 +130,23 @@ class ListedNetwork(msgspec.Struct):
     @property
     def bridge(self) -> str:
         """The name of its bridge, if that was chosen by somebody."""
-        return (self.Options or {}).get("com.docker.network.bridge.name", "")
+        return (self.Options or {}).get(f"{_BRIDGE}.name", "")
+
+    @property
+    def link(self) -> str:
+        """The link of the host that its containers are on; "" for drivers whose networks have none."""
+        return (self.bridge or f"br-{self.Id[:12]}") if self.Driver == "bridge" else ""
+
+    @property
+    def direct(self) -> tuple[int, ...]:
+        """The IP versions in which Docker lets others reach published ports, or all, by the containers' addresses."""
+        modes = {version: (self.Options or {}).get(f"{_BRIDGE}.gateway_mode_ipv{version}") for version in (4, 6)}
+        return tuple(version for version, mode in modes.items() if mode in {"routed", "nat-unprotected"})
 
     @property
     def host_ip(self) -> str:
         """Where its published ports are reached that name no address; "" for everywhere."""
-        return host_ip((self.Options or {}).get("com.docker.network.bridge.host_binding_ipv4", ""))
+        return host_ip((self.Options or {}).get(f"{_BRIDGE}.host_binding_ipv4", ""))
 
     @property
     def mtu(self) -> int:

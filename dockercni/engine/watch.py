@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from dockercni.engine.client import Client, Subscription
+from dockercni.engine.client import ACTIONS, Client, Subscription
 from dockercni.errors import DockercniError
 
 FIRST_DELAY: Final = 0.2  # seconds
@@ -36,12 +36,14 @@ class Watch:
         look: Callable[[str, str], None],
         stop: threading.Event,
         lost: Callable[[str], None] = lambda _reason: None,
+        networks: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._connected = connected
         self._look = look
         self._stop = stop
         self._lost = lost
+        self._networks = networks
         self._events: Subscription | None = None
         self._heard = False
 
@@ -59,7 +61,10 @@ class Watch:
                     for event in events:
                         self._heard = True
                         since = event.moment
-                        self._look(event.container_id, event.action)
+                        if event.kind == "network":
+                            self._networks()
+                        elif event.action in ACTIONS:
+                            self._look(event.id, event.action)
                         if self._stop.is_set():
                             return
                 if events.replaced:

@@ -1,7 +1,14 @@
-"""What lets the traffic of a link (a bridge) pass the FORWARD chain of iptables, whoever made that restrictive.
+"""What passes the FORWARD chain of iptables: a chain of our own, directly behind the administrator's rules.
 
-Where Docker's chain for the administrator is, DOCKER-USER, the rules stand there; where FORWARD drops, or has rules of
-anybody, in CNI-FORWARD, as those of the reference plugin do. Elsewhere everything passes, and nothing is done.
+    FORWARD:  [the administrator's own rules] -> DOCKER-USER -> DOCKERCNI-FORWARD -> [Docker's, CNI-FORWARD, ...]
+
+So a rule in DOCKER-USER (or in the administrator's chain of the reference firewall plugin) decides before ours, be it
+DROP or ACCEPT, and ours decide before Docker's, whose `-i docker0 ! -o docker0 -j ACCEPT` would let its containers into
+our networks. Drops in an nftables table of our own would not need the right place, but they would be final: nobody
+could connect two networks with an ACCEPT in DOCKER-USER, as people do with Docker's own networks.
+
+What stands in the chain follows from what is to pass (`content`), and replaces what stands there in one transaction
+(`changes`). Both are pure.
 """
 
 from __future__ import annotations
@@ -10,38 +17,189 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
-from dockercni.kernel import iptables, rules
-from dockercni.kernel.iptables import FilterChain
+from dockercni.kernel.iptables import IptablesError
 
+IPAddress = IPv4Address | IPv6Address
+Chains = Mapping[str, Sequence[str]]
+
+CHAIN: Final = "DOCKERCNI-FORWARD"
+ISOLATION: Final = "DOCKERCNI-ISOLATION"
 DOCKER: Final = "DOCKER-USER"
-OURS: Final = "CNI-FORWARD"
-ADMIN: Final = "CNI-ADMIN"
-_LEGACY: Final = {4: Path("/proc/net/ip_tables_names"), 6: Path("/proc/net/ip6_tables_names")}
-_COMMAND: Final = {4: "iptables", 6: "ip6tables"}
-_MARKED: Final = re.compile(r'--comment "dockercni:([^"]+)"')
+CNI: Final = "CNI-FORWARD"  # of the reference firewall plugin, and of ours where no daemon keeps records
+FORWARD: Final = "FORWARD"
+
+_KNOWN: Final = "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT"  # answers, and connections to published ports
+_ADMIN: Final = re.compile(r'-m comment --comment "CNI firewall plugin admin overrides" -j \S+')
+_EARLIER: Final = re.compile(r'--comment "dockercni:([^"]+)" -j ACCEPT')
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
 _LOCK: Final = Path("/run/dockercni/forward.lock")
+_MOST: Final = 64  # bytes of the lock's file
 
 
-def accepts(link: str) -> list[str]:
-    """The rules of one link, as `iptables -S` prints them.
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A link of the host with what is behind it; or, without `link`, addresses that are routed somehow.
 
-    What comes from it, the answers to it, and connections to published ports; nothing more: accepting all that goes to
-    it would open ports that nobody published.
+    `open`: other networks may reach it. `shared`: there are other machines behind the link than those with
+    `addresses`, as with a bridge that is the uplink as well, so only the addresses are let through and kept apart.
     """
-    mark = f'-m comment --comment "{_mark(link)}" -j ACCEPT'
-    return [
-        f"-i {link} {mark}",
-        f"-o {link} -m conntrack --ctstate RELATED,ESTABLISHED {mark}",
-        f"-o {link} -m conntrack --ctstate DNAT {mark}",
-    ]
+
+    link: str = ""
+    addresses: frozenset[IPAddress] = frozenset()
+    open: bool = False
+    shared: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in comments."""
+        return self.link or ",".join(sorted(map(str, self.addresses)))
+
+    def ways(self, version: int) -> Iterator[tuple[str, str]]:
+        """How iptables matches what comes from it, and what goes to it, for one IP version."""
+        if self.link and not self.shared:
+            yield f"-i {self.link}", f"-o {self.link}"
+            return
+        inner, outer = (f" -i {self.link}", f" -o {self.link}") if self.link else ("", "")
+        for address in sorted(self.addresses, key=str):
+            if address.version == version:
+                host = f"{address}/{address.max_prefixlen}"
+                yield f"-s {host}{inner}", f"-d {host}{outer}"
+
+
+def plain(name: str) -> bool:
+    """Whether iptables can be told the name of that link: quotes end words for it, and "+" stands for anything."""
+    return _PLAIN.fullmatch(name) is not None
+
+
+def content(
+    version: int,
+    segments: Iterable[Segment],
+    docker: Mapping[str, Collection[int]],
+    *,
+    isolate: bool,
+    admin: Sequence[str] = (),
+) -> dict[str, list[str]]:
+    """What our chains hold for one IP version; nothing without segments.
+
+    `docker` are Docker's bridges, each with the IP versions for which Docker routes to its containers, and so decides
+    itself who may reach which of their ports. `admin` are jumps to the chains of the administrator.
+    """
+    used = sorted(set(segments), key=lambda one: one.name)
+    if not used:
+        return {}
+    ways = [(one, *way) for one in used for way in one.ways(version)]
+    inside = [f"-i {one.link} -o {one.link} -j ACCEPT" for one in used if one.link]
+    marks = {one: f'-m comment --comment "dockercni:{one.name}"' for one in used}
+    answers = [f"{outward} {_KNOWN} {marks[one]} -j ACCEPT" for one, _, outward in ways]
+    leaving = [f"{inward} {marks[one]} -j ACCEPT" for one, inward, _ in ways]
+    if not isolate:
+        return {CHAIN: [*admin, *answers, *inside, *leaving]}
+    bridges = sorted(docker)
+    apart = [*(inward for _, inward, _ in ways), *(f"-i {bridge}" for bridge in bridges)]
+    return {
+        CHAIN: [
+            *admin,
+            *answers,
+            *(f"{inward} {_KNOWN} -j ACCEPT" for _, inward, _ in ways),
+            *inside,
+            *(f"{inward} -j {ISOLATION}" for inward in apart),
+            *(f"-o {bridge} -j RETURN" for bridge in bridges if version in docker[bridge]),
+            *leaving,
+        ],
+        ISOLATION: [
+            *(f"{outward} -j DROP" for one, _, outward in ways if not one.open),
+            *(f"-i {bridge} -j RETURN" for bridge in bridges),  # among themselves they are Docker's
+            *(f"-o {bridge} -j DROP" for bridge in bridges if version not in docker[bridge]),
+        ],
+    }
+
+
+def admin_jumps(present: Chains) -> list[str]:
+    """The jumps to the administrator's chain that the reference firewall plugin makes first in its own."""
+    return [*dict.fromkeys(rule for rule in present.get(CNI, ()) if _ADMIN.fullmatch(rule))]
+
+
+def ordered(present: Chains) -> list[str]:
+    """The rules of FORWARD with the jump to our chain in its place, and nobody's accepts before DOCKER-USER.
+
+    The reference firewall plugin puts its jump on top of everything, a starting Docker puts its own there. What else
+    the administrator has in FORWARD keeps its order.
+    """
+    forward = present.get(FORWARD, ())
+    ours, theirs = f"-j {CHAIN}", f"-j {DOCKER}"
+    rules = [rule for rule in forward if rule != ours]
+    if DOCKER not in present:
+        cni = next((at for at, rule in enumerate(forward) if _leads_to_cni(rule)), len(forward))
+        kept = forward.index(ours) if ours in forward else 0
+        rules.insert(kept if kept <= cni else 0, ours)
+        return rules
+    if theirs not in rules:
+        rules.insert(0, theirs)  # after a flush only a restart of Docker would bring it back
+    early = [rule for rule in rules[: rules.index(theirs)] if _leads_to_cni(rule)]
+    rules = [rule for at, rule in enumerate(rules) if at > rules.index(theirs) or rule not in early]
+    at = rules.index(theirs) + 1
+    return [*rules[:at], ours, *dict.fromkeys(early), *rules[at:]]
+
+
+def changes(present: Chains, wanted: Chains, ours: Collection[str] = ()) -> list[str]:
+    """The lines for iptables-restore that bring the filter table to what is `wanted`; none if it is so already.
+
+    `ours` are the links that we let through: what earlier versions wrote for them into the chain of the reference
+    plugin goes, as does all that they wrote into DOCKER-USER.
+    """
+    lines = [f":{chain} - [0:0]" for chain in wanted if present.get(chain) != wanted[chain]]
+    lines += [f":{chain} - [0:0]" for chain in (CHAIN, ISOLATION) if chain in present and chain not in wanted]
+    lines += [f"-A {chain} {rule}" for chain in wanted if f":{chain} - [0:0]" in lines for rule in wanted[chain]]
+    forward = list(present.get(FORWARD, ()))
+    if wanted:
+        lines += _reordered(forward, ordered(present))
+    else:
+        lines += [f"-D {FORWARD} {rule}" for rule in forward if rule == f"-j {CHAIN}"]
+    for chain in (DOCKER, CNI):
+        for rule in present.get(chain, ()):
+            if (found := _EARLIER.search(rule)) and (chain == DOCKER or found[1] in ours):
+                lines.append(f"-D {chain} {rule}")
+    return lines + [f"-X {chain}" for chain in (CHAIN, ISOLATION) if chain in present and chain not in wanted]
+
+
+def marked(present: Chains) -> set[str]:
+    """The names that our chain lets through."""
+    return {found[1] for rule in present.get(CHAIN, ()) if (found := _EARLIER.search(rule))}
+
+
+def last_change() -> bytes:
+    """Changes whenever anybody changes such rules: who has seen it knows whether somebody did since."""
+    try:
+        fd = os.open(_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _MOST)
+    finally:
+        os.close(fd)
+
+
+class Change:
+    """Held by the only one who looks at such rules and changes them."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def done(self) -> None:
+        """Something was changed."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()} {time.monotonic_ns()}\n".encode(), 0)
 
 
 @contextlib.contextmanager
-def changing() -> Iterator[None]:
+def changing() -> Iterator[Change]:
     """Be the only one who changes such rules: for iptables looking and changing are two steps. Raises IptablesError.
 
     One lock for daemon, commands and plugins on their own, so it lies where none of them can be told otherwise.
@@ -50,102 +208,23 @@ def changing() -> Iterator[None]:
         _LOCK.parent.mkdir(mode=0o700, exist_ok=True)
         fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise iptables.IptablesError(f"cannot lock {_LOCK}: {error.strerror}") from error
+        raise IptablesError(f"cannot lock {_LOCK}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        yield Change(fd)
     finally:
         os.close(fd)
 
 
-def restricted(versions: Iterable[int]) -> bool:
-    """Whether FORWARD keeps anything of one of the IP versions back. Raises NetlinkError, IptablesError."""
-    return any(not _passes(version) for version in versions)
+def _leads_to_cni(rule: str) -> bool:
+    return rule.endswith(f"-j {CNI}")
 
 
-def missing(link: str, versions: Iterable[int]) -> list[int]:
-    """For which of the IP versions the rules of `link` are needed and not there. Raises NetlinkError, IptablesError.
-
-    Starts a process only where iptables-legacy is in use.
-    """
-    return [version for version in versions if not _open(link, version)]
-
-
-def open_for(link: str, versions: Iterable[int]) -> None:
-    """See to it that the rules of `link` are there, where they are needed. Raises NetlinkError, IptablesError."""
-    if not missing(link, versions := tuple(versions)):
+def _reordered(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    """The lines that make one order of rules of the other, touching only the jumps that are moved or new."""
+    if list(before) == list(after):
         return
-    with changing():
-        for version in missing(link, versions):
-            chain = _chain(version)
-            present = chain.rules()
-            wanted = [rule for rule in accepts(link) if rule not in present]
-            if chain.name == DOCKER:
-                chain.change(insert=wanted)
-            else:
-                chain.change(append=wanted)  # behind the jump to the administrator's chain
-
-
-def close_unused(used: Callable[[str], bool]) -> None:
-    """Take the rules of links that are not `used` out of CNI-FORWARD; those in DOCKER-USER are `reconcile`'s.
-
-    Raises IptablesError.
-    """
-    with changing():
-        for chain in iptables.filter_chains(OURS):
-            ours = [rule for rule in chain.rules() if (found := _MARKED.search(rule)) and not used(found[1])]
-            if ours:
-                chain.change(delete=ours)
-
-
-def _open(link: str, version: int) -> bool:
-    wanted = accepts(link)
-    for name in (DOCKER, OURS):
-        if rules.policy(version, name) is not None:
-            return _marked(version, name, link) == len(wanted)
-    if _legacy(version):
-        for chain in (*_existing(DOCKER, _COMMAND[version]), *_existing(OURS, _COMMAND[version])):
-            return all(rule in chain.rules() for rule in wanted)
-    return _passes(version)
-
-
-def _passes(version: int) -> bool:
-    policy = rules.policy(version, "FORWARD")
-    if policy is False or (policy and rules.rules(version, "FORWARD")):
-        return False
-    chains = _existing("FORWARD", _COMMAND[version]) if _legacy(version) else []
-    return all(chain.policy() == "ACCEPT" and not chain.rules() for chain in chains)
-
-
-def _legacy(version: int) -> bool:
-    try:
-        return "filter" in _LEGACY[version].read_text(encoding="ascii").split()
-    except OSError:
-        return False
-
-
-def _marked(version: int, chain: str, link: str) -> int:
-    """How many rules of a chain bear our mark for `link`."""
-    mark = _mark(link).encode() + b"\0"
-    return sum(mark in rule for rule in rules.rules(version, chain))
-
-
-def _mark(link: str) -> str:
-    return f"dockercni:{link}"
-
-
-def _chain(version: int) -> FilterChain:
-    command = _COMMAND[version]
-    for chain in (*_existing(DOCKER, command), *_existing(OURS, command)):
-        return chain
-    (forward,) = _existing("FORWARD", command)
-    ours = forward.new_target(OURS, "CNI firewall plugin rules")
-    if _existing(ADMIN, command):
-        ours.change(insert=[f'-m comment --comment "CNI firewall plugin admin overrides" -j {ADMIN}'])
-    else:
-        ours.new_target(ADMIN, "CNI firewall plugin admin overrides")
-    return ours
-
-
-def _existing(name: str, command: str) -> list[FilterChain]:
-    return [chain for chain in iptables.filter_chains(name) if chain.command.startswith(command)]
+    moved = {rule for rule in after if rule in {f"-j {CHAIN}", f"-j {DOCKER}"} and rule not in before}
+    moved |= {f"-j {CHAIN}"} | {rule for rule in after if _leads_to_cni(rule)}
+    yield from (f"-D {FORWARD} {rule}" for rule in before if rule in moved)
+    yield from (f"-I {FORWARD} {at} {rule}" for at, rule in enumerate(after, 1) if rule in moved)

@@ -9,11 +9,15 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from dockercni.kernel import rules
+
 SECONDS: Final = 10
-FAMILIES: Final = ("iptables", "ip6tables")
+FAMILIES: Final = {4: "iptables", 6: "ip6tables"}
+_LEGACY: Final = {4: Path("/proc/net/ip_tables_names"), 6: Path("/proc/net/ip6_tables_names")}
 
 
 class IptablesError(Exception):
@@ -21,41 +25,30 @@ class IptablesError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class FilterChain:
-    """A chain of the filter table of one family, reached through `command` ("iptables", "ip6tables-legacy", ...)."""
+class Filter:
+    """The filter table of one IP version in one flavour, reached through `command` ("iptables", "iptables-legacy")."""
 
+    version: int
     command: str
-    name: str
 
-    def rules(self) -> list[str]:
-        """Its rules in order, each as `iptables -S` prints it without "-A CHAIN ". Raises IptablesError."""
-        prefix = f"-A {self.name} "
-        lines = _run([self.command, "-w", "-S", self.name]).split("\n")
-        return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+    def chains(self) -> dict[str, list[str]]:
+        """Each chain with its rules, as `iptables -S` prints them without "-A CHAIN ". Raises IptablesError."""
+        return self.listing()[1]
 
-    def enter_from(self, chain: str) -> None:
-        """See to it that the built-in `chain` jumps here; a missing jump goes on top. Raises IptablesError."""
-        caller = FilterChain(self.command, chain)
-        if f"-j {self.name}" not in caller.rules():
-            caller.change(insert=[f"-j {self.name}"])
-
-    def change(self, *, insert: Sequence[str] = (), append: Sequence[str] = (), delete: Sequence[str] = ()) -> None:
-        """Delete, insert (on top, the first one topmost), append rules in one transaction. Raises IptablesError."""
-        lines = [f"-D {self.name} {rule}" for rule in delete]
-        lines += [f"-I {self.name} {position} {rule}" for position, rule in enumerate(insert, 1)]
-        lines += [f"-A {self.name} {rule}" for rule in append]
-        restore(self.command, "filter", lines)
-
-    def new_target(self, name: str, comment: str) -> FilterChain:
-        """Make the chain `name`, which this one jumps to before anything else. Raises IptablesError."""
-        restore(self.command, "filter", [f"-N {name}", f'-I {self.name} 1 -m comment --comment "{comment}" -j {name}'])
-        return FilterChain(self.command, name)
-
-    def policy(self) -> str:
-        """What becomes of packets that no rule decides on ("" for a chain without a policy). Raises IptablesError."""
-        prefix = f"-P {self.name} "
-        lines = _run([self.command, "-w", "-S", self.name]).split("\n")
-        return next((line.removeprefix(prefix).strip() for line in lines if line.startswith(prefix)), "")
+    def listing(self) -> tuple[dict[str, str], dict[str, list[str]]]:
+        """The policies of the built-in chains, and each chain with its rules. Raises IptablesError."""
+        policies: dict[str, str] = {}
+        chains: dict[str, list[str]] = {}
+        for line in _run([self.command, "-w", "-S"]).split("\n"):
+            kind, _, rest = line.partition(" ")
+            chain, _, what = rest.partition(" ")
+            if kind == "-A":
+                chains.setdefault(chain, []).append(what)
+            elif kind in {"-P", "-N"}:
+                chains.setdefault(chain, [])
+                if kind == "-P":
+                    policies[chain] = what.partition(" ")[0]
+        return policies, chains
 
 
 def saved(command: str) -> dict[str, dict[str, list[str]]]:
@@ -84,17 +77,32 @@ def restore(command: str, table: str, lines: Sequence[str]) -> None:
     _run([f"{command}-restore", "-w", "--noflush"], "\n".join([f"*{table}", *lines, "COMMIT", ""]))
 
 
-def filter_chains(name: str) -> list[FilterChain]:
-    """The filter chain `name` wherever it exists: at most one flavour for each of IPv4 and IPv6."""
+def filters(version: int) -> list[Filter]:
+    """The filter tables that packets of an IP version meet: of each flavour that has one here, or else of the usual
+    one; none without iptables. Raises NetlinkError.
+
+    Both flavours may have one, and then rules of both apply. A table is asked for without the executables: that of the
+    legacy flavour would make it.
+    """
     found = []
-    for family in FAMILIES:
-        for command in (family, f"{family}-nft", f"{family}-legacy"):
-            if shutil.which(command) and _succeeds([command, "-w", "-S", name]):
-                found.append(FilterChain(command, name))
-                break
-    return found
+    if rules.policy(version, "FORWARD") is not None:
+        found.append(_executable(version, "nft"))
+    if has_legacy(version):
+        found.append(_executable(version, "legacy"))
+    if not any(found) and shutil.which(FAMILIES[version]):
+        found.append(FAMILIES[version])
+    return [Filter(version, command) for command in found if command]
 
 
+def _executable(version: int, kind: str) -> str:
+    """The command for a flavour; "" if there is none."""
+    usual = FAMILIES[version]
+    if shutil.which(f"{usual}-{kind}"):
+        return f"{usual}-{kind}"
+    return usual if shutil.which(usual) and flavour(usual) == kind else ""
+
+
+@lru_cache
 def flavour(command: str) -> str:
     """What `command` is: "nft" or "legacy". Raises IptablesError."""
     return "nft" if "nf_tables" in _run([command, "--version"]) else "legacy"
@@ -102,26 +110,19 @@ def flavour(command: str) -> str:
 
 def legacy_tables() -> list[str]:
     """The tables of the legacy flavour that exist in this network namespace; asking with it would make them."""
-    found = []
-    for names in (Path("/proc/net/ip_tables_names"), Path("/proc/net/ip6_tables_names")):
-        try:
-            found += names.read_text(encoding="ascii").split()
-        except OSError:  # the module is not loaded
-            continue
-    return sorted(set(found))
+    return sorted({table for version in FAMILIES for table in _legacy(version)})
 
 
-def policy(command: str, chain: str) -> str:
-    """The policy of a built-in chain of the filter table. Raises IptablesError."""
-    return _run([command, "-w", "-S", chain]).split("\n", 1)[0].rpartition(" ")[2]
+def has_legacy(version: int) -> bool:
+    """Whether there is a filter table of the legacy flavour."""
+    return "filter" in _legacy(version)
 
 
-def _succeeds(argv: list[str]) -> bool:
+def _legacy(version: int) -> list[str]:
     try:
-        _run(argv)
-    except IptablesError:
-        return False
-    return True
+        return _LEGACY[version].read_text(encoding="ascii").split()
+    except OSError:  # the module is not loaded
+        return []
 
 
 def _run(argv: list[str], text: str = "") -> str:

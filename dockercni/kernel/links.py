@@ -8,22 +8,55 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from dockercni.kernel import interfaces
+from dockercni.kernel import addressing, interfaces
 from dockercni.kernel.namespaces import Namespace
 from dockercni.kernel.netlink import Netlink
 
 _IFNAMSIZ: Final = 16
+_HARDWARE: Final = ("", "bond", "team", "vlan")  # the kernel names no kind for what is not made of software
 
 
-def is_bridge(name: str) -> bool:
-    """Whether there is a link `name` and it is a bridge."""
+class Surroundings(NamedTuple):
+    """The links of this host that packets are routed over, and those of them behind which there are other machines."""
+
+    routed: frozenset[str]
+    shared: frozenset[str]
+
+
+def surroundings() -> Surroundings:
+    """Which links there are, as far as they are no bridge's ports and no hardware.
+
+    Other machines are behind a link over which a gateway is reached, and behind a bridge with hardware among its ports.
+    """
+    with Netlink() as netlink:
+        every = interfaces.every(netlink)
+        gateways = {path.link for version in (4, 6) for path in addressing.routes(netlink, version) if path.gateway}
+    outward = gateways | {link.master for link in every if link.kind in _HARDWARE}
+    routed = [link for link in every if _routed(link) and (link.kind == "bridge" or link.index not in gateways)]
+    return Surroundings(
+        frozenset(link.name for link in routed),
+        frozenset(link.name for link in routed if link.index in outward),
+    )
+
+
+def routed(name: str) -> bool:
+    """Whether there is a link `name` that packets are routed over."""
     if not _possible(name):
         return False
     with Netlink() as netlink:
         link = interfaces.find(netlink, name)
-        return link is not None and link.kind == "bridge"
+        return link is not None and _routed(link)
+
+
+def _routed(link: interfaces.Link) -> bool:
+    return not link.master and link.kind != ""
+
+
+def is_bridge(name: str) -> bool:
+    """Whether there is a link `name` and it is a bridge."""
+    return bridge_mtu(name) is not None
 
 
 def bridge_mtu(name: str) -> int | None:

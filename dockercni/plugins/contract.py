@@ -31,7 +31,8 @@ class Request:
 
     `conf` is the whole JSON object as a plugin gets it (name, cniVersion, ipam, runtimeConfig, args, prevResult, ...).
     `netns` is "" if it is gone; container id, netns and ifname are "" for GC and STATUS. `runner` serves the plugins
-    that this one delegates to (see `ipam`), and `call` is what came in.
+    that this one delegates to (see `ipam`), and `call` is what came in. `opens` is False where whoever calls lets
+    traffic through FORWARD by what it records, so that the firewall plugin need not.
     """
 
     call: PluginCall
@@ -42,6 +43,7 @@ class Request:
     netns: str
     ifname: str
     runner: PluginRunner
+    opens: bool = True
 
     @property
     def fields(self) -> Fields:

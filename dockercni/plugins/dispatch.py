@@ -28,7 +28,7 @@ class Dispatch:
     `engine` says what a new attachment gets: the executable, the native plugin (an error where there is none for the
     configuration), or with "auto" the native one wherever it supports every key and value. A network overrides it by
     `"dockercni": {"engine": ...}` in its conflist. An executable that waits for a DHCP server may take `patience`
-    seconds.
+    seconds. `opens` is False for whoever lets traffic through FORWARD itself (see Request).
     """
 
     def __init__(
@@ -37,9 +37,11 @@ class Dispatch:
         engine: Engine = "auto",
         on_defect: Callable[[PluginCall], None] = registry.log_defect,
         patience: float | None = None,
+        *,
+        opens: bool = True,
     ) -> None:
         self._executables = executables
-        self._native = NativeRunner(self, on_defect)
+        self._native = NativeRunner(self, on_defect, opens=opens)
         self._engine = engine
         self._patience = patience
         self._told: set[tuple[str, str, str]] = set()

@@ -1,21 +1,22 @@
 """The firewall plugin: lets the traffic of a network pass the host's FORWARD chain, and keeps networks apart.
 
-Deviations from the reference: there are three rules for each bridge, not two for each address, and none where FORWARD
-lets everything pass; ports that portmap publishes are reachable from other machines; ingress policies are elements of
-our own nftables table. Both stay with their bridge, until GC finds that it has no ports any more.
+Deviations from the reference: rules are for links, not for addresses, where a link of the host is listed, and there
+are none where FORWARD lets everything pass; ports that portmap publishes are reachable from other machines; ingress
+policies are elements of our own nftables table, which stay with their bridge until it has no ports any more.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from dockercni.cni.document import lookup
-from dockercni.kernel import forward, interfaces, nftables, processes
+from dockercni.cni.errors import CNIError
+from dockercni.kernel import firewalld, interfaces, nftables
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.netlink import Netlink
 from dockercni.kernel.nftables import NftablesError
-from dockercni.plugins import keys, layout, ruleset
+from dockercni.plugins import forward, keys, layout, ruleset
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from dockercni.plugins.contract import Request
     from dockercni.plugins.ruleset import Owner
 
-_FIREWALLD: Final = Path("/run/firewalld.pid")
 _POLICIES: Final = ("", "open", "same-bridge", "isolated")
 
 
@@ -36,7 +36,7 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     for key in ("backend", "iptablesAdminChainName"):
         if lookup(conf, key):
             return f"{key} is about rules that are not ours"
-    if _firewalld_runs():
+    if firewalld.runs():
         return "firewalld is running"
     if lookup(conf, "ingressPolicy") not in {None, "", "open"} and not nftables.available():
         return keys.NO_LIBRARY
@@ -55,7 +55,8 @@ def add(request: Request) -> Result:
     if previous is None:
         raise PluginFailure("missing prevResult from earlier plugin")
     try:
-        open_forward(previous)
+        if request.opens:
+            forward.open_for(previous)
         if policy in _POLICIES[2:]:
             ruleset.add(elements(ruleset.owner(request), request.fields, previous))
     except (IptablesError, NftablesError) as error:
@@ -69,9 +70,8 @@ def check(request: Request) -> None:
     if previous is None:
         raise PluginFailure("missing prevResult from earlier plugin")
     try:
-        for link in _links(previous):
-            if forward.missing(link, _versions(previous)):
-                raise PluginFailure(f"expected rules for {link} in the FORWARD chain not found")
+        if lacking := forward.missing(previous):
+            raise PluginFailure(f"expected rules for {', '.join(lacking)} in the FORWARD chain not found")
     except IptablesError as error:
         raise PluginFailure(str(error)) from error
     if gone := ruleset.missing(elements(ruleset.owner(request), request.fields, previous)):
@@ -79,8 +79,16 @@ def check(request: Request) -> None:
 
 
 def delete(request: Request) -> None:
-    """See Plugin. What is there belongs to the bridge, which stays as well."""
+    """See Plugin. Ingress policies belong to the bridge, which stays as well."""
     _policy(request.fields)
+    previous = None
+    with contextlib.suppress(CNIError):  # a damaged prevResult stops no DEL
+        previous = request.previous
+    try:
+        if request.opens and previous:
+            forward.close_for(previous)
+    except IptablesError as error:
+        raise PluginFailure(str(error)) from error
 
 
 def status(request: Request) -> None:
@@ -88,8 +96,8 @@ def status(request: Request) -> None:
     validate(request)
 
 
-def gc(request: Request) -> None:  # noqa: ARG001  a bridge may serve several networks
-    """See Plugin."""
+def gc(request: Request) -> None:
+    """See Plugin. A bridge may serve several networks, so it is its ports that count."""
 
     def used(link: str) -> bool:
         with Netlink() as host:
@@ -97,7 +105,8 @@ def gc(request: Request) -> None:  # noqa: ARG001  a bridge may serve several ne
 
     ruleset.remove_owned(ruleset.BRIDGES, lambda comment: not used(comment))
     try:
-        forward.close_unused(used)
+        if request.opens:
+            forward.close(forward.unused)
     except IptablesError as error:
         raise PluginFailure(str(error)) from error
 
@@ -113,35 +122,8 @@ def elements(_owner: Owner, fields: Fields, attached: Result) -> list[Element]:
     return ruleset.bridge(attached.interfaces[0].name, isolated=policy == "isolated")
 
 
-def open_forward(attached: Result) -> None:
-    """See to it that the traffic of an attachment with that result is let through. Raises IptablesError, OSError."""
-    if forward.restricted(versions := _versions(attached)):
-        for link in _links(attached):
-            forward.open_for(link, versions)
-
-
 def _policy(fields: Fields) -> str:
     policy = fields.string("ingressPolicy")
     if policy not in _POLICIES:
         raise PluginFailure(f'unknown ingress policy: "{policy}"')
     return policy
-
-
-def _versions(attached: Result) -> list[int]:
-    return sorted({ip.address.version for ip in attached.ips})
-
-
-def _links(attached: Result) -> list[str]:
-    """The links of the host that the container's traffic is routed over: those listed that are no bridge's ports."""
-    with Netlink() as host:
-        names = [each.name for each in attached.interfaces if not each.sandbox]
-        found = [interfaces.find(host, name) for name in names if name]
-    return [link.name for link in found if link and not link.master]
-
-
-def _firewalld_runs() -> bool:
-    try:
-        pid = int(_FIREWALLD.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return False
-    return processes.start_time(pid) is not None

@@ -53,10 +53,14 @@ def log_defect(call: PluginCall) -> None:
 class NativeRunner:
     """Serves calls by the plugins of this process. `delegates` serves what those delegate to (IPAM).
 
-    `on_defect` is called where a plugin raises what is no CNIError, while that is being handled. Thread-safe.
+    `on_defect` is called where a plugin raises what is no CNIError, while that is being handled. `opens`: see Request.
+    Thread-safe.
     """
 
-    def __init__(self, delegates: PluginRunner, on_defect: Callable[[PluginCall], None] = log_defect) -> None:
+    def __init__(
+        self, delegates: PluginRunner, on_defect: Callable[[PluginCall], None] = log_defect, *, opens: bool = True
+    ) -> None:
+        self._opens = opens
         self._delegates = delegates
         self._on_defect = on_defect
 
@@ -70,7 +74,7 @@ class NativeRunner:
             supported = list(NATIVE[call.plugin][1])
             return document.encode({"cniVersion": supported[-1], "supportedVersions": supported})
         try:
-            printed = skeleton.serve(plugin, NATIVE[call.plugin][1], call, self._delegates)
+            printed = skeleton.serve(plugin, NATIVE[call.plugin][1], call, self._delegates, opens=self._opens)
         except CNIError as error:
             if isinstance(cause := error.__cause__, OSError) and cause.errno in SHORTAGES:
                 raise PluginShortage(call.plugin, call.verb, cause) from error

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from dockercni.cni import conf
 from dockercni.cni.document import Fields
-from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.netlink import NetlinkError
 from dockercni.kernel.nftables import NftablesError
 from dockercni.plugins import bridge, firewall, portmap, registry, ruleset
@@ -35,10 +34,7 @@ def put_back(entry: CacheEntry) -> None:
     """Give our table the elements of one recorded attachment again. Raises PluginFailure."""
     try:
         ruleset.add(_wanted(entry))
-        for kind, _, attached in _native(entry):
-            if kind == "firewall":
-                firewall.open_forward(attached)
-    except (NetlinkError, NftablesError, IptablesError, ruleset.Taken) as error:
+    except (NetlinkError, NftablesError, ruleset.Taken) as error:
         raise PluginFailure(str(error)) from error
 
 

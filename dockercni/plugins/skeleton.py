@@ -34,7 +34,9 @@ _SINCE = {"CHECK": Feature.CHECK, "GC": Feature.GC, "STATUS": Feature.STATUS}
 _VALID = {"CNI_CONTAINERID": names.validate_container_id, "CNI_IFNAME": names.validate_ifname}
 
 
-def serve(plugin: Plugin, supported: Sequence[str], call: PluginCall, runner: PluginRunner) -> Mapping[str, Any] | None:
+def serve(
+    plugin: Plugin, supported: Sequence[str], call: PluginCall, runner: PluginRunner, *, opens: bool = True
+) -> Mapping[str, Any] | None:
     """Carry `call` out by `plugin`, and return the JSON object of an ADD's result, in the configuration's version.
 
     Raises CNIError with the codes of the skeleton: 4 for missing or bad variables, 6 for what is no JSON, 7 for a
@@ -43,7 +45,7 @@ def serve(plugin: Plugin, supported: Sequence[str], call: PluginCall, runner: Pl
     plugin.
     """
     _check_environment(call)
-    request = _request(call, runner)
+    request = _request(call, runner, opens=opens)
     _check_version(call.verb, request.cni_version, supported)
     if call.verb in {"ADD", "DEL"}:
         _check_namespace(call)
@@ -80,7 +82,7 @@ def _check_environment(call: PluginCall) -> None:
         raise InvalidParameters(f"required env variables [{','.join(missing)}] missing")
 
 
-def _request(call: PluginCall, runner: PluginRunner) -> Request:
+def _request(call: PluginCall, runner: PluginRunner, *, opens: bool) -> Request:
     try:
         fields = Fields.of(document.decode(call.config))
         name, version = fields.string("name"), fields.string("cniVersion")
@@ -99,6 +101,7 @@ def _request(call: PluginCall, runner: PluginRunner) -> Request:
         netns=environment.get("CNI_NETNS", ""),
         ifname=environment.get("CNI_IFNAME", ""),
         runner=runner,
+        opens=opens,
     )
 
 

@@ -29,7 +29,7 @@ from dockercni.cni import (
     parse_list,
 )
 from dockercni.errors import DockercniError, Retry
-from dockercni.kernel import links, routing
+from dockercni.kernel import routing
 from dockercni.kernel.announce import announce
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.namespaces import Namespace
@@ -133,16 +133,18 @@ class Attacher:
             )
             _keep_advertisements(network, request)
             try:
-                result = default_route.add(self.runtime, self.cache, self.networks, network, conf, request.rivals)
-            except CNIError as error:
+                with self.forwarding.coming(network):
+                    result = default_route.add(self.runtime, self.cache, self.networks, network, conf, request.rivals)
+            except (CNIError, IptablesError) as error:
                 self._tidy()
                 raise AttachFailed.add(error) from error
             try:
                 _verify(required, result)
-                for bridge in _bridges(result):
-                    self.forwarding.open(bridge)
-            except (AttachFailed, IptablesError) as error:
+                if entry := self.cache.read(network.name, target.id, request.ifname):
+                    self.forwarding.open(entry)
+            except (AttachFailed, CacheError, IptablesError) as error:
                 self._take_back(network, target, request.ifname)
+                self._tidy()
                 raise AttachFailed(str(error)) from error
         _announce(target, request.ifname, result)
         self.leases.watch(network)
@@ -156,11 +158,10 @@ class Attacher:
                 self._delete(entry, lock)
             except (CNIError, HostError, RulesError) as error:
                 raise AttachFailed(str(error)) from error
-            for bridge in _bridges(records.given(record.entry)):
-                try:
-                    self.forwarding.close(bridge)
-                except IptablesError as error:
-                    log.warning("forwarding not closed", bridge=bridge, reason=str(error))
+            try:
+                self.forwarding.close(record.entry)
+            except IptablesError as error:
+                log.warning("forwarding not closed", id=entry.container_id, network=entry.network, reason=str(error))
 
     def _delete(self, entry: CacheEntry, lock: int) -> None:
         # Plugins that find the interface must find their rules, too: the reference bridge fails on a missing chain.
@@ -200,13 +201,12 @@ class Attacher:
         except (CNIError, OSError, HostError, RulesError) as error:
             raise AttachFailed(str(error)) from error
 
-    def open_bridges(self, record: Record) -> None:
-        """See to it that the traffic of a live attachment's bridges passes. Raises AttachFailed."""
-        for bridge in _bridges(records.given(record.entry)):
-            try:
-                self.forwarding.open(bridge)
-            except IptablesError as error:
-                raise AttachFailed(str(error)) from error
+    def let_through(self, record: Record) -> None:
+        """See to it that the traffic of a live attachment passes. Raises AttachFailed."""
+        try:
+            self.forwarding.open(record.entry)
+        except IptablesError as error:
+            raise AttachFailed(str(error)) from error
 
     def check_unknown(self, record: Record, lock: int | None) -> None:
         """CHECK an attachment if a plugin of it is one whose traces in the kernel we cannot read ourselves.
@@ -230,7 +230,7 @@ class Attacher:
 
     def _tidy(self) -> None:
         try:
-            self.forwarding.tidy()
+            self.forwarding.settle()
         except IptablesError as error:
             log.warning("forwarding not closed", reason=str(error))
 
@@ -360,11 +360,6 @@ def _verify(request: NetworkRequest, result: Result) -> None:
         raise AttachFailed(
             f"requested address {', '.join(missing)} was not given (got {got}): the network's IPAM ignores it"
         )
-
-
-def _bridges(result: Result) -> list[str]:
-    """The bridges among the links that a result lists outside the container."""
-    return [link.name for link in result.interfaces if not link.sandbox and link.name and links.is_bridge(link.name)]
 
 
 def _without(entry: CacheEntry, failed: Collection[str]) -> CacheEntry:

@@ -1,87 +1,226 @@
-"""What lets traffic of CNI bridges pass Docker's FORWARD chain, whose policy is DROP.
+"""Who opens and closes FORWARD? What is recorded says what passes, and our chain there is made to say the same.
 
-For each bridge, on top of DOCKER-USER: what comes from the bridge, the answers to it, and connections to published
-ports (ctstate DNAT). Nothing more: accepting all that goes to the bridge would open ports that nobody published.
+A link of the host is let through from before the first ADD that names it until no record names it any more, whatever
+the link itself looks like by then. With the setting `isolation` networks are kept apart, from each other and from
+Docker's bridges, unless their firewall plugin has `"ingressPolicy": "open"`. See `kernel.forward` for the rules.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections import defaultdict
-from typing import Final
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 import structlog
 
+from dockercni.cni import Cache, CacheEntry, CacheError, NetworkList
+from dockercni.engine.describe import ListedNetwork
 from dockercni.kernel import forward, iptables, links
-from dockercni.kernel.forward import DOCKER as CHAIN
-from dockercni.kernel.forward import accepts
-from dockercni.reconcile.locks import Locks
+from dockercni.kernel.forward import Chains, Segment
+from dockercni.kernel.iptables import Filter, IptablesError
+from dockercni.kernel.links import Surroundings
+from dockercni.kernel.nftables import NftablesError
+from dockercni.plugins import ruleset
+from dockercni.reconcile.uses import Use, bridges, use
 
-_MARK: Final = re.compile(r'--comment "dockercni:([^"]+)"')
+_DOCKERS: Final = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
+_KNOWN_DOCKER: Final = re.compile(r"-i (\S+) -j RETURN")
 
 log = structlog.get_logger()
 
 
+class _Table(NamedTuple):
+    """A filter table: what is there, and what has to be there."""
+
+    table: Filter
+    present: Chains
+    wanted: Chains
+
+
 class Forwarding:
-    """Keeps the rules of the bridges in use. Thread-safe, and safe beside other processes that do the same."""
+    """Keeps our chain as the records say. Thread-safe, and safe beside other processes that do the same."""
 
-    def __init__(self, locks: Locks) -> None:
-        self._locks = locks
-        self._opened: dict[str, bytes] = {}
-        self._guards: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+    def __init__(self, cache: Cache, *, isolate: bool) -> None:
+        self._cache = cache
+        self._isolate = isolate
+        self._guard = threading.Lock()
+        self._coming: Counter[str] = Counter()  # bridges of ADDs under way, whose records may not stand yet
+        self._uses: dict[tuple[str, str, str], Use] = {}
+        self._docker: Mapping[str, Collection[int]] | None = None
+        self._open: frozenset[Segment] = frozenset()
+        self._seen: bytes | None = None  # the last change that `_open` includes
 
-    def open(self, bridge: str) -> None:
-        """See to it that the rules of `bridge` are there. Call it when the container's port is on the bridge already.
+    @contextlib.contextmanager
+    def coming(self, network: NetworkList) -> Iterator[None]:
+        """Let the bridges of a network through while one is attached: DHCP needs that before ADD is over.
 
-        Costs nothing if we did it before and nobody took the bridge's lock since. Raises iptables.IptablesError.
+        Raises IptablesError.
         """
-        with self._guards[bridge]:  # whoever waits for the first one to look need not look as well
-            if self._opened.get(bridge) != self._locks.last_on_bridge(bridge):
-                self._open(bridge)
+        names = bridges(network)
+        with self._guard:
+            self._coming.update(names)
+        try:
+            self._ensure(Use(names, names))
+            yield
+        finally:
+            with self._guard:
+                self._coming.subtract(names)
 
-    def _open(self, bridge: str) -> None:
-        with self._locks.bridge(bridge), forward.changing():
-            for chain in iptables.filter_chains(CHAIN):
-                present = chain.rules()
-                chain.enter_from("FORWARD")  # Docker's own jump; after a flush only a restart of Docker would bring it
-                missing = [rule for rule in accepts(bridge) if rule not in present]
-                surplus = [rule for rule in accepts(bridge) for _ in range(1, present.count(rule))]
-                if missing or surplus:
-                    chain.change(insert=missing, delete=surplus)
-                    log.info("forwarding opened", bridge=bridge, chain=chain.name, command=chain.command)
-            self._opened[bridge] = self._locks.last_on_bridge(bridge)
+    def open(self, entry: CacheEntry) -> None:
+        """See to it that what is recorded is let through.
 
-    def close(self, bridge: str) -> None:
-        """Take the rules of `bridge` away if no container is on it any more. Raises iptables.IptablesError."""
-        if links.has_ports(bridge):
+        Costs next to nothing if it is, and nobody changed such rules since. Raises IptablesError.
+        """
+        this = use(entry)
+        with self._guard:
+            self._uses[entry.key] = this
+        self._ensure(this)
+
+    def close(self, entry: CacheEntry) -> None:
+        """Let nothing through any more that was only for this attachment, whose record is gone. Raises IptablesError.
+
+        Another one on the same bridge, whose record stands, spares us reading all of them.
+        """
+        with self._guard:
+            gone = self._uses.pop(entry.key, None) or use(entry)
+            others = [key for key, other in self._uses.items() if gone.links & other.links]
+            by_address = any(one.shared or not one.link for one in self._open)
+        if not gone.links | gone.addresses:
             return
-        with self._locks.bridge(bridge), forward.changing():
-            if links.has_ports(bridge):  # an ADD was faster
-                return
-            for chain in iptables.filter_chains(CHAIN):
-                present = chain.rules()
-                if ours := [rule for rule in present if rule in accepts(bridge)]:
-                    chain.change(delete=ours)
-                    log.info("forwarding closed", bridge=bridge, chain=chain.name, command=chain.command)
+        if by_address or not any(self._recorded(key) for key in others):
+            self.settle()
 
-    def tidy(self) -> None:
-        """Close what is open for bridges without a container: that of an ADD which failed, or was never finished.
-
-        Raises iptables.IptablesError.
-        """
-        rules = [rule for chain in iptables.filter_chains(CHAIN) for rule in chain.rules()]
-        for bridge in sorted({match[1] for rule in rules if (match := _MARK.search(rule))}):
-            self.close(bridge)
-
-    def reopen(self) -> None:
-        """Look again at the bridges that we opened: somebody deleted rules. Raises iptables.IptablesError."""
-        bridges = list(self._opened)
-        self.recheck()
-        for bridge in bridges:
-            if links.has_ports(bridge):
-                self.open(bridge)
+    def learn(self, networks: Iterable[ListedNetwork]) -> bool:
+        """Docker's networks, as the engine lists them; whether it had listed others before."""
+        docker = {network.link: network.direct for network in networks if network.link}
+        news = docker != self._docker
+        if news:
+            self._docker = docker
+            self.recheck()
+        return news
 
     def recheck(self) -> None:
-        """Look again at every bridge before relying on its rules: somebody may have flushed them."""
-        self._opened.clear()
+        """Look at the rules again before relying on them."""
+        self._seen = None
+
+    def settle(self) -> None:
+        """Make our chain in each filter table what it has to be. Raises IptablesError."""
+        with self._guard, _errors(), forward.changing() as change:
+            around = links.surroundings()
+            segments = self._segments(around)
+            tables = list(self._tables(segments, around))
+            # Ingress policies belong to their bridge. Our chain tells which bridges there were, also after a crash, so
+            # it is changed last.
+            closed = {name for one in tables for name in forward.marked(one.present)} - _names(segments)
+            if unused := closed.difference(*(this.links for this in self._uses.values())):
+                ruleset.remove_owned(ruleset.BRIDGES, lambda comment: comment in unused)
+            for one in tables:
+                if lines := forward.changes(one.present, one.wanted, _names(segments)):
+                    iptables.restore(one.table.command, "filter", lines)
+                    change.done()
+                    log.info("forwarding changed", command=one.table.command, open=sorted(_names(segments)))
+            self._open, self._seen = segments, forward.last_change()
+
+    def problems(self) -> list[str]:
+        """What `settle` would change, in words; changes nothing. Raises IptablesError."""
+        with self._guard, _errors():
+            around = links.surroundings()
+            segments = self._segments(around)
+            return [
+                f"{one.table.command}: chain {forward.CHAIN}, or its place in FORWARD, is not as it has to be"
+                for one in self._tables(segments, around)
+                if forward.changes(one.present, one.wanted, _names(segments))
+            ]
+
+    def _ensure(self, this: Use) -> None:
+        with _errors():
+            if self._covers(this):
+                return
+        self.settle()
+
+    def _covers(self, this: Use) -> bool:
+        """Whether that passes already, as far as we know."""
+        if self._seen is None or self._seen != forward.last_change():
+            return False
+        known = {one.link: one for one in self._open if one.link}
+        found = [known[name] for name in this.links if name in known]
+        if not found and this.by_address:
+            return all(Segment(addresses=frozenset({one}), open=this.open) in self._open for one in this.addresses)
+        return (
+            this.bridges <= known.keys()
+            and not any(links.routed(name) for name in this.links - known.keys())
+            and not any(one.open and not this.open for one in found)
+            and all(this.addresses <= one.addresses for one in found if one.shared)
+        )
+
+    def _recorded(self, key: tuple[str, str, str]) -> bool:
+        try:
+            entry = self._cache.read(*key)
+        except CacheError:  # it is there, whatever it says
+            return True
+        return entry is not None and entry.owner is not None
+
+    def _segments(self, around: Surroundings) -> frozenset[Segment]:
+        """What has to pass: by our records, and by ADDs under way. Other runtimes look after theirs."""
+        entries = [entry for entry in self._cache.entries() if not isinstance(entry, CacheError)]
+        self._uses = {entry.key: use(entry) for entry in entries}
+        ours = [self._uses[entry.key] for entry in entries if entry.owner is not None]
+        coming = frozenset(name for name, number in self._coming.items() if number > 0)
+        behind: defaultdict[str, list[Use]] = defaultdict(list)
+        found = set()
+        for this in ours:
+            passing = this.bridges | (this.links & around.routed)
+            for name in passing:
+                behind[name].append(this)
+            if this.by_address and not passing:
+                found |= {Segment(addresses=frozenset({address}), open=this.open) for address in this.addresses}
+        for name in coming | behind.keys():
+            if not forward.plain(name):
+                log.warning("forwarding not opened", link=name, reason="iptables cannot be told that name")
+                continue
+            on = behind[name]
+            addresses = frozenset(address for this in on for address in this.addresses) if name in around.shared else ()
+            open_ = bool(on) and all(this.open for this in on)
+            found.add(Segment(name, frozenset(addresses), open_, name in around.shared))
+        return frozenset(found)
+
+    def _tables(self, segments: frozenset[Segment], around: Surroundings) -> Iterator[_Table]:
+        for version in iptables.FAMILIES:
+            for position, table in enumerate(iptables.filters(version)):
+                try:
+                    policies, present = table.listing()
+                except IptablesError as error:  # not for us to mend, and networks without it are better than none
+                    log.warning("forwarding not looked at", command=table.command, reason=str(error))
+                    continue
+                idle = policies.get(forward.FORWARD) == "ACCEPT" and not present.get(forward.FORWARD)
+                if idle and (position or not self._isolate):  # nothing is kept back, and nothing to be kept apart here
+                    yield _Table(table, present, {})
+                    continue
+                admin, docker = forward.admin_jumps(present), self._dockers(present, _names(segments), around)
+                wanted = forward.content(version, segments, docker, isolate=self._isolate, admin=admin)
+                yield _Table(table, present, wanted)
+
+    def _dockers(self, present: Chains, ours: Collection[str], around: Surroundings) -> Mapping[str, Collection[int]]:
+        """Docker's bridges. Where the engine was not asked: those with such names, and those that the chain has."""
+        known = self._docker
+        if known is None:
+            kept = (_KNOWN_DOCKER.fullmatch(rule) for rule in present.get(forward.ISOLATION, ()))
+            names = {found[1] for found in kept if found} | set(filter(_DOCKERS.fullmatch, around.routed))
+            known = dict.fromkeys(names, ())
+        own = around.routed - around.shared - set(ours)  # a bridge that is the uplink is the way to everybody
+        return {name: versions for name, versions in known.items() if name in own and forward.plain(name)}
+
+
+def _names(segments: Collection[Segment]) -> set[str]:
+    return {one.name for one in segments}
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, NftablesError) as error:
+        raise IptablesError(f"forwarding cannot be looked at: {error}") from error

@@ -1,14 +1,14 @@
 """The locks: all on files below the run directory, by flock but for ports, so that the kernel frees them when their
 holders die.
 
-Order: container, then host, then ports (by number), then bridge. Nobody waits for a container's lock while holding
-another lock.
+Order: container, then host, then ports (by number), then bridge, then that of FORWARD (`kernel.forward`). Nobody waits
+for a container's lock while holding another lock.
 
 - container (`lock/<id>`), exclusive: every operation on one container. Plugins inherit it, so one that outlives us
   keeps it; whoever comes next waits for the plugin's time limit and then kills what still has the file open.
 - host (`host.lock`): shared for ADD and DEL, exclusive for what must see no ADD or DEL under way (GC, sweeps).
 - ports (bytes of `ports.lock`), exclusive: from finding a port of the host free to recording that it is published.
-- bridge (`bridge/<name>`), exclusive: the rules of one bridge.
+- bridge (`bridge/<name>`), exclusive: the addresses, ports and settings of one bridge.
 - daemon (`daemon.lock`), exclusive: one daemon.
 """
 
@@ -85,18 +85,6 @@ class Locks:
             yield claims
         finally:
             os.close(fd)
-
-    def last_on_bridge(self, name: str) -> bytes:
-        """Changes whenever anybody takes the bridge's lock: who has seen it before knows if it was the last one.
-
-        Where nothing could be written into the lock, it may always have been somebody else.
-        """
-        try:
-            return read_regular(self._file("bridge", name), _MOST) or str(time.monotonic_ns()).encode()
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            raise LockUnusable(f"cannot read the lock of bridge {name}: {error.strerror}") from error
 
     @contextlib.contextmanager
     def daemon(self) -> Iterator[None]:

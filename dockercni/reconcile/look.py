@@ -227,7 +227,7 @@ class Looker:
                 yield Outcome(NOTE, reason=str(entry), drift=True)
 
     def _vouched(self, recorded: Sequence[Record], lock: int | None, *, whole: bool) -> Iterator[Outcome]:
-        """The traffic of bridges passes; plugins whose traces we cannot read ourselves are asked for a CHECK.
+        """Traffic passes; plugins whose traces we cannot read ourselves are asked for a CHECK.
 
         They would complain of what the container did itself, so only where all is `whole`.
         """
@@ -235,7 +235,7 @@ class Looker:
             attachment = record.attachment
             try:
                 if lock is not None:
-                    self.attacher.open_bridges(record)
+                    self.attacher.let_through(record)
                 if whole:
                     self.attacher.check_unknown(record, lock)
             except DockercniError as error:

@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from dockercni.cni import CacheEntry, CNIError, Runtime
 from dockercni.errors import DockercniError, Retry
-from dockercni.kernel import iptables, nftables
+from dockercni.kernel import firewalld, iptables, nftables
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.netlink import NetlinkError
 from dockercni.plugins import layout, mending, repair
@@ -22,7 +21,6 @@ from dockercni.reconcile.footprint import FIREWALL, IPTABLES, MASQUERADE, Change
 
 ELEMENTS: Final = "nftables elements"
 _FRESH: Final = 2.0  # seconds for which one listing of the rules serves many looks
-_FIREWALLD: Final = Path("/run/firewalld.pid")
 
 log = structlog.get_logger()
 
@@ -165,7 +163,7 @@ def _lacks_elements(entry: CacheEntry) -> bool:
 
 def _footprint(entry: CacheEntry) -> Footprint | None:
     found = footprint(entry)
-    if found and FIREWALL in found.kinds and _FIREWALLD.exists():  # then the plugin makes no rules of its own
+    if found and FIREWALL in found.kinds and firewalld.runs():  # then the plugin makes no rules of its own
         kinds = {kind: position for kind, position in found.kinds.items() if kind != FIREWALL}
         return Footprint(found.network, found.container_id, found.result, kinds)
     return found

@@ -31,7 +31,6 @@ class Neighbours:
     entries: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
-    bridges: tuple[str, ...] = ()  # with ports of theirs; what lets our own traffic on them pass may stay
     rules: tuple[rules.Rule, ...] = ()
 
 
@@ -172,17 +171,12 @@ def _rules(
     host: Host, present: Sequence[Attached], networks: Sequence[Network], neighbours: Neighbours
 ) -> Iterator[str]:
     saved = list(facts.saved_rules(host))
-    due = Counter(rules.expected(present, docker_user=(rules.FILTER, ":DOCKER-USER") in saved))
+    due = Counter(rules.expected(present, saved))
     due.update([*elements.expected(present), *neighbours.rules])
     found = Counter([*(rule for rule in saved if rules.concerns(rule, networks)), *elements.found(host)])
     for rule in rules.LASTING:
         if 0 < found[rule] <= rules.RACING:
             due[rule] = found[rule]
-    for rule in rules.accepts("CNI-FORWARD", present):  # of the in-process firewall, while there was no DOCKER-USER
-        due[rule] = found[rule]
-    for rule in found:
-        if rule[1].startswith("-A DOCKER-USER ") and any(f" {bridge} " in rule[1] for bridge in neighbours.bridges):
-            due[rule] = 1
     shown = (Counter({" ".join(rule): times for rule, times in rules.items()}) for rules in (due, found))
     yield from _differ("rule", *shown)
     yield from (f"rule: {table} too much" for table in facts.foreign_tables(host) if table != elements.TABLE)

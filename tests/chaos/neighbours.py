@@ -41,7 +41,7 @@ def move_in(host: Host, *, rules: bool) -> Neighbours:
         host.write(f"{CACHE}/results/{name}", _cached(network, container_id, f"{PINS}/{pin}", result))
     theirs = [rule for rule in facts.saved_rules(host) if concerns(rule, NETWORKS) and rule not in LASTING]
     pins = tuple(STRANGERS.values())
-    return Neighbours(leases, tuple(entries), pins, tuple(links), (network.bridge,), tuple(theirs))
+    return Neighbours(leases, tuple(entries), pins, tuple(links), tuple(theirs))
 
 
 def _attach(host: Host, network: Network, container_id: str, netns: str, *, rules: bool) -> dict[str, Any]:

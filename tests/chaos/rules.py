@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tests.chaos.wanted import Network
 
 NAT, FILTER = "iptables nat", "iptables filter"
+_OWN, _APART = "DOCKERCNI-FORWARD", "DOCKERCNI-ISOLATION"
+_ADMIN = '-m comment --comment "CNI firewall plugin admin overrides" -j CNI-ADMIN'
 Rule = tuple[str, str]
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _SHARED = {
@@ -32,7 +34,7 @@ _FORWARD = {
     (FILTER, ":CNI-FORWARD"),
     (FILTER, ":CNI-ADMIN"),
     (FILTER, '-A FORWARD -m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD'),
-    (FILTER, '-A CNI-FORWARD -m comment --comment "CNI firewall plugin admin overrides" -j CNI-ADMIN'),
+    (FILTER, f"-A CNI-FORWARD {_ADMIN}"),
 }
 LASTING = frozenset(_SHARED | _FORWARD)  # the plugins leave these behind, and may
 RACING = 8  # times that each of them may be there: plugins that start at the same moment add it without a look
@@ -55,8 +57,8 @@ class Attached:
         return self.served[position : position + 1] != ("native",)
 
 
-def expected(attached: Sequence[Attached], *, docker_user: bool) -> Iterator[Rule]:
-    """Every rule that has to be there. `docker_user`: whether the engine's chain of that name exists."""
+def expected(attached: Sequence[Attached], saved: Sequence[Rule]) -> Iterator[Rule]:
+    """Every rule that has to be there beside those that are `saved`."""
     for one in attached:
         if one.by_executable(0):
             yield from _masquerade(one)
@@ -69,20 +71,28 @@ def expected(attached: Sequence[Attached], *, docker_user: bool) -> Iterator[Rul
         yield from _FORWARD
     if any(one.ports and one.by_executable(1) for one in attached):
         yield from _SHARED
-    if docker_user:
-        yield from accepts("DOCKER-USER", attached)
+    if bridges := sorted({one.network.bridge for one in attached}):
+        for table in (FILTER, f"ip6{FILTER[2:]}"):
+            admin = f"-A CNI-FORWARD {_ADMIN}"
+            jumps = [f"-A {_OWN} {_ADMIN}"] if (table, admin) in saved else []
+            yield from ((table, line) for line in [*jumps, *_passing(bridges)])
 
 
-def accepts(chain: str, attached: Sequence[Attached]) -> Iterator[Rule]:
-    """What lets the traffic of the bridges in use pass."""
-    for bridge in sorted({one.network.bridge for one in attached}):
+def _passing(bridges: Sequence[str]) -> Iterator[str]:
+    """What lets the traffic of the bridges in use pass, and keeps them from each other and from Docker's bridge."""
+    known = "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT"
+    yield from (f":{_OWN}", f":{_APART}", f"-A FORWARD -j {_OWN}")
+    for bridge in bridges:
         mark = f'-m comment --comment "dockercni:{bridge}" -j ACCEPT'
-        for match in (
-            f"-i {bridge}",
-            f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED",
-            f"-o {bridge} -m conntrack --ctstate DNAT",
-        ):
-            yield FILTER, f"-A {chain} {match} {mark}"
+        yield f"-A {_OWN} -o {bridge} {known} {mark}"
+        yield f"-A {_OWN} -i {bridge} {known} -j ACCEPT"
+        yield f"-A {_OWN} -i {bridge} -o {bridge} -j ACCEPT"
+        yield f"-A {_OWN} -i {bridge} -j {_APART}"
+        yield f"-A {_OWN} -i {bridge} {mark}"
+        yield f"-A {_APART} -o {bridge} -j DROP"
+    yield f"-A {_OWN} -i docker0 -j {_APART}"
+    yield f"-A {_APART} -i docker0 -j RETURN"
+    yield f"-A {_APART} -o docker0 -j DROP"
 
 
 def _masquerade(one: Attached) -> Iterator[Rule]:

@@ -88,10 +88,10 @@ DAMAGE = {
         "iptables -D DOCKER-USER -i cni-gamma -j ACCEPT",
         "rule: iptables filter -A DOCKER-USER -i cni-gamma -j ACCEPT too much",
     ),
-    "an accept of DOCKER-USER missing": (
-        "iptables-save -t filter > /run/private/filter; iptables -D DOCKER-USER 1",
+    "an accept missing": (
+        "iptables-save -t filter > /run/private/filter; iptables -D DOCKERCNI-FORWARD 2",
         "iptables-restore -T filter < /run/private/filter",
-        "rule: iptables filter -A DOCKER-USER .* -j ACCEPT missing",
+        "rule: iptables filter -A DOCKERCNI-FORWARD .* -j ACCEPT missing",
     ),
     "a table of nftables": (
         "nft add table ip strange",

@@ -409,15 +409,32 @@ class TestDoctor:
         assert "ok    rights: " in done.stdout
 
 
-def test_forward_policy_without_docker_user(host: Host, cli: Cli) -> None:
-    """A FORWARD policy of DROP without the chain that lets us through fails, with the command that makes it."""
-    host.run("iptables", "-D", "FORWARD", "-j", "DOCKER-USER")
-    host.run("iptables", "-F", "DOCKER-USER")
-    host.run("iptables", "-X", "DOCKER-USER")
+def test_forward_policy_without_docker_user(host: Host, cli: Cli, daemon: Callable[..., Daemon]) -> None:
+    """Doctor looks at both IP versions, names what our chain lacks and tables that drop, and what mends it."""
+    running = daemon()
+    host.docker("run", "--detach", "--name=web", "--network=none", IMAGE)
+    running.wait_event("ADD", container="web")
+    running.kill()
+    host.run("ip6tables", "-P", "FORWARD", "DROP")
+    host.run(
+        "nft", "add table inet mine; add chain inet mine fwd { type filter hook forward priority 5; policy drop; }"
+    )
     try:
+        done = cli("doctor", check=True)
+        assert (
+            "ip6tables-nft: the policy is DROP, and DOCKERCNI-FORWARD lets attached containers through" in done.stdout
+        )
+        assert "warn  FORWARD: chain fwd of the nftables table inet mine drops what" in done.stdout
+        host.run("ip6tables", "-F", "FORWARD")
         done = cli("doctor")
         assert done.returncode == 1
-        assert "fail  FORWARD: the policy is DROP, and there is no DOCKER-USER" in done.stdout
-        assert "mend: iptables -N DOCKER-USER && iptables -I FORWARD -j DOCKER-USER" in done.stdout
+        assert "fail  FORWARD: ip6tables-nft: chain DOCKERCNI-FORWARD, or its place in FORWARD, is not" in done.stdout
+        assert "mend: dockercni sync" in done.stdout
+        assert cli("status").returncode == 1
+        assert "drift: ip6tables-nft: chain DOCKERCNI-FORWARD" in cli("status").stdout
+        assert cli("sync", "--dry-run").returncode == 3
+        assert "REPAIR ip6tables-nft: chain DOCKERCNI-FORWARD" in cli("sync", check=True).stdout
+        cli("doctor", check=True)
     finally:
-        host.stop_engine()  # it makes the chain again when it starts
+        host.run("ip6tables", "-P", "FORWARD", "ACCEPT")
+        host.run("nft", "delete table inet mine")

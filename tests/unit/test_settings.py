@@ -42,6 +42,7 @@ def test_defaults_are_those_of_the_conventions(file: Path) -> None:
         run_dir=Path("/run/dockercni"),
         netns_dir=Path("/run/netns"),
         engine="auto",
+        isolation="on",
         hold=10.0,
         on_failure="leave",
         plugin_timeout=60.0,

@@ -1,64 +1,105 @@
-"""The firewall: which iptables there is, what FORWARD does, and whether DOCKER-USER is there to let us through."""
+"""The firewall: which iptables there is, what FORWARD keeps back, for both IP versions, and who lets us through."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from shutil import which
 
+from dockercni.cni import Cache
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
-from dockercni.kernel import iptables
-from dockercni.kernel.forward import DOCKER as CHAIN
-from dockercni.kernel.iptables import IptablesError
+from dockercni.engine.client import Client
+from dockercni.errors import DockercniError
+from dockercni.kernel import firewalld, forward, iptables, nftables
+from dockercni.kernel.iptables import Filter, IptablesError
+from dockercni.kernel.nftables import NftablesError
+from dockercni.plugins import layout
+from dockercni.reconcile.forwarding import Forwarding
+from dockercni.settings import Settings
 
 _INSTALL = "apt-get install iptables"
 
 
-def findings() -> Iterator[Finding]:
-    """Flavours, policy, chain, nft."""
+def findings(settings: Settings, client: Client) -> Iterator[Finding]:
+    """Flavours, policies, our chain, other tables that drop, nft."""
     try:
-        yield from _iptables()
-    except IptablesError as error:
+        yield from _iptables(settings, client)
+    except (IptablesError, OSError) as error:
         yield warn("iptables", str(error), "run doctor as root")
     if which("nft"):
         yield ok("nft", "nft is there")
     else:
         yield warn("nft", "there is no nft", "apt-get install nftables")
+    yield from _others()
 
 
-def _iptables() -> Iterator[Finding]:
+def _iptables(settings: Settings, client: Client) -> Iterator[Finding]:
     if not which("iptables"):
-        yield fail("iptables", "there is no iptables: portmap, firewall and masquerading fail", _INSTALL)
+        yield fail("iptables", "there is no iptables: portmap, firewall, masquerading and isolation fail", _INSTALL)
         return
     flavour = iptables.flavour("iptables")
     yield ok("iptables", f"iptables is the {flavour} one")
     if not which("ip6tables"):
         yield warn("iptables", "there is no ip6tables: IPv6 networks fail", _INSTALL)
-    chains = iptables.filter_chains(CHAIN)
     if flavour == "nft" and (tables := iptables.legacy_tables()):
         yield warn(
             "iptables",
             f"the legacy flavour has tables as well ({', '.join(tables)}): rules of both apply, each sees its own",
             "iptables-legacy-save, then move its rules and reboot",
         )
-    policy = iptables.policy("iptables", "FORWARD")
-    if policy != "DROP":
-        yield ok("FORWARD", f"the policy is {policy}")
-    elif any(chain.command.startswith("iptables") for chain in chains):
-        yield ok("FORWARD", f"the policy is DROP, and {CHAIN} lets our bridges through")
+    for version in iptables.FAMILIES:
+        for table in iptables.filters(version):
+            yield from _forward(table, flavour)
+    forwarding = Forwarding(Cache(settings.cni_cache_dir), isolate=settings.isolation == "on")
+    with contextlib.suppress(DockercniError):  # that the engine is away is said elsewhere
+        forwarding.learn(client.networks())
+    for problem in forwarding.problems():
+        yield fail("FORWARD", problem, "dockercni sync")
+    if settings.isolation == "off":
+        yield ok("isolation", "isolation is off: networks reach each other's unpublished ports")
+
+
+def _forward(table: Filter, flavour: str) -> Iterator[Finding]:
+    policies, chains = table.listing()
+    policy = policies.get(forward.FORWARD, "ACCEPT")
+    said = f"{table.command}: the policy is {policy}"
+    if policy == "ACCEPT":
+        yield ok("FORWARD", said)
     else:
-        yield fail(
-            "FORWARD",
-            f"the policy is DROP, and there is no {CHAIN} to let our bridges through",
-            f"iptables -N {CHAIN} && iptables -I FORWARD -j {CHAIN}, or start Docker with --iptables",
-        )
-    used = {_flavour_of(chain.command) for chain in chains}
-    if other := used - {flavour, ""}:
+        place = f"directly behind {forward.DOCKER}" if forward.DOCKER in chains else "on top of it"
+        yield ok("FORWARD", f"{said}, and {forward.CHAIN} lets attached containers through, {place}")
+    other = next((kind for kind in ("nft", "legacy") if table.command.endswith(f"-{kind}")), flavour)
+    if forward.DOCKER in chains and other != flavour:
         yield warn(
             "iptables",
-            f"Docker keeps {CHAIN} in the {', '.join(other)} flavour, the plugins use the {flavour} one",
+            f"Docker keeps {forward.DOCKER} in the {other} flavour, the plugins use the {flavour} one",
             "update-alternatives --config iptables, then restart Docker",
         )
 
 
-def _flavour_of(command: str) -> str:
-    return next((flavour for flavour in ("nft", "legacy") if command.endswith(f"-{flavour}")), "")
+def _others() -> Iterator[Finding]:
+    """Chains that drop what no rule of theirs accepts: an accept of iptables does not undo that."""
+    if not nftables.available():
+        return
+    try:
+        listed = [entry["chain"] for entry in nftables.listing("list chains") if "chain" in entry]
+    except NftablesError as error:
+        yield warn("FORWARD", f"nftables cannot be listed: {error}", "run doctor as root")
+        return
+    for chain in listed:
+        family, table, name = chain["family"], chain["table"], chain["name"]
+        if chain.get("hook") != "forward" or chain.get("policy") != "drop" or table == layout.NAME:
+            continue
+        if (table, name) == ("filter", forward.FORWARD) and family in {"ip", "ip6"}:
+            continue  # that of iptables
+        yield warn(
+            "FORWARD",
+            f"chain {name} of the nftables table {family} {table} drops what none of its own rules accepts",
+            f"nft insert rule {family} {table} {name} iifname BRIDGE accept, the same for oifname, for each network",
+        )
+    if firewalld.runs():
+        yield warn(
+            "FORWARD",
+            "firewalld runs, and rejects what is in none of its zones",
+            "firewall-cmd --zone=trusted --add-interface=BRIDGE, for each network (--permanent as well)",
+        )

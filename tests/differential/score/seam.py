@@ -126,8 +126,10 @@ def _wrap_requests(
 def _wrap_serving(note: Note) -> None:
     original = skeleton.serve
 
-    def serve(plugin: Any, supported: Any, call: PluginCall, runner: Any) -> Mapping[str, Any] | None:
-        printed = original(plugin, supported, call, runner)
+    def serve(
+        plugin: Any, supported: Any, call: PluginCall, runner: Any, *, opens: bool = True
+    ) -> Mapping[str, Any] | None:
+        printed = original(plugin, supported, call, runner, opens=opens)
         if call.verb == "DEL":  # succeeds whatever ADD said of the configuration
             return printed
         arguments = (pair.partition("=")[0] for pair in call.environment.get("CNI_ARGS", "").split(";"))

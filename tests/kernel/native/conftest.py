@@ -30,6 +30,10 @@ class Attached:
         """Make a namespace, and give it as a place."""
         self.host.run("ip", "netns", "add", name)
         self.host.run("ip", "-n", name, "link", "set", "lo", "up")
+        return self.container_of(name)
+
+    def container_of(self, name: str) -> Place:
+        """That namespace again."""
         place = Place((*self.host.entry, "nsenter", f"--net=/run/netns/{name}", "--"), self.host.env, self.host.logs)
         place.background = self.host.background
         return place

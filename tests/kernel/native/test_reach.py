@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.hosts import NoAnswer, peer_of
-from tests.kernel.native.conftest import DUAL, FIREWALL, PORTMAP, chain
+from tests.kernel.native.conftest import DUAL, FIREWALL, PORTMAP, ROOT, chain
 
 if TYPE_CHECKING:
     from tests.hosts import Outside
@@ -205,3 +207,47 @@ def test_mixed_chain(attached: Attached, outside: Outside, native: str) -> None:
         attached.run("CHECK", network, ports=PORTS, engine="auto")
     attached.run("DEL", network, ports=PORTS, engine="auto")
     assert attached.left() == {"links": "", "leases": "", "rules": "", "cache": ""}
+
+
+USER_CHAIN = "iptables -N DOCKER-USER; iptables -I FORWARD -j DOCKER-USER; iptables -A DOCKER-USER -j RETURN"
+REFUSE = "iptables -I DOCKER-USER -p tcp -m conntrack --ctorigdstport 8081 -j DROP"
+
+
+def test_the_plugin_alone(attached: Attached, outside: Outside) -> None:
+    """For another runtime the firewall plugin opens FORWARD behind DOCKER-USER, whose rules win, and leaves nothing."""
+    host = attached.host
+    host.run("sh", "-ec", f"{DROP}; {USER_CHAIN}; {REFUSE}")
+    ports = [{"hostPort": port, "containerPort": 80, "protocol": "tcp"} for port in (8080, 8081)]
+    network = chain(PORTMAP, FIREWALL, ipam=DUAL)
+    for name in ("c1", "c2"):
+        attached.container(name).serve_tcp(80)
+    attached.add(network, ports=ports)
+    attached.add(network, "c2")
+    assert answers(outside, "tcp", outside.host_address, 8080) == outside.address
+    assert answers(outside, "tcp", outside.host_address6, 8080) == outside.address6
+    assert not answers(outside, "tcp", outside.host_address, 8081, timeout=0.5)
+    attached.run("CHECK", network, ports=ports)
+    attached.run("DEL", network, ports=ports)
+    assert "dockercni-firewall:cni0" in host.run("iptables", "-S", "CNI-FORWARD").stdout
+    attached.run("DEL", network, "c2")
+    for command in ("iptables", "ip6tables"):
+        assert "dockercni" not in host.run(f"{command}-save").stdout
+
+
+def test_the_plugin_behind_one_that_lists_no_link(attached: Attached, outside: Outside) -> None:
+    """Where no link of the host is listed, addresses are let through, as the reference has it."""
+    host = attached.host
+    host.run("sh", "-ec", DROP)
+    attached.container("c1")
+    result = attached.add(chain())
+    outside.serve_tcp(7000)
+    assert not answers(attached.container_of("c1"), "tcp", outside.address, 7000, timeout=0.5)
+    previous = {**result, "interfaces": [one for one in result["interfaces"] if "sandbox" in one]}
+    previous["ips"] = [{**one, "interface": 0} for one in result["ips"]]
+    conf = json.dumps({"cniVersion": "1.0.0", "name": "net", "type": "firewall", "prevResult": previous})
+    env = {"CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1", "CNI_IFNAME": "eth0", "CNI_PATH": "/usr/lib/cni"}
+    for verb, expected in (("ADD", outside.host_address), ("CHECK", outside.host_address), ("DEL", "")):
+        command = (sys.executable, "-m", "dockercni.plugins", "firewall")
+        host.run(*command, env={**env, "CNI_COMMAND": verb, "PYTHONPATH": str(ROOT)}, input=conf)
+        assert answers(attached.container_of("c1"), "tcp", outside.address, 7000, timeout=1) == expected
+    assert "dockercni" not in host.run("iptables-save").stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,6 @@ from dockercni import settings
 from dockercni.cli import main
 from dockercni.cni import NetworkList, parse_list
 from dockercni.commands.diagnosis import engine, firewall, host, networks
-from dockercni.commands.diagnosis.finding import Finding
 from dockercni.engine.client import Client
 from dockercni.kernel import iptables, rights, taken
 from dockercni.reconcile import claims
@@ -97,35 +98,55 @@ def test_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytes
         assert capsys.readouterr().err.endswith("try sudo\n")
 
 
-def _firewall(
-    monkeypatch: pytest.MonkeyPatch, policy: str, flavour: str, chain: str, legacy: list[str]
-) -> list[Finding]:
-    chains = [iptables.FilterChain(chain, "DOCKER-USER")] if chain else []
-    monkeypatch.setattr(iptables, "flavour", lambda _: flavour)
-    monkeypatch.setattr(iptables, "policy", lambda *_: policy)
-    monkeypatch.setattr(iptables, "filter_chains", lambda _: chains)
-    monkeypatch.setattr(iptables, "legacy_tables", lambda: legacy)
+def _alone(tmp_path: Path) -> tuple[settings.Settings, Client]:
+    """Settings and client of a host without an engine."""
+    given = {"cni-cache-dir": str(tmp_path)}
+    return settings.load(given, {}, settings.DEFAULT_FILE), Client(f"unix://{tmp_path}/none.sock")
+
+
+def _firewall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **given: Any) -> list[str]:
+    """The findings on a firewall that has what is given, in place of a sound one's."""
+    listing = {"FORWARD": given.get("policy", "ACCEPT")}, {key: [] for key in given.get("chains", ())}
+    table = SimpleNamespace(command=given.get("command", "iptables"), version=4, listing=lambda: listing)
+    chains = [{"chain": {"family": "inet", **chain}} for chain in given.get("nft", ())]
+    monkeypatch.setattr(iptables, "flavour", lambda _: given.get("flavour", "nft"))
+    monkeypatch.setattr(iptables, "filters", lambda version: [table] if version == 4 else [])
+    monkeypatch.setattr(iptables, "legacy_tables", lambda: given.get("legacy", []))
     monkeypatch.setattr(firewall, "which", lambda name: f"/usr/sbin/{name}")
-    return [one for one in firewall.findings() if one.level != "ok"]
+    monkeypatch.setattr(firewall.nftables, "available", lambda: True)
+    monkeypatch.setattr(firewall.nftables, "listing", lambda _: chains)
+    monkeypatch.setattr(firewall.firewalld, "runs", lambda: given.get("firewalld", False))
+    monkeypatch.setattr(firewall.Forwarding, "problems", lambda _: given.get("problems", []))
+    found = list(firewall.findings(*_alone(tmp_path)))
+    assert all(one.mend for one in found if one.level != "ok")
+    return [f"{one.level} {one.subject}: {one.what}" for one in found if one.level != "ok"]
 
 
-FIREWALLS = [
-    (("ACCEPT", "nft", "iptables", []), []),
-    (("ACCEPT", "nft", "", []), []),
-    (("DROP", "nft", "iptables", []), []),
-    (("DROP", "nft", "", []), ["fail FORWARD"]),
-    (("DROP", "nft", "iptables-legacy", []), ["warn iptables"]),
-    (("ACCEPT", "nft", "iptables", ["filter"]), ["warn iptables"]),
-    (("ACCEPT", "legacy", "iptables", ["filter"]), []),
+FORWARD: dict[str, Any] = {"table": "mine", "name": "fwd", "hook": "forward", "policy": "drop"}
+FIREWALLS: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, []),
+    ({"policy": "DROP"}, []),
+    ({"policy": "DROP", "problems": ["iptables: chain"]}, ["fail FORWARD: iptables: chain"]),
+    (
+        {"command": "iptables-legacy", "chains": ["DOCKER-USER"]},
+        ["warn iptables: Docker keeps DOCKER-USER in the legacy"],
+    ),
+    ({"legacy": ["filter"]}, ["warn iptables: the legacy flavour has tables as well"]),
+    ({"flavour": "legacy", "legacy": ["filter"]}, []),
+    ({"nft": [FORWARD]}, ["warn FORWARD: chain fwd of the nftables table inet mine drops"]),
+    ({"nft": [{**FORWARD, "policy": "accept"}, {**FORWARD, "hook": "input"}]}, []),
+    ({"nft": [{**FORWARD, "table": "filter", "name": "FORWARD", "family": "ip6"}]}, []),
+    ({"firewalld": True}, ["warn FORWARD: firewalld runs"]),
 ]
 
 
 @pytest.mark.parametrize(("given", "found"), FIREWALLS, ids=str)
-def test_firewalls(monkeypatch: pytest.MonkeyPatch, given: tuple[str, str, str, list[str]], found: list[str]) -> None:
-    """A policy of DROP needs the chain; two flavours in use are a warning; each finding comes with what mends it."""
-    bad = _firewall(monkeypatch, *given)
-    assert [f"{one.level} {one.subject}" for one in bad] == found
-    assert all(one.mend for one in bad)
+def test_firewalls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, Any], found: list[str]) -> None:
+    """What our chain lacks fails; two flavours in use, and tables that our accepts do not reach, are warnings; each
+    finding comes with what mends it."""
+    told = _firewall(monkeypatch, tmp_path, **given)
+    assert len(told) == len(found)
+    assert all(one.startswith(start) for one, start in zip(told, found, strict=True))
 
 
 def test_collisions_with_dockers_networks_and_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

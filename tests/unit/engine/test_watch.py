@@ -66,6 +66,7 @@ def follow(stream: Stream, subscriptions: int) -> list[str]:
         connected=lambda: stream.log.append("all"),
         look=lambda container_id, action: stream.log.append(f"{action} {container_id}"),
         stop=stop,
+        networks=lambda: stream.log.append("networks"),
     )
     thread = threading.Thread(target=watch.run)
     thread.start()
@@ -80,6 +81,12 @@ def test_all_before_the_first_event() -> None:
     """Everything is looked at when the subscription stands, before any event is read."""
     stream = Stream([[Event("a", "start", "1.5"), Event("b", "die", "1.6")]])
     assert follow(stream, 2)[:4] == ["subscribed", "all", "start a", "die b"]
+
+
+def test_networks() -> None:
+    """A network of Docker's that comes or goes is told as such, and what else is created is nothing to us."""
+    created = [Event("a", "create", "1.5"), Event("n", "create", "1.6", "network"), Event("a", "start", "1.7")]
+    assert follow(Stream([created]), 2)[:4] == ["subscribed", "all", "networks", "start a"]
 
 
 def test_every_end_means_all() -> None:

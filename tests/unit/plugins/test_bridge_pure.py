@@ -201,7 +201,7 @@ def test_supported(plugin: Any, conf: dict[str, Any], native: bool, monkeypatch:
 
 def test_firewalld(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where firewalld runs, the firewall plugin is the executable."""
-    monkeypatch.setattr(firewall, "_firewalld_runs", lambda: True)
+    monkeypatch.setattr(firewall.firewalld, "runs", lambda: True)
     assert firewall.unsupported({}) == "firewalld is running"
 
 

@@ -127,19 +127,6 @@ def test_daemon_does_not_wait(tmp_path: Path) -> None:
         pass
 
 
-def test_last_on_bridge(tmp_path: Path) -> None:
-    """Whoever takes a bridge's lock leaves a mark that nobody else leaves."""
-    one = Locks(tmp_path, 1)
-    marks = [one.last_on_bridge("br0")]
-    for _ in range(3):
-        with one.bridge("br0"):
-            pass
-        marks.append(one.last_on_bridge("br0"))
-    assert marks[0] == b""
-    assert len(set(marks)) == 4
-    assert one.last_on_bridge("br1") == b""
-
-
 def test_many_waiters(tmp_path: Path) -> None:
     """Though the file is removed with each release, never two hold the lock."""
     one = Locks(tmp_path, 30)

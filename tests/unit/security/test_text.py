@@ -12,7 +12,9 @@ import pytest
 import dockercni
 from dockercni.cni import ExecRunner, InvalidParameters, PluginCall, RuntimeConf
 from dockercni.cni.request import validate
-from dockercni.kernel import links, nftables
+from dockercni.cni.result import Interface, Result
+from dockercni.kernel import forward, links, nftables
+from dockercni.plugins import forward as firewall_rules
 from dockercni.plugins import ruleset, spoof_check
 from dockercni.plugins.contract import PluginFailure
 
@@ -43,9 +45,11 @@ def test_rulesets_of_macspoofchk(monkeypatch: pytest.MonkeyPatch, ifname: str) -
 
 @pytest.mark.parametrize("name", ["", "x" * 16, "x" * 100_000, "a\0b", "\udcff" * 16])
 def test_links_that_cannot_be(name: str) -> None:
-    """A plugin's result may call a bridge anything: what no link can be called is no link."""
-    assert not links.is_bridge(name)
-    assert not links.has_ports(name)
+    """A plugin's result may call a link anything: what no link can be called is no link, and is told to nobody."""
+    assert not links.routed(name)
+    assert not forward.plain(name)
+    named = Result("1.0.0", (Interface(name),))
+    assert firewall_rules.segments(named) == []
 
 
 @pytest.mark.parametrize(
