@@ -154,7 +154,7 @@ def wire(settings: Settings) -> Parts:
 class ForwardingFailed(DockercniError):
     """The rules that let traffic through cannot be looked at or changed now."""
 
-    retry = True
+    retry = Retry.LATER
 
 
 class Daemon:

@@ -135,9 +135,12 @@ class Attacher:
             try:
                 with self.forwarding.coming(network):
                     result = default_route.add(self.runtime, self.cache, self.networks, network, conf, request.rivals)
-            except (CNIError, IptablesError) as error:
+            except CNIError as error:
                 self._tidy()
                 raise AttachFailed.add(error) from error
+            except IptablesError as error:
+                self._tidy()
+                raise AttachFailed(str(error)) from error
             try:
                 _verify(required, result)
                 if entry := self.cache.read(network.name, target.id, request.ifname):

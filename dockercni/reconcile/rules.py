@@ -15,8 +15,10 @@ from dockercni.errors import DockercniError, Retry
 from dockercni.kernel import firewalld, iptables, nftables
 from dockercni.kernel.iptables import IptablesError
 from dockercni.kernel.netlink import NetlinkError
+from dockercni.kernel.nftables import NftablesError
 from dockercni.plugins import layout, mending, repair
 from dockercni.plugins.registry import ENGINE as NATIVE
+from dockercni.reconcile import nft_rules
 from dockercni.reconcile.footprint import FIREWALL, IPTABLES, MASQUERADE, Change, Footprint, Ruleset, footprint
 
 ELEMENTS: Final = "nftables elements"
@@ -49,6 +51,8 @@ class Rules:
             # what is missing may only have come after that listing
             for ifname, kinds in _lacking(prints, self._listing(0.0)).items():
                 found.setdefault(ifname, []).extend(kinds)
+        for entry, kinds in _nft_missing(entries):
+            found.setdefault(entry.ifname, []).extend(kinds)
         return found
 
     def lacking(self, entries: Iterable[CacheEntry]) -> set[str]:
@@ -60,7 +64,7 @@ class Rules:
         if prints:
             listing = self._listing(0.0)
             found |= {one.container_id for one in prints if one.missing(listing)}
-        return found
+        return found | {entry.container_id for entry, _ in _nft_missing(recorded)}
 
     def mend(self, entries: Sequence[CacheEntry]) -> None:
         """See to it that our table has its rules, if plugins of this process serve any of the entries.
@@ -74,7 +78,7 @@ class Rules:
                 if nftables.available() and mending.exists() and not mending.whole():
                     mending.mend()
                     log.info("nftables rules put back", table=layout.NAME)
-            except (NetlinkError, nftables.NftablesError) as error:
+            except (NetlinkError, NftablesError) as error:
                 raise RulesError(str(error)) from error
             self._whole_until = time.monotonic() + _FRESH
 
@@ -91,22 +95,18 @@ class Rules:
         and ptp's ADD, which is not, so its rules are put back as they make them.
         """
         found = _footprint(entry)
-        for kind in kinds:
-            if kind == ELEMENTS:
-                try:
+        try:
+            for kind in kinds:
+                if kind == ELEMENTS:
                     repair.put_back(entry)
-                except CNIError as error:
-                    raise RulesError(str(error)) from error
-                continue
-            if found is None:
-                continue
-            if kind == MASQUERADE:
-                self.apply(found.masquerade(self._listing(0.0)))
-                continue
-            try:
-                self._runtime.repeat(entry, found.kinds[kind], (lock,))
-            except CNIError as error:
-                raise RulesError(str(error)) from error
+                elif nft_rules.repair(self._runtime, entry, kind, lock):
+                    continue
+                elif kind == MASQUERADE and found:
+                    self.apply(found.masquerade(self._listing(0.0)))
+                elif found:
+                    self._runtime.repeat(entry, found.kinds[kind], (lock,))
+        except (CNIError, NftablesError) as error:
+            raise RulesError(str(error)) from error
         self.forget()
 
     def sweep(self, entry: CacheEntry, *, shared: bool) -> None:
@@ -114,6 +114,10 @@ class Rules:
         found = _footprint(entry)
         if found:
             self.apply(found.leftovers(self._listing(0.0), shared=shared))
+        try:
+            nft_rules.sweep(entry, shared=shared)
+        except NftablesError as error:
+            raise RulesError(str(error)) from error
 
     def listing(self) -> Ruleset:
         """All rules of this moment. Raises RulesError."""
@@ -140,6 +144,13 @@ class Rules:
 class _Listing:
     when: float
     ruleset: Ruleset
+
+
+def _nft_missing(entries: Sequence[CacheEntry]) -> list[tuple[CacheEntry, list[str]]]:
+    try:
+        return nft_rules.missing(entries)
+    except NftablesError as error:
+        raise RulesError(str(error)) from error
 
 
 def _list() -> Ruleset:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
@@ -227,3 +228,40 @@ def test_gc(host: Host, daemon: Start, cli: Cli) -> None:
     running.wait_event("GC", id=ours)
     assert not host.path(f"{store}/10.22.7.7").exists()
     assert host.path(f"{store}/10.22.7.8").exists()
+
+
+NFT_PLUGINS = Path(__file__).parents[1] / "plugins" / "nft"
+NFT_WIPES = {
+    "everything": "nft flush ruleset",
+    "a table": "nft delete table ip cni_hostport; nft delete table inet cni_plugins_masquerade",
+    "a chain": "nft flush chain ip cni_hostport prerouting; nft flush chain inet cni_plugins_masquerade masq_checks",
+}
+
+
+@pytest.mark.parametrize("wipe", NFT_WIPES)
+def test_wiped_rules_of_nftables_backends(host: Host, outside: Outside, daemon: Start, wipe: str) -> None:
+    """What the reference plugins have in nftables comes back once, by itself, and goes with its container."""
+    ipam = {"type": "host-local", "subnet": "10.9.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}
+    masquerade = {"ipMasq": True, "ipMasqBackend": "nftables"}
+    bridge = {"type": "bridge", "bridge": "nft0", "isGateway": True, "hairpinMode": True, **masquerade, "ipam": ipam}
+    portmap = {"type": "portmap", "backend": "nftables", "capabilities": {"portMappings": True}}
+    lan = {"cniVersion": "1.0.0", "name": "lan", "plugins": [bridge, portmap]}
+    host.write("/etc/cni/net.d/10-lan.conflist", json.dumps(lan))
+    outside.serve_tcp(9000)
+    daemon(f"--cni-bin-dir={NFT_PLUGINS}:{':'.join(SEARCHED)}")
+    run_web(host)
+    wait_until(lambda: published(host, outside), 20, "port published")
+    try:
+        host.run("sh", "-ec", NFT_WIPES[wipe])
+        wait_until(lambda: published(host, outside), 20, "port published again")
+        wait_until(lambda: masqueraded(host, outside), 20, "masqueraded again")
+        rules = host.run("nft", "list", "ruleset").stdout
+        assert rules.count("dport 8080 dnat to") == 1
+        assert rules.count("ip daddr != 10.9.0.0/24") == 1
+        host.docker("rm", "-f", "web")
+        wait_until(lambda: "10.9.0.2" not in host.run("nft", "list", "ruleset").stdout, 20, "no rules of the container")
+    finally:
+        host.run("sh", "-c", "nft delete table ip cni_hostport; nft delete table inet cni_plugins_masquerade")
+        if wipe == "everything":  # Docker's own rules are gone as well, and come back with the engine
+            host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+            host.kill_engine()
