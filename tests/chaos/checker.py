@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos import elements, facts, rules, traffic
+from tests.chaos import damage, elements, facts, rules, traffic
 from tests.chaos.facts import Running
 from tests.chaos.rules import Attached
 from tests.chaos.wanted import NETWORKS, SERVED, Network, Wanted
@@ -172,7 +172,7 @@ def _rules(
 ) -> Iterator[str]:
     saved = list(facts.saved_rules(host))
     due = Counter(rules.expected(present, saved))
-    due.update([*elements.expected(present), *neighbours.rules])
+    due.update([*elements.expected(present), *neighbours.rules, *damage.administrators(saved)])
     found = Counter([*(rule for rule in saved if rules.concerns(rule, networks)), *elements.found(host)])
     for rule in rules.LASTING:
         if 0 < found[rule] <= rules.RACING:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tests.chaos.damage import HOST
 from tests.chaos.orders import PLUGINS
 from tests.chaos.wanted import NETWORKS, Wanted
 
@@ -32,9 +33,40 @@ FAULTS = {  # how often, relative to each other
     "fill": 2,
     "cut": 2,
     "silence": 1,
+    "tear": 1,
+    "garble": 1,
+    "damage": 6,
+    "containerd_kill": 1,
+    "crowd": 1,
+    "administrate": 3,
+    "claim": 2,
 }
 ENGINES = ("exec", "native", "auto")
-CURES = {"daemon_start", "engine_start", "free"}
+MANY_PORTS, MANY_PORTS_ON = 200, 4  # as many as the reference portmap can make in the time that it is given here
+
+TAKES = {  # what a fault takes away until it is cured
+    "daemon_kill": "daemon",
+    "daemon_stop": "daemon",
+    "engine_kill": "engine",
+    "engine_stop": "engine",
+    "fill": "room",
+    "crowd": "threads",
+}
+NEEDS = {"containerd_kill": "engine", "crowd": "daemon"}
+CURES = {  # for what was taken away: its cure, and how likely that comes next
+    "engine": ("engine_start", 0.4),
+    "daemon": ("daemon_start", 0.3),
+    "room": ("free", 0.3),
+    "threads": ("part", 0.5),
+}
+DETAILS = {
+    "engine_kill": ("", "containerd"),
+    "engine_start": ("", "--live-restore"),
+    "flush": tuple(FLUSHES),
+    "fill": ("state", "run"),
+    "damage": tuple(HOST),
+    "administrate": ("-I", "-I", "-A"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,13 +89,18 @@ class Step:
 
 
 def population(size: int) -> dict[str, Wanted]:
-    """Containers on one or two of the networks, with no, one or two ports, and each of the restart policies."""
+    """Containers on one or two of the networks, with no, one or two ports, and each of the restart policies.
+
+    One has hundreds of ports.
+    """
     names = [network.name for network in NETWORKS]
     found = {}
     for number in range(size):
         first, second = names[number % 3], names[(number + 1) % 3]
         networks = (first, second) if number % 4 == 3 else (first,)
         ports = tuple(range(8000 + 10 * number, 8000 + 10 * number + number % 3))
+        if number == MANY_PORTS_ON:
+            ports = tuple(range(20000, 20000 + MANY_PORTS))
         found[f"c{number:02}"] = Wanted(networks, ports, ("no", "always", "unless-stopped", "on-failure")[number % 4])
     return found
 
@@ -74,9 +111,7 @@ class _State:
 
     exists: dict[str, bool]
     running: dict[str, bool]
-    daemon: bool = True
-    engine: bool = True
-    full: bool = False
+    there: set[str] = field(default_factory=lambda: set(CURES))  # of what faults take away
     records_lost: set[str] = field(default_factory=set)  # in this round
     pins_lost: set[str] = field(default_factory=set)
 
@@ -103,23 +138,21 @@ class Plan:
         state = self._state
         state.records_lost.clear()
         state.pins_lost.clear()
-        for _ in range(self._random.randint(6, 16)):
-            if not state.engine and self._random.random() < 0.4:
-                yield self._cure("engine_start")
-            elif not state.daemon and self._random.random() < 0.3:
-                yield self._cure("daemon_start")
-            elif state.full and self._random.random() < 0.3:
-                yield self._cure("free")
-            elif self._random.random() < 0.45:
+        for _ in range(self._random.randint(10, 24)):
+            missing = [what for what, (_, chance) in CURES.items() if what not in state.there and self._chance(chance)]
+            if missing:
+                yield self._cure(missing[0])
+            elif self._chance(0.45):
                 yield from self._fault()
-            elif state.engine:
+            elif "engine" in state.there:
                 yield self._work(self._random.choice(WORKS), self._random.choice(self._names))
-        if state.full:
-            yield self._cure("free")
-        if not state.engine:
-            yield self._cure("engine_start")
-        if not state.daemon and self._random.random() < 0.5:
-            yield self._cure("daemon_start")
+        for what in sorted({"room", "threads", "engine"} - state.there):
+            yield self._cure(what)
+        if "daemon" not in state.there and self._chance(0.5):
+            yield self._cure("daemon")
+
+    def _chance(self, likely: float) -> bool:
+        return self._random.random() < likely
 
     def _work(self, kind: str, name: str) -> Step:
         state = self._state
@@ -136,47 +169,45 @@ class Plan:
                 state.exists[name] = state.running[name] = False
         return Step(kind, name, delay=self._delay())
 
-    def _cure(self, kind: str) -> Step:
-        state = self._state
-        match kind:
-            case "engine_start":
-                state.engine = True
-                return Step(kind, detail=self._random.choice(("", "--live-restore")))
-            case "daemon_start":
-                state.daemon = True
-                return Step(kind, detail=f"--engine={self._random.choice(self._engines)}")
-            case "free":
-                state.full = False
-        return Step(kind)
+    def _cure(self, what: str) -> Step:
+        self._state.there.add(what)
+        kind = CURES[what][0]
+        return Step(kind, detail=self._detail(kind))
 
     def _fault(self) -> Iterator[Step]:
-        state = self._state
         (kind,) = self._random.choices(list(FAULTS), list(FAULTS.values()))
-        delay = self._delay()
+        if {needed for table in (TAKES, NEEDS) if (needed := table.get(kind))} - self._state.there:
+            return
+        self._state.there.discard(TAKES.get(kind, ""))
+        if kind in {"unpin", "forget", "truncate"}:
+            yield from self._loss(kind)
+        else:
+            yield Step(kind, self._target(kind), self._detail(kind), self._delay())
+
+    def _loss(self, kind: str) -> Iterator[Step]:
+        name = self._random.choice(self._names)
+        lost, other = self._state.records_lost, self._state.pins_lost
+        if kind == "unpin":
+            lost, other = other, lost
+        if name not in other:  # with both gone nothing proves any more whose it was
+            lost.add(name)
+            yield Step(kind, name, delay=self._delay())
+
+    def _target(self, kind: str) -> str:
         match kind:
-            case "daemon_kill" | "daemon_stop" if state.daemon:
-                state.daemon = False
-                yield Step(kind, delay=delay)
-            case "engine_kill" | "engine_stop" if state.engine:
-                state.engine = False
-                yield Step(kind, detail=self._random.choice(("", "containerd")) if kind == "engine_kill" else "")
+            case "damage":
+                return self._random.choice(NETWORKS).name
+            case "administrate" | "claim":
+                return self._random.choice(self._names)
+        return ""
+
+    def _detail(self, kind: str) -> str:
+        match kind:
             case "order":
-                yield Step(kind, detail=self._order())
-            case "flush":
-                yield Step(kind, detail=self._random.choice(list(FLUSHES)), delay=delay)
-            case "unpin" | "forget" | "truncate":
-                name = self._random.choice(self._names)
-                lost, other = state.records_lost, state.pins_lost
-                if kind == "unpin":
-                    lost, other = other, lost
-                if name not in other:  # with both gone nothing proves any more whose it was
-                    lost.add(name)
-                    yield Step(kind, name, delay=delay)
-            case "fill" if not state.full:
-                state.full = True
-                yield Step(kind)
-            case "cut" | "silence":
-                yield Step(kind)
+                return self._order()
+            case "daemon_start":
+                return f"--engine={self._random.choice(self._engines)}"
+        return self._random.choice(DETAILS.get(kind, ("",)))
 
     def _order(self) -> str:
         verb = self._random.choice(("ADD", "ADD", "DEL"))

@@ -61,6 +61,20 @@ class Proxy:
             for event in events:
                 client.sendall(b"%x\r\n%s\n\r\n" % (len(event) + 1, event))
 
+    def tear(self) -> None:
+        """End every stream that stands in the middle of an event."""
+        for client in list(self._streams):
+            with contextlib.suppress(OSError):
+                client.sendall(b'200\r\n{"Type":"container","Action":"sta')
+            _close(client)
+
+    def garble(self) -> None:
+        """Have lines that are no events arrive on every stream that stands."""
+        for client in list(self._streams):
+            for line in (b'{"Type": broken\n', b"\xff\xfe\x00\n", b"[1]\n", b'{"Type":"container","Action":7}\n'):
+                with contextlib.suppress(OSError):
+                    client.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+
     def cut(self) -> int:
         """End all connections at once; returns how many there were."""
         victims = list(self._open)

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.chaos import orders, proxy
+from tests.chaos.damage import Claimant, Crowded, break_host, close_port
 from tests.chaos.neighbours import move_in
 from tests.chaos.plan import FLUSHES, Step
-from tests.chaos.wanted import Wanted, configure
+from tests.chaos.wanted import NETWORKS, Wanted, configure
 from tests.engine.daemons import Daemon, environment, run_cli
 from tests.hosts import Host, Outside, import_image, wait_until, wipe
 from tests.hosts.commands import CommandError
@@ -47,6 +49,8 @@ class World:
         self.proxy = proxy.Proxy(self.host)
         self.pool = ThreadPoolExecutor(4)
         self.under_way: list[Future[None]] = []
+        self.crowded = Crowded(self.host)
+        self.claimants: list[Claimant] = []
         self.daemon: Daemon | None = None
         self.grievances: list[str] = []  # what was seen to be wrong before anybody asked
         self.settle()
@@ -74,6 +78,7 @@ class World:
             self.host.docker("rm", "--force", "--volumes", *left)
             self.host.stop_engine()  # it puts its own rules back
             self.host.start_engine()
+        self.host.run("iptables", "-F", "DOCKER-USER", check=False)
         wipe(self.host)
         configure(self.host)
         self.host.write("/etc/dockercni/dockercni.toml", SETTINGS)
@@ -96,17 +101,31 @@ class World:
         self.orders.withdraw()
         self.proxy.silent = False
         self.free(Step("free"))
+        self.part(Step("part"))
+        for claimant in self.claimants:
+            if links := claimant.close():
+                self.grievances.append(f"claim: a stranger was given {', '.join(links)}")
+        self.claimants.clear()
         if not self.host.engine.running:
             self.host.start_engine()
         if paused := self.host.docker("ps", "--quiet", "--filter=status=paused").split():
             self.host.docker("unpause", *paused)
         # an engine that starts while packets are forwarded already leaves the policy as it is
         self.host.run("/bin/sh", "-c", "! iptables -S DOCKER-USER >/dev/null 2>&1 || iptables -P FORWARD DROP")
+        if self._lost():  # the engine hears of no end while its containerd is gone, until it is started anew
+            self.host.stop_engine()
+            self.host.start_engine()
         wait_until(self._steady, 60, "containers that restart")
 
     def sync(self) -> subprocess.CompletedProcess[str]:
         """One `dockercni sync`."""
         return run_cli(self.host, "sync", check=False, timeout=110)
+
+    def _lost(self) -> bool:
+        """Whether the engine says of a container without a process that it is running."""
+        ids = self.host.docker("ps", "--quiet").split()
+        pids = self.host.docker("inspect", "--format={{.State.Pid}}", *ids).split() if ids else []
+        return not all(Path(f"/proc/{pid}").exists() for pid in pids)
 
     def _steady(self) -> bool:
         return not self.host.docker("ps", "--quiet", "--filter=status=restarting")
@@ -163,7 +182,9 @@ class World:
     def daemon_start(self, step: Step) -> None:
         flags = ("--docker-host", proxy.URL, step.detail or f"--engine={self.engine}")
         argv = (sys.executable, "-m", "dockercni", "daemon", *flags)
+        self.part(Step("part"))
         self.daemon = daemon = Daemon(self.host.popen(*argv, env=environment() | {"PYTHONFAULTHANDLER": "1"}))
+        self.crowded.confine(daemon.program.pid)
         wait_until(lambda: daemon.program.text() or not daemon.program.running, 20, "the daemon's first word")
 
     def engine_kill(self, step: Step) -> None:
@@ -195,21 +216,47 @@ class World:
             with contextlib.suppress(FileNotFoundError):
                 os.truncate(path, path.stat().st_size // 2)
 
-    def fill(self, _: Step) -> None:
-        for place in STATE:
+    def fill(self, step: Step) -> None:
+        for place in STATE if step.detail == "state" else ("/run",):
             status = os.statvfs(self.host.path(place))
             used = max(1, status.f_blocks - status.f_bfree) * status.f_frsize
             self.host.run("mount", "-o", f"remount,size={used}", place, check=False)
 
     def free(self, _: Step) -> None:
-        for place in STATE:
-            self.host.run("mount", "-o", "remount,size=16m", place)
+        for place in (*STATE, "/run"):
+            self.host.run("mount", "-o", "remount,size=64m", place)
 
     def cut(self, _: Step) -> None:
         self.proxy.cut()
 
     def silence(self, _: Step) -> None:
         self.proxy.silent = True
+
+    def tear(self, _: Step) -> None:
+        self.proxy.tear()
+
+    def garble(self, _: Step) -> None:
+        self.proxy.garble()
+
+    def damage(self, step: Step) -> None:
+        bridge = next(network.bridge for network in NETWORKS if network.name == step.target)
+        break_host(self.host, step.detail, bridge)
+
+    def containerd_kill(self, _: Step) -> None:
+        self.host.kill_containerd()
+
+    def crowd(self, _: Step) -> None:
+        self.crowded.limit(on=True)
+
+    def part(self, _: Step) -> None:
+        self.crowded.limit(on=False)
+
+    def administrate(self, step: Step) -> None:
+        if ports := self.population[step.target].ports:
+            close_port(self.host, ports[0], where=step.detail)
+
+    def claim(self, step: Step) -> None:
+        self.claimants += [Claimant(self.host, container_id) for container_id in self._ids(step.target)]
 
     def _ids(self, name: str) -> list[str]:
         """The container's id, from the engine's own files: it may not be running."""

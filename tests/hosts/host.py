@@ -123,3 +123,7 @@ class Host(Place):
     def kill_engine(self, *, containerd: bool = False) -> None:
         """SIGKILL the engine and, if asked, its containerd; containers live on."""
         self.engine.kill(containerd=containerd)
+
+    def kill_containerd(self) -> None:
+        """SIGKILL the engine's containerd alone; the engine starts another one."""
+        self.engine.kill_containerd()
