@@ -10,7 +10,6 @@ import select
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ from dockercni.engine.watch import Watch
 from dockercni.errors import DockercniError, NotRoot, Retry
 from dockercni.kernel import descriptors, processes
 from dockercni.kernel.iptables import IptablesError
-from dockercni.kernel.link_events import EVERYTHING, LinkEvents
 from dockercni.kernel.rule_events import RuleEvents
 from dockercni.observe import logs, notify
 from dockercni.observe.heartbeat import Heartbeat
@@ -38,6 +36,7 @@ from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.freed import Freed
 from dockercni.reconcile.host_half import HostHalf
+from dockercni.reconcile.host_watch import HostWatch
 from dockercni.reconcile.lanes import Lanes
 from dockercni.reconcile.leases import Leases, kept
 from dockercni.reconcile.locks import Locks
@@ -62,10 +61,9 @@ _PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is t
 _FORWARDING: Final = "*forwarding"
 _QUIET: Final = 0.2  # seconds without a deleted rule
 _TICK: Final = 5.0  # seconds between two looks whether the DHCP daemon is still the same: leases last minutes
-_CALM: Final = 0.05  # seconds without a change of links: each start makes a handful within a few milliseconds
-_LONGEST: Final = 0.3  # seconds that such changes are put off: what is gone is to be back within one
 _PAUSE: Final = 1.0  # seconds at least from one round of tries to the next, however much becomes free
 _NEVER: Final = {errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES}  # what asking again does not change
+_FEW: Final = 16  # containers
 
 log = structlog.get_logger()
 
@@ -183,7 +181,7 @@ class Daemon:
             _STRAYS: self._collect_strays,
             _FORWARDING: self._look_at_forwarding,
         }
-        self._concerned: deque[set[str]] = deque()  # links that changed since the last look at the host
+        self._host_watch = HostWatch(lambda: self._lanes.ask(_HOST, "links of the host changed"))
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
@@ -195,7 +193,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
         supervision.start("rules", self._watch_rules)
-        supervision.start("links", self._watch_links)
+        supervision.start("links", self._host_watch.run)
         watch = Watch(
             self._parts.client,
             connected=self._connected,
@@ -259,24 +257,14 @@ class Daemon:
             self._lanes.ask(key, hint)
         self._stop.wait(_PAUSE)
 
-    def _watch_links(self) -> None:
-        with LinkEvents() as events:
-            if self._announced:  # it was down meanwhile
-                self._concerned.append({EVERYTHING})
-                self._lanes.ask(_HOST, "links of the host may have changed")
-            while True:
-                self._concerned.append(events.wait(_CALM, _LONGEST))
-                self._lanes.ask(_HOST, "links of the host changed")
-
     def _look_at_host(self, hint: str) -> None:
         """Have those containers looked at whose half of the host is not whole, of those that need what changed."""
-        concerned: set[str] = set()
-        while self._concerned:
-            concerned |= self._concerned.popleft()
-        attacher = self._parts.attacher
-        entries = [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError) and entry.complete]
-        links = set() if EVERYTHING in concerned else concerned
-        for key in attacher.host.lacking([entry for entry in entries if entry.owner], links):
+        attacher, ids = self._parts.attacher, self._host_watch.concerned(self._entries)
+        # a few are read by themselves: a list of all is read for a bridge, and not for each port that goes
+        chosen = ids if len(ids) <= _FEW else [""]
+        found = (entry for key in chosen for entry in attacher.cache.entries(key))
+        entries = [entry for entry in found if not isinstance(entry, CacheError) and entry.container_id in ids]
+        for key in attacher.host.lacking([entry for entry in entries if entry.complete and entry.owner]):
             self._ask(key, hint)
 
     def _look_at_leases(self, hint: str) -> None:
@@ -386,8 +374,10 @@ class Daemon:
         return max(settled, seen.retry)
 
     def _reserve(self, key: str) -> None:
-        entries = self._parts.attacher.cache.entries(key)
-        self._reservations.update(key, [entry for entry in entries if not isinstance(entry, CacheError)])
+        found = self._parts.attacher.cache.entries(key)
+        entries = [entry for entry in found if not isinstance(entry, CacheError)]
+        self._reservations.update(key, entries)
+        self._host_watch.learn(key, entries)
 
     def _entries(self) -> list[CacheEntry]:
         """All records; ports that they no longer mention are let go: a command may have taken them back beside us."""

@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -106,16 +106,12 @@ class HostHalf:
             host = self._look(_FRESH)
             return {entry.ifname: found for entry in entries if (found := list(unusable(needs(entry), host)))}
 
-    def lacking(self, entries: Sequence[CacheEntry], links: Collection[str] = ()) -> set[str]:
-        """The ids of the containers that lack something now, of those that need one of `links` (none: of all).
+    def lacking(self, entries: Sequence[CacheEntry]) -> set[str]:
+        """The ids of the containers that lack something now. Those count as well whose port is gone: so is their link.
 
-        Those count as well whose port is gone: so is their link. Raises HostError.
+        Raises HostError.
         """
         concerned = [(entry, wanted) for entry in entries if (wanted := needs(entry)).names]
-        if links:
-            concerned = [(entry, wanted) for entry, wanted in concerned if not wanted.names.isdisjoint(links)]
-        if not concerned:
-            return set()
         self.forget()
         with self._guard, _errors():
             host = self._look(_FRESH)
