@@ -57,8 +57,9 @@ _RULES: Final = "*rules"
 _HOST: Final = "*host"
 _LEASES: Final = "*leases"
 _STRAYS: Final = "*strays"
-_PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
 _FORWARDING: Final = "*forwarding"
+_PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
+_LEAST_PATIENCE: Final = 5.0  # seconds: a server that looks for duplicates first (dnsmasq) takes 3
 _QUIET: Final = 0.2  # seconds without a deleted rule
 _TICK: Final = 5.0  # seconds between two looks whether the DHCP daemon is still the same: leases last minutes
 _PAUSE: Final = 1.0  # seconds at least from one round of tries to the next, however much becomes free
@@ -140,7 +141,7 @@ def wire(settings: Settings) -> Parts:
     cache = Cache(settings.cni_cache_dir)
     locks = Locks(settings.run_dir, settings.plugin_timeout)
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
-    patience = settings.hold * _PATIENCE if settings.hold else None
+    patience = max(settings.hold * _PATIENCE, _LEAST_PATIENCE) if settings.hold else None
     runtime = Runtime(Dispatch(executables, settings.engine, patience=patience, opens=False), cache)
     forwarding = Forwarding(cache, isolate=settings.isolation == "on")
     rules, host, leases = Rules(runtime), HostHalf(locks), Leases(runtime)

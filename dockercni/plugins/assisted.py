@@ -1,8 +1,9 @@
 """Executables, with what the reference plugins leave undone done around them.
 
 The reference bridge gives a container frames that are too large for a bridge that somebody else made, and at DEL it
-removes the link before its IPAM plugin is asked to give the address back, which for DHCP needs the link. And where no
-DHCP server answers, `dhcp` goes on asking for a minute, and then says that there are "no more tries".
+removes the link before its IPAM plugin is asked to give the address back, which for DHCP needs the link. Where no DHCP
+server answers, `dhcp` goes on asking for a minute, and then says that there are "no more tries". And where its daemon
+does not run, its DEL fails, and others then keep a link with an address that the server will give to somebody else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from dockercni.cni import document
 from dockercni.cni.calls import EXEC
-from dockercni.cni.document import Fields
+from dockercni.cni.document import DocumentError, Fields
 from dockercni.cni.errors import CNIError, PluginError
 from dockercni.kernel import links
 from dockercni.plugins import dhcp, ipam
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dockercni.cni.calls import PluginCall, PluginRunner
 
 _BRIDGE: Final = "bridge"
+_KEEPS_NOTHING: Final = {"type": "static"}
 _USUAL: Final = 1500  # the MTU that a new link has anyway
 
 
@@ -29,11 +31,14 @@ def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> bytes
     """Run `call` by `runner`; what waits for a DHCP server may take so many seconds. Raises as `runner` does."""
     try:
         fields = Fields.of(document.decode(call.config))
+        socket = dhcp.socket_of(fields.values)
+        if socket and call.verb == "DEL" and not dhcp.listens(socket):
+            return _without_daemon(call, fields, runner)
         if call.plugin == _BRIDGE:
             call = _prepared(call, fields, runner, patience)
-    except CNIError:  # the executable says what is wrong
+    except (DocumentError, OSError):  # the executable says what is wrong
         return runner.run(call)
-    if not dhcp.socket_of(fields.values):
+    if not socket:
         return runner.run(call)
     try:
         return runner.run(replace(call, timeout=patience))
@@ -50,6 +55,14 @@ def _prepared(call: PluginCall, fields: Fields, runner: PluginRunner, patience: 
         with contextlib.suppress(CNIError):  # the executable asks again, and tells
             run(replace(call, plugin=plugin, engine=EXEC), runner, patience)
     return call
+
+
+def _without_daemon(call: PluginCall, fields: Fields, runner: PluginRunner) -> bytes:
+    """DEL where nobody keeps the lease: it runs out by itself, and there is nothing to give back."""
+    if call.plugin == dhcp.TYPE:
+        return b""
+    kept = {key: value for key, value in fields.values.items() if key.lower() != "ipam"}
+    return runner.run(replace(call, config=document.encode({**kept, "ipam": _KEEPS_NOTHING})))
 
 
 def _with_mtu(call: PluginCall, fields: Fields) -> PluginCall:

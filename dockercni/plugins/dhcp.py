@@ -36,10 +36,15 @@ def socket_of(conf: Mapping[str, Any]) -> str:
     return str(lookup(ipam, "daemonSocketPath") or _SOCKET)
 
 
+def listens(socket: str) -> bool:
+    """Whether anybody listens there, be it a service manager that starts the daemon when it is asked."""
+    return bool(unix_listeners.listening(socket))
+
+
 def explain(conf: Mapping[str, Any], error: PluginError) -> str:
     """What the failure of an ADD whose addresses come by DHCP means; "" if it has another reason."""
     socket = socket_of(conf)
-    if not unix_listeners.listening(socket):
+    if not listens(socket):
         hint = "systemctl enable --now dockercni-dhcp.socket"
         return f"the daemon of the IPAM plugin dhcp does not run: nobody listens on {socket} ({hint})"
     if not isinstance(error, PluginTimeout) and error.plugin != TYPE:

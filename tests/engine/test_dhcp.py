@@ -59,7 +59,7 @@ def test_a_server_that_is_dead(host: Host, daemon: Start, kind: str) -> None:
     """Where no server answers, that is said before the hold's limit, with the link that was asked; and tried again."""
     dhcp.start_daemon(host, PLUGIN)
     conflist(host, "lan", [KINDS[kind]])
-    running = daemon("--hold=5s", "--on-failure=hold")
+    running = daemon("--hold=8s", "--on-failure=hold")
     run(host, "web")
     failed = running.wait_event("ADD failed", container="web")
     released = running.wait_event("let go", container="web")
