@@ -10,15 +10,19 @@ from tests.hosts.waiting import wait_until
 if TYPE_CHECKING:
     from tests.hosts.commands import Background
     from tests.hosts.host import Host
+    from tests.hosts.place import Place
 
 SOCKET = "/run/cni/dhcp.sock"
 LEASES = "/run/dnsmasq.leases"
 RENEWAL = 3  # seconds, T1 (option 58): the least that dnsmasq takes; its leases are of two minutes at least
 
 
-def start_server(host: Host, bridge: str, first: str, last: str) -> Background:
-    """Dnsmasq on a bridge that has an address, with two minutes' leases that are to be renewed after RENEWAL."""
-    started = host.popen(
+def start_server(host: Host, bridge: str, first: str, last: str, place: Place | None = None) -> Background:
+    """Dnsmasq on a bridge that has an address, with two minutes' leases that are to be renewed after RENEWAL.
+
+    The bridge is the host's, or that of another place.
+    """
+    started = (place or host).popen(
         "dnsmasq",
         "--keep-in-foreground",
         "--conf-file=/dev/null",
