@@ -68,6 +68,7 @@ def _hide_images(host: Host, *, known: bool) -> None:
     facts = json.loads(host.read(f"{STATE}/engine.json"))
     facts["value"]["root"] = HIDDEN
     host.write(f"{STATE}/engine.json", json.dumps(facts))
+    host.path(f"{STATE}/images.json").unlink(missing_ok=True)  # which containerd's store has been asked for already
     if known:
         image = host.docker("image", "inspect", "--format={{.Id}}", IMAGE)
         host.write(f"{STATE}/images.json", json.dumps({"schema": 1, "value": {image: {}}}))

@@ -40,6 +40,8 @@ def test_while_containers_start(host: Host, daemon: Start, moment: int) -> None:
         "as many attachments as running containers",
         lambda: (_attached(host), host.docker("ps", "--all", "--no-trunc"), one.program.text()[-6000:]),
     )
+    host.kill_engine()  # newer ones do without a containerd until they are started again
+    host.start_engine()
     if left := host.docker("ps", "--all", "--quiet").split():
         host.docker("rm", "--force", *left, timeout=120)
     wait_clean(host)
