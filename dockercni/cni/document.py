@@ -75,13 +75,13 @@ def repeated(data: bytes, name: str) -> str:
         return ""
     found: list[str] = []
 
-    def look(pairs: list[tuple[str, Any]]) -> Any:
+    def _look(pairs: list[tuple[str, Any]]) -> Any:
         for key, value in pairs:
             if key.lower() == name and isinstance(value, _Pairs):
                 found.extend(value.repeated)
         return _Pairs(pairs)
 
-    json.loads(text, object_pairs_hook=look)
+    json.loads(text, object_pairs_hook=_look)
     return next(iter(found), "")
 
 

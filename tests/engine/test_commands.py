@@ -417,14 +417,14 @@ def test_forward_policy_without_docker_user(host: Host, cli: Cli, daemon: Callab
     running.kill()
     host.run("ip6tables", "-P", "FORWARD", "DROP")
     host.run(
-        "nft", "add table inet mine; add chain inet mine fwd { type filter hook forward priority 5; policy drop; }"
+        "nft", "add table inet mine; add chain inet mine passing { type filter hook forward priority 5; policy drop; }"
     )
     try:
         done = cli("doctor", check=True)
         assert (
             "ip6tables-nft: the policy is DROP, and DOCKERCNI-FORWARD lets attached containers through" in done.stdout
         )
-        assert "warn  FORWARD: chain fwd of the nftables table inet mine drops what" in done.stdout
+        assert "warn  FORWARD: chain passing of the nftables table inet mine drops what" in done.stdout
         host.run("ip6tables", "-F", "FORWARD")
         done = cli("doctor")
         assert done.returncode == 1

@@ -158,7 +158,7 @@ def test_failing_plugin(host: Host, daemon: Start) -> None:
     assert "the moon is full" in failed["reason"]
     assert noop_calls(host)[:2] == ["ADD", "DEL"]
     wait_until(lambda: {line.split()[0] for line in leftovers(host)} <= {"pin"}, 20, "it is taken back")
-    running.wait_event("ADD failed", after=len(running.log()))  # it was tried again
+    wait_until(lambda: noop_calls(host).count("ADD") > 3, 20, "it was tried again")
     network(host, "lan", "10.77.1.0/24", more=[noop()])
     running.wait_event("ADD", container="web")
     assert addresses(host, "web")
@@ -197,7 +197,8 @@ def test_failing_del(host: Host, daemon: Start, cli: Cli) -> None:
     kinds = {line.split()[0] for line in leftovers(host)}
     assert "lease" not in kinds
     assert "cache" in kinds
-    running.wait_event("DEL failed", container="web", after=running.log().index(failed) + 1)
+    tried = noop_calls(host).count("DEL")
+    wait_until(lambda: noop_calls(host).count("DEL") > tried, 20, "it was tried again")
     done = cli("sync")
     assert done.returncode == 4
     assert "not now" in done.stdout

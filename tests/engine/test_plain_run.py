@@ -21,7 +21,7 @@ def test_address_inside_and_nothing_left(host: Host, daemon: Start, cli: Cli) ->
     assert addresses(host, "open") == added["addresses"]
     assert host.docker("exec", "open", "ip", "-4", "-o", "addr", "show", "eth0").split()[3] == added["addresses"][0]
     kinds = {line.split()[0] for line in leftovers(host)}
-    assert kinds == {"lease", "cache", "pin", "link", "iptables"}  # so that their absence means something
+    assert kinds >= {"lease", "cache", "pin", "link", "iptables"}  # so that their absence means something
     host.docker("rm", "--force", "open")
     wait_clean(host)
     running.wait_event("DEL", container="open", ifname="eth0")

@@ -112,7 +112,9 @@ def test_two_at_once(host: Host, daemon: Callable[..., Daemon]) -> None:
 
     def settled() -> bool:
         found = json.loads(host.read("/run/dockercni/status.json"))["failing"]
-        return len(found) == 3 and all("is published by container web" in one["reason"] for one in found.values())
+        return len(found) == 3 and all(
+            "is published by container web" in one["parts"][0]["reason"] for one in found.values()
+        )
 
     host.wait_until(settled, 30, "three that fail", lambda: host.read("/run/dockercni/status.json"))
     attached = [name for name in names if "eth0" in host.container(name).run("ip", "link").stdout]

@@ -46,9 +46,9 @@ def test_a_container_that_names_its_links_badly(host: Host, daemon: Start, cli: 
     run(host, "web")
     wait_attached(host, "web")
     place.run("ip", "address", "flush", "dev", "eth0")
-    done = cli("sync")
+    done = cli("sync", "evil")  # by name, for what a container with NET_ADMIN does is otherwise left alone
     assert "Traceback" not in done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "converged: 2 containers, 2 attachments, 1 repaired"
+    assert done.stdout.splitlines()[-1] == "converged: 1 container, 1 attachment, 1 repaired"
     assert cli("status").returncode == 0
     assert addresses(host, "evil")
     assert not [event for event in running.log() if event.get("exception")]

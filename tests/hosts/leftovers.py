@@ -44,7 +44,7 @@ def _rules(host: Host) -> Iterator[str]:
         saved = host.run("/bin/sh", "-c", f"for table in nat filter; do {command} -t $table; done").stdout
         for line in saved.splitlines():
             foreign = line.startswith("-A DOCKER-USER ") and not line.endswith("-j RETURN")
-            if foreign or (line.startswith(("-A ", ":")) and CONTAINER.search(line)):
+            if foreign or "DOCKERCNI" in line or (line.startswith(("-A ", ":")) and CONTAINER.search(line)):
                 yield f"{command.removesuffix('-save')} {line}"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hosts import Host, NoAnswer, Outside, Place, peer_of
+from tests.hosts import Host, NoAnswer, Outside, Place, peer_of, wait_until
 from tests.kernel.hosted import plugin_directory
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def test_flavours(alone: Host, flavour: str) -> None:
     try:
         inside = attached(alone, "c1")
         assert seen_as(inside, outside.address) == outside.host_address
-        assert seen_as(inside, outside.address6) == outside.host_address6
+        # IPv6 wants to know first that nobody else has the address
+        wait_until(lambda: seen_as(inside, outside.address6) == outside.host_address6, 10, "an answer over IPv6")
         for command in commands:
             assert "-A FORWARD -j DOCKERCNI-FORWARD" in alone.run(command, "-S").stdout
             alone.run(command, "-F")

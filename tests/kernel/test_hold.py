@@ -225,10 +225,11 @@ def test_limit_after_a_standstill(holder: Holder, victim: Callable[..., Victim])
 
 
 def test_limit_that_kills(holder: Holder, victim: Callable[..., Victim]) -> None:
-    """At the limit it is killed, where that was asked for, without having executed one instruction."""
+    """At the limit it is killed, where that was asked for, told why, without having executed one instruction."""
     one = victim()
     hold = _hold(holder, one, 0.5, kill=True)
     one.execute()
+    assert one.line() == "dockercni: stopped, since its network was not ready within 0.5 s (on-failure is stop)"
     assert one.line() == ""
     assert one.process.wait(10) == -signal.SIGKILL
     wait_until(lambda: bool(hold.over), 10, "its end")

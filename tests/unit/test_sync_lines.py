@@ -12,7 +12,7 @@ from dockercni.reconcile.look import ADD, DEL, NOTE, Outcome, Seen
     ("outcome", "dry_run", "text"),
     [
         (
-            Outcome(ADD, "net", "eth0", ("10.1.0.2/16",), 3.14, "it was new"),
+            Outcome(ADD, "net", "eth0", ("10.1.0.2/16",), ms=3.14, reason="it was new"),
             False,
             "ADD web net eth0 10.1.0.2/16 3.1 ms (it was new)",
         ),
