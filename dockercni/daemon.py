@@ -164,7 +164,7 @@ class Daemon:
         self._reload = reload
         self._looker: Looker | None = None
         self._announced = False
-        self._lanes = Lanes(self._look, parts.settings.workers)
+        self._lanes = Lanes(self._look, parts.settings.workers, self._ended)
         self._reporter = Reporter()
         self._heart = Heartbeat(
             parts.settings.run_dir, self._lanes.busy, lambda: self._reporter.failing(self._lanes.due())
@@ -351,7 +351,6 @@ class Daemon:
             if work := self._works.get(key):
                 work(hint)
                 self._reporter.fine(key)
-                self._heart.looked()
                 return Retry.NEVER
             if self._looker is None:  # an event before the first list: that look will come
                 return Retry.NEVER
@@ -360,19 +359,19 @@ class Daemon:
             seen = self._early.starting.look(self._looker, key, thorough=thorough)
         except (DockercniError, IptablesError) as error:
             self._reporter.failed(key, str(error), hint)
-            self._heart.looked()
             return error.retry if isinstance(error, DockercniError) else Retry.LATER
         except Exception as error:  # noqa: BLE001  a defect of ours, logged there, must not end the lane
             self._reporter.failed(key, f"{type(error).__name__}: {error}", hint, defect=error)
-            self._heart.looked()
             return Retry.LATER
         settled = Retry.LATER if self._early.starting.unconfirmed(key) else Retry.NEVER
         if seen is None:
             return settled
         self._reporter.looked(seen)
         self._reserve(key)
-        self._heart.looked()
         return max(settled, seen.retry)
+
+    def _ended(self) -> None:
+        self._heart.looked()
 
     def _reserve(self, key: str) -> None:
         found = self._parts.attacher.cache.entries(key)

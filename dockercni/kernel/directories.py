@@ -32,9 +32,15 @@ class Directories:
         os.close(self._fd)
 
     def watch(self, paths: Iterable[Path]) -> None:
-        """Watch these as well. Those that cannot be (there is none yet) are left out."""
+        """Watch these as well; in place of one that is not there yet the nearest directory above it."""
         for path in paths:
-            _libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK)  # of one that is watched already it is the same
+            if not self._add(path):
+                any(self._add(above) for above in path.parents)
+                self._add(path)  # it may have come into being between the two
+
+    def _add(self, path: Path) -> bool:
+        """Watch one directory; for one that is watched already nothing changes."""
+        return bool(_libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK) >= 0)
 
     def wait(self, seconds: float, quiet: float) -> None:
         """Return some `quiet` seconds after something changed, or when the time is over.

@@ -106,10 +106,18 @@ class Attacher:
             try:
                 return self._attach(network, target, request, completed)
             except (AttachFailed, addresses.AddressTaken, addresses.AddressOutside) as error:
-                if _time_is_up(error):  # which was not for the address, and another try would take as long
+                if _time_is_up(error) or error.retry is Retry.SOON or self._is_recorded(network, target, request):
+                    # It was not for the address, and another try would take as long; or it could not be taken back, and
+                    # another one would only say that.
                     raise
                 log.info("address not to be had again", id=target.id, network=network.name, reason=str(error))
         return self._attach(network, target, request, request)
+
+    def _is_recorded(self, network: NetworkList, target: Target, request: NetworkRequest) -> bool:
+        try:
+            return self.cache.read(network.name, target.id, request.ifname) is not None
+        except CacheError:
+            return True
 
     def _attach(
         self, network: NetworkList, target: Target, required: NetworkRequest, request: NetworkRequest

@@ -38,11 +38,14 @@ class Lanes:
 
     `look` returns when it makes sense to look at the key again; that is done for as long as it says so, with a delay
     that doubles from try to try. A look that takes long (a plugin that hangs) gives its place to the next one, so that
-    it delays nobody.
+    it delays nobody. `ended` is called when a look has ended and the next try is due.
     """
 
-    def __init__(self, look: Callable[[str, str], Retry], workers: int) -> None:
+    def __init__(
+        self, look: Callable[[str, str], Retry], workers: int, ended: Callable[[], None] = lambda: None
+    ) -> None:
         self._look = look
+        self._ended = ended
         self._workers = workers
         self._changed = threading.Condition()
         self._ready: deque[str] = deque()
@@ -188,6 +191,7 @@ class Lanes:
                 if key in self._hints:
                     (self._ready.appendleft if key in self._urgent else self._ready.append)(key)
                 self._changed.notify_all()
+            self._ended()
 
 
 def retry_delay(failures: int, retry: Retry) -> float:

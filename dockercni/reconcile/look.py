@@ -306,7 +306,7 @@ class _Execution:
         self._had = had
         self._lock = lock
         self._pin: Path | None = None
-        self._stuck = False  # a DEL failed, and the next one will want to enter the namespace
+        self._stuck: set[str] = set()  # interfaces whose DEL failed: the next one will want to enter the namespace
         self.attachments = len(recorded)
 
     def carry_out(self, action: Action) -> Outcome:
@@ -315,6 +315,8 @@ class _Execution:
             return outcome
         if isinstance(action, Unpin) and self._stuck:
             return Outcome(NOTE, reason="its pin is kept for another DEL")
+        if isinstance(action, Attach) and action.request.ifname in self._stuck:  # it would fail, and hide what did
+            return Outcome(NOTE, action.request.network, action.request.ifname, reason="ADD waits for that DEL")
         began = time.monotonic()
         try:
             if self._lock is not None:
@@ -322,7 +324,8 @@ class _Execution:
                 if isinstance(action, Attach) and action.request.ports:
                     outcome = replace(outcome, ports=self._reached_at(action.request))
         except DockercniError as error:
-            self._stuck = self._stuck or isinstance(action, Detach)
+            if isinstance(action, Detach):
+                self._stuck.add(action.attachment.ifname)
             return replace(outcome, error=str(error), retry=error.retry)
         self.attachments += {ADD: 1, DEL: -1}.get(outcome.verb, 0)
         return replace(outcome, ms=round((time.monotonic() - began) * 1000, 1))

@@ -161,3 +161,16 @@ def test_a_freed_address_goes_to_who_waits(host: Host, daemon: Start, cli: Cli, 
 def _missing(cli: Cli) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(cli("ps", "-o", "json").stdout)["missing"]
     return found
+
+
+def test_a_del_that_fails_is_not_hidden_by_what_follows(host: Host, daemon: Start) -> None:
+    """A restarted container whose DEL fails gets no ADD beside it, whose failure would only say that it is there."""
+    settings(host, cni_bin_dir=BIN_DIRS)
+    network(host, "lan", "10.77.1.0/24", more=[noop(DEL={"fail": {"msg": "not now"}})])
+    one = daemon("--hold=off")
+    run(host, "web")
+    one.wait_event("ADD", container="web")
+    host.docker("restart", "web")
+    one.wait_event("DEL failed", container="web")
+    one.wait_event("NOTE", container="web", reason="ADD waits for that DEL")
+    assert not [event for event in one.log() if event["event"] == "ADD failed"]

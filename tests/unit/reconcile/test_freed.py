@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,8 +29,7 @@ class World:
         self.conf, self.leases, self.cache, self.bin = (place / name for name in ("conf", "leases", "cache", "bin"))
         self.failing: list[str] = []
         self.reasons: queue.Queue[str] = queue.Queue()
-        for directory in (self.conf, self.leases / "lan", self.cache / "results", self.bin):
-            directory.mkdir(parents=True)
+        self.conf.mkdir()
         self.configure("10.77.1.0/24")
 
     def configure(self, subnet: str) -> None:
@@ -40,6 +40,8 @@ class World:
         os.replace(path.with_suffix(".new"), path)
 
     def attach(self, container: str) -> None:
+        (self.leases / "lan").mkdir(parents=True, exist_ok=True)
+        (self.cache / "results").mkdir(parents=True, exist_ok=True)
         (self.cache / "results" / f"lan-{container}-eth0").write_text("{}")
         (self.leases / "lan" / f"10.77.1.{2 + (container == DB)}").write_text(f"{container}\r\neth0")
 
@@ -53,15 +55,16 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Watched directories, with one attachment."""
+    """Directories that are watched, the first one there from the beginning, and one attachment that came later."""
     monkeypatch.setattr(module, "_PAUSE", 60.0)
     made = World(tmp_path)
-    made.attach(WEB)
     networks = Networks(made.conf, tmp_path / "state")
     watch = Freed(networks.catalogue, made.conf, made.cache, [made.bin])
     arguments: tuple[Any, ...] = (made.reasons.put, lambda: made.failing)
     threading.Thread(target=watch.run, args=arguments, daemon=True).start()
     assert made.told() == "what is free is watched from now on"
+    made.attach(WEB)
+    time.sleep(0.5)  # what is taken is seen when it has been quiet
     return made
 
 
@@ -71,7 +74,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         (lambda world: world.detach(WEB), "something became free"),
         (lambda world: (world.leases / "lan" / "10.77.1.2").unlink(), "something became free"),
         (lambda world: world.configure("10.77.1.0/16"), "the configuration changed"),
-        (lambda world: (world.bin / "macvlan").touch(), "a plugin was installed"),
+        (lambda world: (world.bin.mkdir(), (world.bin / "macvlan").touch()), "a plugin was installed"),
     ],
     ids=["DEL", "lease", "configuration", "plugin"],
 )

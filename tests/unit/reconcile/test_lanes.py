@@ -87,6 +87,16 @@ def test_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     served.drain(5)
 
 
+def test_the_end_of_a_look_is_told_with_its_next_try() -> None:
+    """Whoever is told that a look has ended finds when it comes again."""
+    told: list[dict[str, float]] = []
+    served = Lanes(Looks(lambda _: Retry.LATER), 1, lambda: told.append(served.due()))
+    served.ask("a", "event")
+    wait_until(lambda: told, 5, "the end")
+    assert list(told[0]) == ["a"]
+    served.drain(5)
+
+
 def test_a_new_event_does_not_wait_for_the_retry() -> None:
     """An event is looked at at once, though a retry is due much later."""
     looks = Looks(lambda _: Retry.NEVER if len(looks.seen) > 1 else Retry.LATER)

@@ -229,3 +229,16 @@ def test_a_file_of_claims_that_is_none(tmp_path: Path, what: str) -> None:
     with pytest.raises(LockUnusable, match="cannot lock"), Locks(tmp_path, 1).ports([("tcp", 80)]):
         pass
     assert not (tmp_path / "victim").exists()
+
+
+def test_a_full_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock is held without the words that explain it."""
+    locks = Locks(tmp_path, 1.0)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dockercni.reconcile.locks.os.pwrite", full)
+    with locks.container("web"), locks.bridge("br0"):
+        assert list(locks.containers()) == ["web"]
+    assert list(locks.containers()) == []

@@ -51,3 +51,18 @@ def test_newer(tmp_path: Path) -> None:
     (tmp_path / "web.json").write_bytes(b'{"schema":99,"value":{}}')
     with pytest.raises(state.StateError, match=r"web.json was written by a newer version"):
         Memory(tmp_path).recall("web")
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written is not remembered; rather there is no memory at all than one of what is gone."""
+    memory = Memory(tmp_path)
+    memory.remember("web", ETH0)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state, "replace_file", full)
+    memory.remember("db", ETH0)
+    assert memory.recall("db") == ()
+    memory.left("web", "lan", "eth0")
+    assert memory.recall("web") == ()

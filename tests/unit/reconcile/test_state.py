@@ -58,3 +58,26 @@ def test_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(state.StateError, match=r"cannot write .*file/one\.json"):
         state.write(tmp_path / "file" / "one.json", {})
+
+
+def test_what_only_helps_is_best_effort(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be read is as good as missing, what cannot be written is left; each is one warning until it works."""
+    directory = tmp_path / "file"
+    directory.touch()
+    for name in ("one.json", "two.json", "one.json"):
+        assert not state.keep(directory / name, {})
+    assert "".join(capsys.readouterr()).count("not remembered") == 1
+    directory.unlink()
+    assert state.keep(directory / "one.json", {"a": "b"})
+    assert state.recall(directory / "one.json", dict[str, str], {}) == {"a": "b"}
+    (directory / "one.json").write_text("{")
+    for _ in range(3):
+        assert state.recall(directory / "one.json", dict[str, str], {"c": "d"}) == {"c": "d"}
+    assert "".join(capsys.readouterr()).count("forgotten") == 1
+
+
+def test_what_a_newer_version_wrote_is_refused_all_the_same(tmp_path: Path) -> None:
+    """Nothing is guessed from it, and nothing of it is lost."""
+    (tmp_path / "one.json").write_text('{"schema": 2, "value": {}}')
+    with pytest.raises(state.TooNew, match="newer version"):
+        state.recall(tmp_path / "one.json", dict[str, str], {})
