@@ -28,8 +28,8 @@ def run(request: Request) -> int:
     named = request.args.containers
     ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.mark)
     looker = parts.looker(engine, Policy(request.settings.attach))
+    closed = parts.not_let_through()  # before any look, which opens the way for its container
     seen = look_at(parts, looker, ids, dry_run=dry_run, by_hand=bool(named))
-    closed = parts.not_let_through()
     if not dry_run:
         parts.attacher.cache.sweep()
         parts.let_through()

@@ -42,7 +42,7 @@ FAULTS = {  # how often, relative to each other
     "claim": 2,
 }
 ENGINES = ("exec", "native", "auto")
-MANY_PORTS, MANY_PORTS_ON = 200, 4  # as many as the reference portmap can make in the time that it is given here
+MANY_PORTS, MANY_PORTS_ON = 100, 4  # as many as the reference portmap can make in the time that it is given here
 
 TAKES = {  # what a fault takes away until it is cured
     "daemon_kill": "daemon",

@@ -29,7 +29,7 @@ BOUND = 40  # seconds that SIGTERM may take: what is under way is drained for 20
 STATE = ("/var/lib/cni", "/var/lib/dockercni")
 SETTINGS = f"""
 cni-bin-dir = "{orders.SEARCH}"
-plugin-timeout = "3s"
+plugin-timeout = "8s"
 attach-running = true
 log-format = "json"
 """
