@@ -37,6 +37,7 @@ _FORWARD = {
     (FILTER, f"-A CNI-FORWARD {_ADMIN}"),
 }
 LASTING = frozenset(_SHARED | _FORWARD)  # the plugins leave these behind, and may
+MULTIPORT = 15  # ports that one rule of iptables can list
 RACING = 8  # times that each of them may be there: plugins that start at the same moment add it without a look
 
 
@@ -109,9 +110,11 @@ def _published(one: Attached) -> Iterator[Rule]:
         return
     chain = f"CNI-DN-{_hash(one)[:21]}"
     comment = _comment(f'dnat name: \\"{one.network.name}\\" id: \\"{one.id}\\"')
-    listed = ",".join(str(port) for port in sorted(one.ports))
+    ports = sorted(one.ports)
     yield NAT, f":{chain}"
-    yield NAT, f"-A CNI-HOSTPORT-DNAT -p tcp {comment} -m multiport --dports {listed} -j {chain}"
+    for some in (ports[start : start + MULTIPORT] for start in range(0, len(ports), MULTIPORT)):
+        listed = ",".join(map(str, some))
+        yield NAT, f"-A CNI-HOSTPORT-DNAT -p tcp {comment} -m multiport --dports {listed} -j {chain}"
     for port in one.ports:
         tcp = f"-p tcp -m tcp --dport {port}"
         yield NAT, f"-A {chain} -s {one.network.subnet} {tcp} -j CNI-HOSTPORT-SETMARK"
