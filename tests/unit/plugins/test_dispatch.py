@@ -203,10 +203,10 @@ def delegate(verb: str, conf: dict[str, Any], executables: Executables) -> Any:
 def test_delegation_to_executables(verb: str) -> None:
     """Every verb reaches an IPAM executable with the same stdin and environment, but its own type and verb."""
     executables = Executables(answer={"ips": [{"address": "10.1.0.2/24"}]})
-    result = delegate(verb, {"ipam": {"type": "dhcp"}}, executables)
+    result = delegate(verb, {"ipam": {"type": "elsewhere"}}, executables)
     assert (result is not None) == (verb == "ADD")
     (made,) = executables.calls
-    assert (made.plugin, made.verb, made.engine) == ("dhcp", verb, "exec")
+    assert (made.plugin, made.verb, made.engine) == ("elsewhere", verb, "exec")
     assert made.environment == {**call(verb, {"type": "x"}, ARGS="A=b;IgnoreUnknown=1").environment}
     assert json.loads(made.config)["foreign"] == 1
 
