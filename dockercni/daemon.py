@@ -143,10 +143,10 @@ def wire(settings: Settings) -> Parts:
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
     patience = max(settings.hold * _PATIENCE, _LEAST_PATIENCE) if settings.hold else None
     runtime = Runtime(Dispatch(executables, settings.engine, patience=patience, opens=False), cache)
-    forwarding = Forwarding(cache, isolate=settings.isolation == "on")
-    rules, host, leases = Rules(runtime), HostHalf(locks), Leases(runtime)
-    attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases)
     memory = Memory(settings.state_dir / "containers")
+    forwarding = Forwarding(cache, memory, isolate=settings.isolation == "on")
+    rules, host, leases = Rules(runtime), HostHalf(locks), Leases(runtime)
+    attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases, memory)
     return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
 
 
@@ -287,7 +287,7 @@ class Daemon:
 
     def _collect_strays(self, _hint: str) -> None:
         """Remove what has no owner and is provably ours; `sync` and `status` name the rest."""
-        for stray, ours, problem in strays.collect(self._parts.attacher, self._parts.memory, dry_run=False):
+        for stray, ours, problem in strays.collect(self._parts.attacher, dry_run=False):
             if problem:
                 log.error("GC failed", id=stray.container_id, stray=stray.what, reason=problem)
             elif ours:

@@ -21,6 +21,6 @@ def run(request: Request) -> int:
             raise UnknownContainer(f'there is no container "{container_id}", and nothing is recorded under that id')
         container_id = container.id
     chosen = (args.network or "", args.ifname or "")
-    for record in hand.delete(parts.sandboxes, parts.attacher, parts.memory, container_id, *chosen):
+    for record in hand.delete(parts.sandboxes, parts.attacher, container_id, *chosen):
         render.line(f"DEL {args.container} {record.attachment.network} {record.attachment.ifname}")
     return 0

@@ -22,9 +22,9 @@ def run(request: Request) -> int:
     if not dry_run:
         parts.let_through()
     sync.print_lines(seen, dry_run=dry_run)
-    found = list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
+    found = list(strays.collect(parts.attacher, dry_run=dry_run))
     sync.print_strays(found, dry_run=dry_run)
-    sent = list(strays.send_gc(parts.attacher, parts.memory, dry_run=dry_run))
+    sent = list(strays.send_gc(parts.attacher, dry_run=dry_run))
     for one in sent:
         render.line(_line(one, dry_run=dry_run))
     failed = any(problem for _, _, problem in found) or any(one.problem for one in sent)

@@ -33,7 +33,7 @@ def run(request: Request) -> int:
     if not dry_run:
         parts.attacher.cache.sweep()
         parts.let_through()
-    found = [] if named else list(strays.collect(parts.attacher, parts.memory, dry_run=dry_run))
+    found = [] if named else list(strays.collect(parts.attacher, dry_run=dry_run))
     if request.output == "json":
         _print_json(seen, found)
     elif request.output == "name":

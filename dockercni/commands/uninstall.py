@@ -73,7 +73,7 @@ def _detach(parts: Parts, names: Mapping[str, str], *, dry_run: bool) -> None:
         render.line(f"{'would ' if dry_run else ''}give back the networks of {name}")
         try:
             if not dry_run:
-                hand.delete(parts.sandboxes, parts.attacher, parts.memory, container_id)
+                hand.delete(parts.sandboxes, parts.attacher, container_id)
         except DockercniError as error:
             failed.append(f"{name}: {error}")
     if failed:
@@ -81,7 +81,7 @@ def _detach(parts: Parts, names: Mapping[str, str], *, dry_run: bool) -> None:
 
 
 def _collect(parts: Parts, *, dry_run: bool) -> None:
-    for stray, proven, problem in strays.collect(parts.attacher, parts.memory, dry_run=dry_run):
+    for stray, proven, problem in strays.collect(parts.attacher, dry_run=dry_run):
         if proven:
             what = f"remove {stray.what}{f' failed: {problem}' if problem else ''}"
             render.line(f"would {what}" if dry_run else what)

@@ -19,8 +19,8 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
@@ -172,6 +172,19 @@ def changes(present: Chains, wanted: Chains, ours: Collection[str] = ()) -> list
 def marked(present: Chains) -> set[str]:
     """The names that our chain lets through."""
     return {found[1] for rule in present.get(CHAIN, ()) if (found := _EARLIER.search(rule))}
+
+
+def passing(present: Chains) -> Iterator[Segment]:
+    """What our chain lets through, but for links that only some addresses are let through on."""
+    for name in marked(present):
+        try:
+            segment = Segment(addresses=frozenset(map(ip_address, name.split(","))))
+        except ValueError:
+            segment = Segment(name)
+        ways = [outward for version in (4, 6) for _, outward in segment.ways(version)]
+        if any(rule.startswith(f"{outward} {_KNOWN} ") for outward in ways for rule in present[CHAIN]):
+            kept_apart = any(f"{outward} -j DROP" in present.get(ISOLATION, ()) for outward in ways)
+            yield replace(segment, open=ISOLATION in present and not kept_apart)
 
 
 def last_change() -> bytes:

@@ -43,7 +43,7 @@ from dockercni.reconcile.host_half import HostError, HostHalf
 from dockercni.reconcile.host_needs import may_route_ipv6
 from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
-from dockercni.reconcile.memory import Had
+from dockercni.reconcile.memory import Had, Memory
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.plan import Repair
 from dockercni.reconcile.ports import Publisher
@@ -94,6 +94,7 @@ class Attacher:
     rules: Rules
     host: HostHalf
     leases: Leases
+    memory: Memory
 
     def attach(self, target: Target, request: NetworkRequest, had: Had | None = None) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
@@ -162,13 +163,14 @@ class Attacher:
         return result
 
     def detach(self, record: Record, *, alive: bool, lock: int) -> None:
-        """DEL with what was recorded. Raises AttachFailed; the record then stays, for another try."""
+        """DEL with what was recorded. Raises AttachFailed, and then the record stays, for another try; StateError."""
         entry = record.entry if alive else replace(record.entry, netns="")
         with self.locks.host():
             try:
                 self._delete(entry, lock)
             except (CNIError, HostError, RulesError) as error:
                 raise AttachFailed(str(error)) from error
+            self.memory.left(entry.container_id, entry.network, entry.ifname)
             try:
                 self.forwarding.close(record.entry)
             except IptablesError as error:

@@ -1,8 +1,9 @@
 """Who opens and closes FORWARD? What is recorded says what passes, and our chain there is made to say the same.
 
 A link of the host is let through from before the first ADD that names it until no record names it any more, whatever
-the link itself looks like by then. With the setting `isolation` networks are kept apart, from each other and from
-Docker's bridges, unless their firewall plugin has `"ingressPolicy": "open"`. See `kernel.forward` for the rules.
+the link itself looks like by then. While a record is lost, what passes goes on passing. With the setting `isolation`
+networks are kept apart, from each other and from Docker's bridges, unless their firewall plugin has
+`"ingressPolicy": "open"`. See `kernel.forward` for the rules.
 """
 
 from __future__ import annotations
@@ -24,12 +25,22 @@ from dockercni.kernel.iptables import Filter, IptablesError
 from dockercni.kernel.links import Surroundings
 from dockercni.kernel.nftables import NftablesError
 from dockercni.plugins import ruleset
+from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.uses import Use, bridges, use
 
 _DOCKERS: Final = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
 _KNOWN_DOCKER: Final = re.compile(r"-i (\S+) -j RETURN")
 
 log = structlog.get_logger()
+
+
+class _Listing(NamedTuple):
+    """A filter table for one IP version, and whether we have no business in it."""
+
+    version: int
+    table: Filter
+    present: Chains
+    idle: bool
 
 
 class _Table(NamedTuple):
@@ -43,8 +54,9 @@ class _Table(NamedTuple):
 class Forwarding:
     """Keeps our chain as the records say. Thread-safe, and safe beside other processes that do the same."""
 
-    def __init__(self, cache: Cache, *, isolate: bool) -> None:
+    def __init__(self, cache: Cache, memory: Memory, *, isolate: bool) -> None:
         self._cache = cache
+        self._memory = memory
         self._isolate = isolate
         self._guard = threading.Lock()
         self._coming: Counter[str] = Counter()  # bridges of ADDs under way, whose records may not stand yet
@@ -110,8 +122,7 @@ class Forwarding:
         """Make our chain in each filter table what it has to be. Raises IptablesError."""
         with self._guard, _errors(), forward.changing() as change:
             around = links.surroundings()
-            segments = self._segments(around)
-            tables = list(self._tables(segments, around))
+            segments, tables = self._look(around)
             # Ingress policies belong to their bridge. Our chain tells which bridges there were, also after a crash, so
             # it is changed last.
             closed = {name for one in tables for name in forward.marked(one.present)} - _names(segments)
@@ -127,11 +138,10 @@ class Forwarding:
     def problems(self) -> list[str]:
         """What `settle` would change, in words; changes nothing. Raises IptablesError."""
         with self._guard, _errors():
-            around = links.surroundings()
-            segments = self._segments(around)
+            segments, tables = self._look(links.surroundings())
             return [
                 f"{one.table.command}: chain {forward.CHAIN}, or its place in FORWARD, is not as it has to be"
-                for one in self._tables(segments, around)
+                for one in tables
                 if forward.changes(one.present, one.wanted, _names(segments))
             ]
 
@@ -163,6 +173,12 @@ class Forwarding:
             return True
         return entry is not None and entry.owner is not None
 
+    def _look(self, around: Surroundings) -> tuple[frozenset[Segment], list[_Table]]:
+        """What has to pass, and the filter tables."""
+        listings, segments = list(self._listings()), self._segments(around)
+        segments |= self._kept(listings, segments)
+        return segments, [_Table(one.table, one.present, self._wanted(one, segments, around)) for one in listings]
+
     def _segments(self, around: Surroundings) -> frozenset[Segment]:
         """What has to pass: by our records, and by ADDs under way. Other runtimes look after theirs."""
         entries = [entry for entry in self._cache.entries() if not isinstance(entry, CacheError)]
@@ -187,7 +203,14 @@ class Forwarding:
             found.add(Segment(name, frozenset(addresses), open_, name in around.shared))
         return frozenset(found)
 
-    def _tables(self, segments: frozenset[Segment], around: Surroundings) -> Iterator[_Table]:
+    def _kept(self, listings: Iterable[_Listing], segments: frozenset[Segment]) -> set[Segment]:
+        """What passes, though no record says so, and may be in use: a record of ours is lost."""
+        passing = set().union(*(forward.passing(one.present) for one in listings))
+        unexplained = {one for one in passing if one.name not in _names(segments)}
+        recorded = self._uses.keys()
+        return unexplained if unexplained and any(self._memory.lost(recorded)) else set()
+
+    def _listings(self) -> Iterator[_Listing]:
         for version in iptables.FAMILIES:
             for position, table in enumerate(iptables.filters(version)):
                 try:
@@ -196,12 +219,15 @@ class Forwarding:
                     log.warning("forwarding not looked at", command=table.command, reason=str(error))
                     continue
                 idle = policies.get(forward.FORWARD) == "ACCEPT" and not present.get(forward.FORWARD)
-                if idle and (position or not self._isolate):  # nothing is kept back, and nothing to be kept apart here
-                    yield _Table(table, present, {})
-                    continue
-                admin, docker = forward.admin_jumps(present), self._dockers(present, _names(segments), around)
-                wanted = forward.content(version, segments, docker, isolate=self._isolate, admin=admin)
-                yield _Table(table, present, wanted)
+                # Where that is so, nothing is kept back, and nothing is to be kept apart here.
+                yield _Listing(version, table, present, idle and bool(position or not self._isolate))
+
+    def _wanted(self, listing: _Listing, segments: frozenset[Segment], around: Surroundings) -> Chains:
+        if listing.idle:
+            return {}
+        admin = forward.admin_jumps(listing.present)
+        docker = self._dockers(listing.present, _names(segments), around)
+        return forward.content(listing.version, segments, docker, isolate=self._isolate, admin=admin)
 
     def _dockers(self, present: Chains, ours: Collection[str], around: Surroundings) -> Mapping[str, Collection[int]]:
         """Docker's bridges. Where the engine was not asked: those with such names, and those that the chain has."""

@@ -17,7 +17,6 @@ from dockercni.kernel.namespaces import Namespace, NamespaceGone, NotANamespace
 from dockercni.model import Container, NetworkRequest
 from dockercni.reconcile import records
 from dockercni.reconcile.attach import Attacher, AttachFailed, Target
-from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.sandbox import Sandboxes
 
@@ -58,7 +57,7 @@ def add_to_path(sandboxes: Sandboxes, attacher: Attacher, name: str, path: Path,
 
 
 def delete(
-    sandboxes: Sandboxes, attacher: Attacher, memory: Memory, container_id: str, network: str = "", ifname: str = ""
+    sandboxes: Sandboxes, attacher: Attacher, container_id: str, network: str = "", ifname: str = ""
 ) -> list[Record]:
     """DEL what is recorded of that id, all or what `network` and `ifname` choose, and return it.
 
@@ -80,7 +79,6 @@ def delete(
             existing = sandboxes.life_at(path) if path else pinned
             try:
                 attacher.detach(record, alive=existing == record.attachment.life, lock=lock)
-                memory.left(container_id, record.attachment.network, record.attachment.ifname)
             except AttachFailed as error:
                 failures.append(str(error))
         if not any(_recorded(attacher, container_id)):

@@ -337,7 +337,6 @@ class _Execution:
                 return self._attach(request, lock)
             case Detach(attachment, alive):
                 looker.attacher.detach(self._records[attachment.key], alive=alive, lock=lock)
-                looker.memory.left(self._id, attachment.network, attachment.ifname)
             case Repair(attachment):
                 record = self._records[attachment.key]
                 try:
@@ -345,7 +344,6 @@ class _Execution:
                 except LeaseLost:  # somebody else may have the address by now: the next look attaches it anew
                     if not (attachment.by_hand or attachment.path):
                         looker.attacher.detach(record, alive=True, lock=lock)
-                        looker.memory.left(self._id, attachment.network, attachment.ifname)
                     raise
             case Pin() if self._namespace:
                 looker.sandboxes.pin(self._id, self._namespace)

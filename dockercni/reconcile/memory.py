@@ -6,7 +6,7 @@ It is also the proof that an interface or lease of this container is of our maki
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,20 @@ class Memory:
         """The container was removed: it will not ask again."""
         with contextlib.suppress(OSError):
             self._file(container_id).unlink(missing_ok=True)
+
+    def lost(self, recorded: Collection[tuple[str, str, str]]) -> Iterator[str]:
+        """The ids of the containers that have an attachment, as far as we know, which is not `recorded`: (network,
+        container id, interface) of all that are. What bears such an id may be in use until a look has made the record
+        good.
+        """
+        for each in self.known():
+            try:
+                attached = {(had.network, each, had.ifname) for had in self.recall(each) if had.attached}
+            except state.StateError:  # that cannot be told
+                yield each
+                continue
+            if not attached.issubset(recorded):
+                yield each
 
     def known(self) -> Iterator[str]:
         """The ids of the containers that are remembered."""

@@ -23,7 +23,7 @@ from dockercni.plugins import ruleset
 from dockercni.reconcile import orphaned_elements
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.footprint import IPTABLES, Change, Ruleset, footprint
-from dockercni.reconcile.memory import Had, Memory
+from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.orphaned_elements import Orphan
 
 _STORE: Final = "/var/lib/cni/networks"  # host-local's default dataDir
@@ -58,7 +58,7 @@ class Sent:
     problem: str = ""
 
 
-def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tuple[Stray, bool, str]]:
+def collect(attacher: Attacher, *, dry_run: bool) -> Iterator[tuple[Stray, bool, str]]:
     """Every stray, whether it was removed (or in a dry run would be), and what went wrong, if anything did.
 
     No ADD or DEL of anybody who respects our locks is under way meanwhile. Raises LockHeld, RulesError.
@@ -66,7 +66,7 @@ def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tu
     with attacher.locks.host(exclusive=True):
         entries = _entries(attacher)
         strays = _strays(attacher, entries)
-        removable = _removable(memory, entries, strays)
+        removable = _removable(attacher.memory, entries, strays)
         for stray in strays:
             ours = stray in removable
             problem = ""
@@ -78,7 +78,7 @@ def collect(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[tu
             yield stray, ours, problem
 
 
-def send_gc(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[Sent]:
+def send_gc(attacher: Attacher, *, dry_run: bool) -> Iterator[Sent]:
     """Send the GC verb to each network whose plugins know it, unless there is anything on it that is not provably ours.
 
     The verb names our attachments, and everything else is garbage by its definition: the leases of another runtime,
@@ -87,7 +87,7 @@ def send_gc(attacher: Attacher, memory: Memory, *, dry_run: bool) -> Iterator[Se
     with attacher.locks.host(exclusive=True):
         entries = _entries(attacher)
         strays = _strays(attacher, entries)
-        removable = _removable(memory, entries, strays)
+        removable = _removable(attacher.memory, entries, strays)
         unproven = [stray for stray in strays if stray not in removable]
         for network in attacher.networks.catalogue().networks:
             if network.disable_gc or not versions.supports(network.cni_version, versions.Feature.GC):
@@ -139,15 +139,9 @@ def _entries(attacher: Attacher) -> list[CacheEntry]:
 
 def _removable(memory: Memory, entries: Iterable[CacheEntry], strays: Iterable[Stray]) -> set[Stray]:
     """What is provably ours, or dead. Raises RulesError."""
-    attached = {(entry.container_id, entry.network, entry.ifname) for entry in entries}
-    proven = {each for each in memory.known() if not _lost(memory.recall(each), each, attached)}
+    proven = set(memory.known()).difference(memory.lost({entry.key for entry in entries}))
     dead = orphaned_elements.dead([stray.elements for stray in strays if stray.elements], entries)
     return {stray for stray in strays if stray.container_id in proven or stray.elements in dead}
-
-
-def _lost(had: Iterable[Had], container_id: str, recorded: set[tuple[str, str, str]]) -> bool:
-    """Whether a record of the container is missing: what bears its id may be in use, until a look has made it good."""
-    return any(one.attached and (container_id, one.network, one.ifname) not in recorded for one in had)
 
 
 def _reason(attacher: Attacher, network: str, mine: Iterable[CacheEntry], unproven: Iterable[Stray]) -> str:

@@ -86,7 +86,9 @@ def test_its_own_doing(host: Host, daemon: Start, cli: Cli, backend: str) -> Non
 @BACKENDS
 def test_not_its_own_doing(host: Host, daemon: Start, cli: Cli, backend: str) -> None:
     """What a container without NET_ADMIN lacks cannot be its own doing: any look puts it back, in place."""
-    start(host, daemon, backend).kill()  # it would hear of a link that is gone
+    running = start(host, daemon, backend)
+    assert cli("status", "--wait=20s").returncode == 0  # Docker 20.10 takes IPv6 addresses while a container starts
+    running.kill()  # it would hear of a link that is gone
     before = shape(host)
     for command, verb in DAMAGE.items():
         host.container("web").run("/bin/sh", "-c", command)

@@ -144,7 +144,8 @@ def test_commands_agree(host: Host, daemon: Start, cli: Cli, backend: str) -> No
     network(host, "lan", "10.9.0.0/24", ipam={"type": "host-local", **BOTH})
     running = daemon(f"--engine={backend}")
     run(host, "web", "-p", "8080:80")
-    wait_attached(host, "web")
+    running.wait_event("ADD", container="web")
+    assert cli("status", "--wait=20s").returncode == 0
     running.kill()
     host.run("ip", "link", "delete", "cni-lan")
     judged = ((("sync", "--dry-run"), 3), (("status",), 1), (("check",), 3), (("doctor",), 1), (("explain", "web"), 0))

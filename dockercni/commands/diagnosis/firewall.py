@@ -15,6 +15,7 @@ from dockercni.kernel.iptables import Filter, IptablesError
 from dockercni.kernel.nftables import NftablesError
 from dockercni.plugins import layout
 from dockercni.reconcile.forwarding import Forwarding
+from dockercni.reconcile.memory import Memory
 from dockercni.settings import Settings
 
 _INSTALL = "apt-get install iptables"
@@ -50,7 +51,8 @@ def _iptables(settings: Settings, client: Client) -> Iterator[Finding]:
     for version in iptables.FAMILIES:
         for table in iptables.filters(version):
             yield from _forward(table, flavour)
-    forwarding = Forwarding(Cache(settings.cni_cache_dir), isolate=settings.isolation == "on")
+    memory = Memory(settings.state_dir / "containers")
+    forwarding = Forwarding(Cache(settings.cni_cache_dir), memory, isolate=settings.isolation == "on")
     with contextlib.suppress(DockercniError):  # that the engine is away is said elsewhere
         forwarding.learn(client.networks())
     for problem in forwarding.problems():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
-from dockercni.kernel.forward import CHAIN, ISOLATION, Segment, changes, content, marked, ordered, plain
+from dockercni.kernel.forward import CHAIN, ISOLATION, Segment, changes, content, marked, ordered, passing, plain
 
 OURS, USER, CNI = f"-j {CHAIN}", "-j DOCKER-USER", '-m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD'
 ADMIN, DOCKERS = "-s 203.0.113.9/32 -j DROP", "-j DOCKER-FORWARD"
@@ -141,6 +142,16 @@ def test_content_by_address() -> None:
     assert f"-s 10.1.1.1/32 {mark('10.1.1.1')}" in found[CHAIN]
     assert "-i lan0 -o lan0 -j ACCEPT" in found[CHAIN]
     assert not any("fd00" in rule for rule in found[CHAIN])
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_passing(*, isolate: bool) -> None:
+    """What passes is read from our chain as it was written there, but for links that others share."""
+    segments = {Segment("br1"), Segment("br0", open=True), Segment(addresses=frozenset({ip_address("10.1.1.1")}))}
+    shared = Segment("lan0", frozenset({ip_address("198.51.100.50")}), shared=True)
+    found = set(passing(content(4, {*segments, shared}, {}, isolate=isolate)))
+    assert found == (segments if isolate else {replace(one, open=False) for one in segments})
+    assert set(passing({})) == set()
 
 
 def test_names_that_iptables_would_misread() -> None:

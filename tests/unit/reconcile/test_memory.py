@@ -36,6 +36,18 @@ def test_left(tmp_path: Path) -> None:
     assert last_on([had], "lan", "eth1") is None
 
 
+def test_lost(tmp_path: Path) -> None:
+    """A record is lost where an attachment is remembered that has none; what cannot be read may be such a case."""
+    memory = Memory(tmp_path)
+    memory.remember("web", ETH0)
+    memory.remember("web", ETH1)
+    memory.remember("db", ETH0)
+    memory.left("db", "lan", "eth0")
+    (tmp_path / "new.json").write_bytes(b'{"schema":99,"value":{}}')
+    assert set(memory.lost({("lan", "web", "eth0")})) == {"web", "new"}
+    assert set(memory.lost({("lan", "web", "eth0"), ("san", "web", "eth1")})) == {"new"}
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"schema":1}', b'{"schema":1,"value":[{"network":1}]}', b"\xff"])
 def test_damaged(tmp_path: Path, damage: bytes) -> None:
     """A damaged memory costs the container its old address, not its network."""

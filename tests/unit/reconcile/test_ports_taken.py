@@ -244,6 +244,7 @@ def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: 
         cast(Any, SimpleNamespace(coming=lambda _: contextlib.nullcontext(), open=lambda _: None)),
         *[cast(Any, None)] * 2,
         Leases(cast(Any, runtime)),
+        cast(Any, None),
     )
     wanted = NetworkRequest("lan", "eth0", ports=(port(free, "127.0.0.1"),))
     outcomes: list[str] = []
