@@ -38,12 +38,15 @@ _NODAD: Final = 0x02
 _NOPREFIXROUTE: Final = 0x200
 _DAD_FAILED: Final = 0x08
 _TENTATIVE: Final = 0x40
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 8, 9, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_METRICS, _RTA_MULTIPATH = 1, 4, 5, 6, 7, 8, 9
+_RTA_TABLE: Final = 15
 _RTAX_MTU, _RTAX_ADVMSS = 2, 8
 _MULTICAST: Final = IPv6Network("ff00::/8")
+_PROTO_KERNEL: Final = 2
 _PROTO_BOOT: Final = 3
 _PROTO_RA: Final = 9
 _UNICAST: Final = 1
+_KERNELS_PRIORITY: Final = {4: 0, 6: 256}  # of the routes to subnets that the kernel makes itself
 _PROTOCOL_AT, _SCOPE_AT, _TYPE_AT = 5, 6, 7  # in the header of a message about a route
 _ANY_SCOPE: Final = 255
 
@@ -176,6 +179,17 @@ def add_host_route(link: int, address: Address) -> Message:
     """Lead to one address over a link. EEXIST: that is so."""
     alone = ip_network(address)
     return add_route(Path(alone, link, scope=HOST_SCOPE))
+
+
+def add_subnet_route(link: int, address: Interface) -> Message:
+    """Lead to the subnet of a link's address, as the kernel does when the link gets it, and takes back with it."""
+    version = address.version
+    path = Path(address.network, link, priority=_KERNELS_PRIORITY[version], scope=LINK_SCOPE if version == 4 else 0)
+    message = add_route(path)
+    header = bytearray(message.body)
+    header[_PROTOCOL_AT] = _PROTO_KERNEL
+    source = attribute(_RTA_PREFSRC, address.packed) if version == 4 else b""
+    return Message(_NEWROUTE, netlink.CREATE, bytes(header) + source)
 
 
 def way_to(socket_: Netlink, address: Address) -> int | None:

@@ -17,6 +17,8 @@ _LOOPBACK: Final = 0x8
 _NEWLINK: Final = 16
 _DELLINK: Final = 17
 _GETLINK: Final = 18
+_SETLINK: Final = 19
+_BRIDGE: Final = 7  # the family of a port of a bridge (AF_BRIDGE)
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 13, 16, 18
 _NET_NS_FD, _EXT_MASK, _PROMISCUITY = 28, 29, 30
@@ -25,7 +27,8 @@ _VETH_PEER: Final = 1
 _AF_SPEC: Final = 26
 _INET6: Final = 10
 _INET6_ADDR_GEN_MODE, _GENERATE_NONE = 8, b"\1"
-_BR_VLAN_FILTERING: Final = 7
+_BR_STP_STATE, _BR_VLAN_FILTERING = 5, 7
+_PROTINFO: Final = 12
 _BRPORT_STATE, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
 _FORWARDING: Final = b"\3"
 _OPERATIONAL: Final = 6
@@ -39,8 +42,8 @@ class Link:
     """A link as the kernel describes it.
 
     `peer` is the index of a veth's other end, or of a macvlan's parent, in the namespace of that one. `hairpin` and
-    `isolated` are flags of a bridge's port. `forwarding` says of one
-    that it passes frames on, which it does not yet while spanning tree learns.
+    `isolated` are flags of a bridge's port. `forwarding` says of one that it passes frames on, which it does not yet
+    while spanning tree learns; `spanning` of a bridge that spanning tree decides that.
     """
 
     index: int
@@ -57,6 +60,7 @@ class Link:
     hairpin: bool = False
     isolated: bool = False
     loopback: bool = False
+    spanning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,12 @@ def set_port(name: str, *, hairpin: bool, isolated: bool) -> Message:
     return Message(_NEWLINK, 0, _ifinfo() + text(_IFNAME, name) + info)
 
 
+def set_forwarding(index: int) -> Message:
+    """Have a bridge's port pass frames on. EBUSY: spanning tree decides that."""
+    state = nest(_PROTINFO, attribute(_BRPORT_STATE, _FORWARDING))
+    return Message(_SETLINK, 0, _IFINFO.pack(_BRIDGE, 0, index, 0, 0) + state)
+
+
 def without_link_local(name: str) -> Message:
     """Keep the kernel from giving a link an IPv6 address by itself. EAFNOSUPPORT: there is no IPv6.
 
@@ -204,6 +214,7 @@ def _link(body: bytes) -> Link:
     found = netlink.attributes(body, _IFINFO.size)
     info = netlink.attributes(found.get(_LINKINFO, b""))
     port = netlink.attributes(info[_INFO_SLAVE_DATA]) if info.get(_INFO_SLAVE_KIND) == b"bridge\0" else {}
+    bridge = netlink.attributes(info[_INFO_DATA]) if info.get(_INFO_KIND) == b"bridge\0" and _INFO_DATA in info else {}
     return Link(
         index=index,
         name=string(found[_IFNAME]),
@@ -219,4 +230,5 @@ def _link(body: bytes) -> Link:
         hairpin=port.get(_BRPORT_MODE) == b"\1",
         loopback=bool(flags & _LOOPBACK),
         isolated=port.get(_BRPORT_ISOLATED) == b"\1",
+        spanning=bool(number(bridge.get(_BR_STP_STATE, b"\0"))),
     )

@@ -24,7 +24,7 @@ from dockercni.kernel.announce import announce
 from dockercni.kernel.interfaces import Link
 from dockercni.kernel.namespaces import Namespace
 from dockercni.kernel.netlink import Message, Netlink
-from dockercni.model import IPAddress
+from dockercni.model import IPNetwork
 from dockercni.plugins import bridge_ports
 from dockercni.plugins.addresses import Prefixed
 from dockercni.plugins.bridge_conf import BridgeConf
@@ -54,7 +54,7 @@ class _Seen:
     _links: dict[str, Link | None] = field(default_factory=dict)
     _addresses: dict[int, frozenset[Prefixed]] = field(default_factory=dict)
     _settings: dict[str, str] = field(default_factory=dict)
-    _routes: dict[int, frozenset[tuple[int, IPAddress]]] = field(default_factory=dict)
+    _routes: dict[int, frozenset[tuple[int, IPNetwork]]] = field(default_factory=dict)
 
     def link(self, name: str) -> Link | None:
         if name not in self._links:
@@ -67,12 +67,12 @@ class _Seen:
             self._addresses[link.index] = frozenset(each.address for each in assigned if not each.refused)
         return self._addresses[link.index]
 
-    def leads(self, link: Link, address: IPAddress) -> bool:
-        version = address.version
-        if version not in self._routes:
-            paths = (path for path in addressing.routes(self.netlink, version) if path.dst.num_addresses == 1)
-            self._routes[version] = frozenset((path.link, path.dst.network_address) for path in paths)
-        return (link.index, address) in self._routes[version]
+    def leads(self, link: Link, destination: IPNetwork) -> bool:
+        version = destination.version
+        if version not in self._routes:  # those of a link that is part of a VRF are in that one's table
+            paths = addressing.routes(self.netlink, version, every_table=True)
+            self._routes[version] = frozenset((path.link, path.dst) for path in paths)
+        return (link.index, destination) in self._routes[version]
 
     def setting(self, name: str) -> str:
         if name not in self._settings:
@@ -175,13 +175,7 @@ def _repair(wanted: Needs, host: Netlink) -> None:
     conf = wanted.bridge
     bearer, moved = _join(wanted, conf, host, port) if conf else (port, False)
     host.do(interfaces.set_flags(port.index, on=interfaces.UP))
-    for address in wanted.gateways:
-        if conf:
-            bridge_ports.ensure_address(host, bearer, address, force=conf.force_address, again=True)
-        else:
-            _tolerant(host, addressing.add_address(bearer.index, address, again=True))
-    for target in wanted.targets:
-        _tolerant(host, addressing.add_host_route(bearer.index, target))
+    _lead(wanted, conf, host, bearer)
     for version in wanted.forwarding:
         routing.forward(version)
     if 4 in wanted.forwarding:
@@ -191,6 +185,23 @@ def _repair(wanted: Needs, host: Netlink) -> None:
     if moved:  # containers that started meanwhile know another MAC
         with contextlib.suppress(OSError), Namespace.of_process(os.getpid()) as own:
             announce(own, bearer.name, [address.ip for address in wanted.gateways])
+
+
+def _lead(wanted: Needs, conf: BridgeConf | None, host: Netlink, bearer: Link) -> None:
+    """Give the link that bears them the gateways' addresses, and the routes over it."""
+    if any(address.version == 6 for address in wanted.gateways):
+        _switch_ipv6_on(bearer.name)
+    for address in wanted.gateways:
+        if conf:
+            bridge_ports.ensure_address(host, bearer, address, force=conf.force_address, again=True)
+        else:
+            _tolerant(host, addressing.add_address(bearer.index, address, again=True))
+    seen = _Seen(host)  # with its address or its state the kernel gave the link its routes again
+    for address in wanted.gateways:
+        if address.network in wanted.routes and not seen.leads(bearer, address.network):
+            _tolerant(host, addressing.add_subnet_route(bearer.index, address))
+    for target in wanted.targets:
+        _tolerant(host, addressing.add_host_route(bearer.index, target))
 
 
 def _join(wanted: Needs, conf: BridgeConf, host: Netlink, port: Link) -> tuple[Link, bool]:
@@ -207,10 +218,20 @@ def _join(wanted: Needs, conf: BridgeConf, host: Netlink, port: Link) -> tuple[L
             host.do(interfaces.set_mac(bridge.index, wanted.mac))
             bridge, moved = replace(bridge, mac=wanted.mac), True
         log.info("port put back", bridge=conf.bridge, port=port.name)
+    elif port.operational and not port.forwarding and not bridge.spanning:
+        host.do(interfaces.set_forwarding(port.index))
     bridge_ports.set_flags(host, port.name, conf)
     if conf.vlan and conf.gateway:
         return bridge_ports.ensure_vlan_gateway(host, bridge, conf), moved
     return bridge, moved
+
+
+def _switch_ipv6_on(link: str) -> None:
+    """Let a link have IPv6 addresses again; where the administrator wants none on this host, that stays so."""
+    setting = "net/ipv6/conf/{}/disable_ipv6"
+    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+        if sysctl.read(setting.format(link)) == "1" and sysctl.read(setting.format("all")) == "0":
+            sysctl.write(setting.format(link), "0")
 
 
 def _tolerant(host: Netlink, change: Message) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Final, Protocol
 
 from dockercni.cni import CacheEntry, CNIError, Interface, IPConfig, NetworkList, Result, parse_list
 from dockercni.cni.document import Fields, lookup
 from dockercni.kernel import routing
 from dockercni.kernel.interfaces import Link
-from dockercni.model import IPAddress
+from dockercni.model import IPAddress, IPNetwork
 from dockercni.plugins import addresses, bridge_conf
 from dockercni.plugins.addresses import Prefixed
 from dockercni.plugins.bridge_conf import BridgeConf
@@ -33,8 +34,8 @@ class Host(Protocol):
     def addresses(self, link: Link) -> frozenset[Prefixed]:
         """The addresses of a link."""
 
-    def leads(self, link: Link, address: IPAddress) -> bool:
-        """Whether there is a route to just that address over a link."""
+    def leads(self, link: Link, destination: IPNetwork) -> bool:
+        """Whether there is a route to just that over a link, in whichever table."""
 
     def setting(self, name: str) -> str:
         """A setting below /proc/sys; "" if there is none."""
@@ -59,6 +60,12 @@ class Needs:
     forwarding: tuple[int, ...] = ()
     localnet: bool = False
     parent: str = ""
+
+    @property
+    def routes(self) -> tuple[IPNetwork, ...]:
+        """Where the host has to have a route over the bearer to."""
+        subnets = [gateway.network for gateway in self.gateways if gateway.network.num_addresses > 1]
+        return (*subnets, *map(ip_network, self.targets))
 
     @property
     def names(self) -> frozenset[str]:
@@ -153,6 +160,8 @@ def _lacking_of_bridge(conf: BridgeConf, port: Link, bridge: Link | None) -> Ite
         yield f"promiscuous mode of {bridge.name}"
     if bridge is None or port.master != bridge.index:
         yield f"port {port.name} on {conf.bridge}"
+    elif port.operational and not port.forwarding and not bridge.spanning:
+        yield f"forwarding by {port.name}"
     if conf.hairpin and not port.hairpin:
         yield f"hairpin mode of {port.name}"
     if conf.isolated and not port.isolated:
@@ -165,11 +174,19 @@ def _lacking_at_bearer(needs: Needs, host: Host) -> Iterator[str]:
     yield from (f"{address} on {needs.bearer}" for address in needs.gateways if address not in present)
     if bearer is None:
         return
-    yield from (f"route {each} over {bearer.name}" for each in needs.targets if not host.leads(bearer, each))
+    if bearer.up:  # else they are gone with that, and come back with it
+        lacking = (each for each in needs.routes if not host.leads(bearer, each))
+        yield from (f"route {words(each)} over {bearer.name}" for each in lacking)
     if 4 in needs.forwarding and _off(host, f"net/ipv4/conf/{bearer.name}/forwarding"):
         yield f"forwarding of IPv4 on {bearer.name}"
     if needs.localnet and all(_off(host, f"net/ipv4/conf/{name}/route_localnet") for name in ("all", bearer.name)):
         yield f"route_localnet of {bearer.name}"
+
+
+def words(destination: IPNetwork) -> str:
+    """A route's destination as people write it."""
+    alone = destination.num_addresses == 1
+    return str(destination.network_address if alone else destination)
 
 
 def _off(host: Host, setting: str) -> bool:

@@ -25,9 +25,13 @@ DAMAGE = {
     "ip link delete cni-lan": "bridge cni-lan",
     "ip address flush dev cni-lan": "10.9.0.1/24 on cni-lan",
     "ip -6 address flush dev cni-lan": "fd09::1/64 on cni-lan",
+    "ip route flush dev cni-lan": "route 10.9.0.0/24 over cni-lan",
+    "ip -6 route flush dev cni-lan": "route fd09::/64 over cni-lan",
+    "sysctl -qw net.ipv6.conf.cni-lan.disable_ipv6=1": "fd09::1/64 on cni-lan",
     "ip link set cni-lan down": "cni-lan up",
     "ip link set PORT nomaster": "port PORT on cni-lan",
     "ip link set PORT down": "PORT up",
+    "bridge link set dev PORT state 0": "forwarding by PORT",
     "ip link set PORT type bridge_slave hairpin off": "hairpin mode of PORT",
     "sysctl -qw net.ipv4.ip_forward=0": "forwarding of IPv4",
     "sysctl -qw net.ipv6.conf.all.forwarding=0": "forwarding of IPv6",
@@ -111,6 +115,7 @@ def test_point_to_point(host: Host, outside: Outside, daemon: Start) -> None:
         f"ip address flush dev {port}": f"10.9.0.1/32 on {port}",
         f"ip link set {port} down": f"{port} up",
         f"ip route delete {address(host, 'web')}": f"route {address(host, 'web')} over {port}",
+        f"sysctl -qw net.ipv6.conf.{port}.disable_ipv6=1": f"fd09::1/128 on {port}",
         "sysctl -qw net.ipv4.ip_forward=0": "forwarding of IPv4",
     }.items():
         damaged(host, running, command, words)
