@@ -74,10 +74,11 @@ class World:
         if self.daemon:
             self.daemon.kill()
             self.orders.withdraw()
-        if left := self.host.docker("ps", "--all", "--quiet").split():
-            self.host.docker("rm", "--force", "--volumes", *left)
+        if self.host.docker("ps", "--all", "--quiet"):
+            self._remove_all()
             self.host.stop_engine()  # it puts its own rules back
             self.host.start_engine()
+            self._remove_all()  # 20.10 cannot remove those whose end it missed before it was started anew
         self.host.run("iptables", "-F", "DOCKER-USER", check=False)
         wipe(self.host)
         configure(self.host)
@@ -85,6 +86,10 @@ class World:
         self.neighbours = move_in(self.host, rules=False)
         self.daemon = None
         self.daemon_start(Step("daemon_start"))
+
+    def _remove_all(self) -> None:
+        if left := self.host.docker("ps", "--all", "--quiet").split():
+            self.host.docker("rm", "--force", "--volumes", *left, check=False)
 
     def carry_out(self, step: Step) -> None:
         """Do it: what the engine does, beside the others, so that faults hit in the middle of it."""
@@ -108,8 +113,7 @@ class World:
         self.claimants.clear()
         if not self.host.engine.running:
             self.host.start_engine()
-        if paused := self.host.docker("ps", "--quiet", "--filter=status=paused").split():
-            self.host.docker("unpause", *paused)
+        wait_until(self._unpaused, 60, "no paused containers")
         # an engine that starts while packets are forwarded already leaves the policy as it is
         self.host.run("/bin/sh", "-c", "! iptables -S DOCKER-USER >/dev/null 2>&1 || iptables -P FORWARD DROP")
         if self._lost():  # the engine hears of no end while its containerd is gone, until it is started anew
@@ -126,6 +130,12 @@ class World:
         ids = self.host.docker("ps", "--quiet").split()
         pids = self.host.docker("inspect", "--format={{.State.Pid}}", *ids).split() if ids else []
         return not all(Path(f"/proc/{pid}").exists() for pid in pids)
+
+    def _unpaused(self) -> bool:
+        """Whether no container is paused any more; its containerd may be away still."""
+        if paused := self.host.docker("ps", "--quiet", "--filter=status=paused").split():
+            self.host.docker("unpause", *paused, check=False)
+        return not paused
 
     def _steady(self) -> bool:
         return not self.host.docker("ps", "--quiet", "--filter=status=restarting")
