@@ -147,7 +147,7 @@ def _ports(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...
         if request.unpublished:
             yield request.unpublished
         elif request.ports:
-            published = ", ".join(f"{port.container_port}/{port.protocol}" for port in request.ports)
+            published = ports.summary(request.ports)
             at = (
                 f" at {host_ip}, the engine's default"
                 if host_ip and not all(p.host_ip for p in container.ports)

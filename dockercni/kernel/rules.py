@@ -1,4 +1,6 @@
-"""Rules of iptables-nft, looked at over netlink: whether something is there, without starting a process.
+"""Rules of iptables-nft and of our own table, looked at over netlink: whether something is there, and how many.
+
+No process is started, and libnftables is not asked: to list one chain it reads every element of the machine's sets.
 
 Formats: linux/netfilter/nf_tables.h.
 """
@@ -7,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections import Counter
 from typing import Final
 
 from dockercni.kernel.netfilter import netfilter
-from dockercni.kernel.netlink import Message, NetlinkError, attributes, text
+from dockercni.kernel.netlink import Message, NetlinkError, attributes, string, text
 
 _SUBSYSTEM: Final = 10
 _GET_CHAIN, _GET_RULE = (_SUBSYSTEM << 8 | number for number in (4, 7))
@@ -20,6 +23,7 @@ _ACCEPT: Final = 1
 _NFGENMSG: Final = struct.Struct(">BBH")
 
 _FAMILIES: Final = {4: 2, 6: 10}  # "ip" and "ip6"
+_INET: Final = 1
 
 
 def policy(version: int, chain: str) -> bool | None:
@@ -47,6 +51,14 @@ def rules(version: int, chain: str) -> list[bytes]:
     request = _header(version) + text(_RULE_TABLE, "filter") + text(_RULE_CHAIN, chain)
     with netfilter() as socket:
         return socket.dump(Message(_GET_RULE, 0, request))
+
+
+def numbers(table: str) -> Counter[str]:
+    """How many rules each chain of a table of family inet has. Raises NetlinkError."""
+    request = _NFGENMSG.pack(_INET, 0, 0) + text(_RULE_TABLE, table)
+    with netfilter() as socket:
+        listed = [attributes(body, _NFGENMSG.size) for body in socket.dump(Message(_GET_RULE, 0, request))]
+    return Counter(string(rule[_RULE_CHAIN]) for rule in listed if string(rule[_RULE_TABLE]) == table)
 
 
 def _header(version: int) -> bytes:

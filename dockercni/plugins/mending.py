@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from dockercni.kernel import nftables
+from dockercni.kernel import nftables, rules
 from dockercni.kernel.elements import Table, Verdict
 from dockercni.kernel.nftables import NftablesError
 from dockercni.plugins import layout
@@ -25,14 +25,12 @@ def exists() -> bool:
 
 
 def whole() -> bool:
-    """Whether the table has all of its rules: its sets and maps outlive `nft flush table`."""
-    wanted = {chain: len(rules) for chain, (_, rules) in layout.CHAINS.items()}
+    """Whether the table has all of its rules: its sets and maps outlive `nft flush table`. Raises NetlinkError."""
+    wanted = {chain: len(each) for chain, (_, each) in layout.CHAINS.items()}
     for name in subnets(TABLE.sets()):
         wanted[layout.kind_of(name)] += len(layout.rules_of(name))
-    try:
-        return all(_rules(chain) >= number for chain, number in wanted.items())
-    except NftablesError:
-        return False
+    present = rules.numbers(NAME)
+    return all(present[chain] >= number for chain, number in wanted.items())
 
 
 def mend() -> None:
@@ -78,10 +76,6 @@ def _moved(element: Element) -> Element | None:
     if not isinstance(element.data, Verdict) or not element.data.chain:
         return None
     return replace(element, set=element.data.chain, data=None)
-
-
-def _rules(chain: str) -> int:
-    return sum("rule" in line for line in nftables.listing(f"list chain inet {NAME} {chain}"))
 
 
 def _is_ours(chain: Any) -> bool:

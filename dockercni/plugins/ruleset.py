@@ -159,7 +159,7 @@ def add(wanted: Sequence[Element]) -> None:
 
 def missing(wanted: Sequence[Element]) -> list[Element]:
     """Those of `wanted` that the table does not have just so. Raises NetlinkError, NftablesError."""
-    present = _find(wanted)
+    present = frozenset(_find(wanted))  # of thousands of ports each is looked up
     return [element for element in wanted if element not in present]
 
 

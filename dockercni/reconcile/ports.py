@@ -81,7 +81,7 @@ def place(
         return list(requests)
     obstacles = [obstacle(request.network) for request in requests]
     if all(obstacles):
-        reason = f"{_summary(ports)} not published: {'; '.join(dict.fromkeys(obstacles))}"
+        reason = f"{summary(ports)} not published: {'; '.join(dict.fromkeys(obstacles))}"
         return [replace(requests[0], unpublished=reason), *requests[1:]]
     addressed = tuple(port if port.host_ip else replace(port, host_ip=host_ip) for port in ports)
     carrier = obstacles.index("")
@@ -113,7 +113,8 @@ def unserved(capability_args: Mapping[str, Any], versions: Collection[int]) -> s
     return "; ".join(f"{_some(ports)} not published: {reason}" for reason, ports in found.items())
 
 
-def _summary(ports: Sequence[PublishedPort]) -> str:
+def summary(ports: Sequence[PublishedPort]) -> str:
+    """The first of those ports, in words."""
     return _some([f"{port.container_port}/{port.protocol}" for port in ports])
 
 

@@ -23,6 +23,7 @@ from dockercni.reconcile.ports import Place
 _KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _BIND_TO_INDEX: Final = 62  # SO_BINDTOIFINDEX, Linux 5.0
 _NOWHERE: Final = 0x7FFFFFFF  # the index of no link
+_NO_MORE: Final = {errno.EMFILE, errno.ENFILE}
 _SAID: Final = 3  # ports that a message names
 
 log = structlog.get_logger()
@@ -47,12 +48,18 @@ class Reservations:
             for port in held.keys() - wanted:
                 os.close(held.pop(port))
             refused: dict[str, list[Place]] = {}
-            for port in sorted(wanted - held.keys()):
+            coming = sorted(wanted - held.keys())
+            for number, port in enumerate(coming):
                 try:
                     if (fd := _reserve(port)) is not None:
                         held[port] = fd
                 except OSError as error:
-                    refused.setdefault(error.strerror or str(error), []).append(port)
+                    exhausted = error.errno in _NO_MORE  # and so for each of what may be thousands
+                    refused.setdefault(error.strerror or str(error), []).extend(
+                        coming[number:] if exhausted else [port]
+                    )
+                    if exhausted:
+                        break
             self._tell(container_id, refused)
             if not held:
                 self._forget(container_id)
