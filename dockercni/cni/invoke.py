@@ -59,7 +59,7 @@ class ExecRunner:
     def choose(self, network: NetworkList, plugin: PluginConf) -> str:  # noqa: ARG002  one kind of plugin only
         """See PluginRunner. Raises PluginError, too, where the executable has no run bit."""
         executable = self.find(plugin.type)
-        problem = trust.flaw_of(executable)
+        problem = trust.flaw_of_program(executable)
         if problem or not os.access(executable, os.X_OK):
             error = PermissionError(errno.EPERM if problem else errno.EACCES, problem)
             raise diagnosis.not_started(plugin.type, "ADD", executable, error)
@@ -71,7 +71,7 @@ class ExecRunner:
         deadline = time.monotonic() + limit
         executable = self.find(call.plugin)
         try:
-            trust.refuse(executable)
+            trust.refuse(executable, trust.flaw_of_program)
             process = self._start(call, executable, deadline)
         except (OSError, ValueError) as error:  # ValueError: a NUL in a variable
             raise diagnosis.not_started(call.plugin, call.verb, executable, error) from error

@@ -9,6 +9,10 @@ import errno
 import os
 import stat
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BELIEVED = 1.0  # seconds
 _MOST = 1024  # paths
@@ -47,16 +51,29 @@ def flaw_of(path: str | os.PathLike[str]) -> str:
     return ""
 
 
-def refuse(path: str | os.PathLike[str]) -> None:
+def flaw_of_program(path: str | os.PathLike[str]) -> str:
+    """As `flaw_of`, for a program in a directory of programs, or for that directory.
+
+    The archives that plugins are released in give all of it to whoever packed them, unless tar is told not to.
+    """
+    found = flaw_of(path)
+    about, chown, place = found.partition(": chown root ")
+    directory = path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
+    if not chown or os.path.realpath(place) not in {os.path.realpath(path), os.path.realpath(directory)}:
+        return found
+    return f"{about}, as tar unpacks it without --no-same-owner: chown -R root {os.fspath(directory)}"
+
+
+def refuse(path: str | os.PathLike[str], look: Callable[[str], str] = flaw_of) -> None:
     """Raise PermissionError, with all that has to be said, if others can change what is at `path`.
 
-    That they cannot is believed for a second: one look at a container asks several times.
+    `look` says so. That they cannot is believed for a second: one look at a container asks several times.
     """
     now, name = time.monotonic(), os.fspath(path)
     if now - _fine.get(name, float("-inf")) < _BELIEVED:
         return
     _fine.pop(name, None)
-    if found := flaw_of(name):
+    if found := look(name):
         raise PermissionError(errno.EPERM, found, name)
     if len(_fine) >= _MOST:
         _fine.clear()

@@ -19,12 +19,16 @@ _SECONDS: Final = 10.0  # a plugin that does not even know its versions by then 
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """One plugin: its path or IN_PROCESS, and the versions of CNI that it supports, or what is wrong with it."""
+    """One plugin: its path or IN_PROCESS, and the versions of CNI that it supports, or what is wrong with it.
+
+    `missing` if that is that there is none.
+    """
 
     type: str
     path: str = ""
     versions: tuple[str, ...] = ()
     problem: str = ""
+    missing: bool = False
 
 
 class Abilities:
@@ -42,7 +46,7 @@ class Abilities:
             try:
                 engine = self._dispatch.choose(network, plugin)
             except PluginNotFound as error:
-                found.setdefault(plugin.type, Ability(plugin.type, problem=str(error)))
+                found.setdefault(plugin.type, Ability(plugin.type, problem=str(error), missing=True))
                 engine = EXEC
             except CNIError as error:
                 found.setdefault(plugin.type, Ability(plugin.type, problem=str(error)))
@@ -69,7 +73,7 @@ class Abilities:
                 path = str(self._executables.find(plugin))
             return Ability(plugin, path, supported_versions(self._dispatch, engine, plugin))
         except PluginNotFound as error:
-            return Ability(plugin, problem=str(error))
+            return Ability(plugin, problem=str(error), missing=True)
         except CNIError as error:
             return Ability(plugin, path, problem=f"{error} ({path})")
 

@@ -28,8 +28,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
     ):
         yield directory_finding(key, directory)
     for directory in (settings.cni_conf_dir, *settings.cni_bin_dir, settings.cni_cache_dir, settings.state_dir):
-        if found := trust.flaw_of(directory):
-            yield fail("trust", f"not obeyed: {found.partition(': ')[0]}", found.partition(": ")[2])
+        look = trust.flaw_of_program if directory in settings.cni_bin_dir else trust.flaw_of
+        if found := look(directory):
+            yield not_obeyed(found)
 
 
 def _rights() -> Iterator[Finding]:
@@ -77,6 +78,12 @@ def _cgroups() -> Finding:
     if not layout:
         return warn("cgroups", "no cgroups are mounted at /sys/fs/cgroup", "in a sidecar: --cgroupns=host")
     return ok("cgroups", f"cgroup {layout}")
+
+
+def not_obeyed(flaw: str) -> Finding:
+    """What `trust` says of a file or directory that others can change."""
+    about, _, mend = flaw.partition(": ")
+    return fail("trust", f"not obeyed: {about}", mend)
 
 
 def directory_finding(key: str, directory: Path) -> Finding:

@@ -63,9 +63,7 @@ def _plugins(settings: Settings, configured: Sequence[NetworkList]) -> Iterator[
             if one not in told:
                 told.add(one)
                 if one.problem:
-                    yield fail(
-                        "plugins", one.problem, "apt-get install containernetworking-plugins, or set cni-bin-dir"
-                    )
+                    yield fail("plugins", one.problem, _INSTALL if one.missing else "")
                 else:
                     yield ok("plugins", f"{one.type}: {one.path}, CNI {span(one.versions)}")
             if one.versions and network.cni_version not in one.versions:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockercni import settings
-from dockercni.cni import Cache, CacheError, CNIError, ExecRunner, load_directory, parse_list, trust
+from dockercni.cni import EXEC, Cache, CacheError, CNIError, ExecRunner, load_directory, parse_list, trust
+from dockercni.cni.calls import PluginCall
 from dockercni.errors import SettingsError
 from dockercni.plugins import leases
 
@@ -75,6 +76,25 @@ def test_programs(place: Path, what: str, spoil: Callable[[Path], None]) -> None
     spoil(place / what)
     with pytest.raises(CNIError, match=f"cannot be started: .*{what} "):
         runner.choose(network, network.plugins[0])
+
+
+@pytest.mark.parametrize("what", [["bin", "bin/plugin"], ["bin/plugin"], ["bin"]])
+def test_an_archive_unpacked_with_its_owner(place: Path, what: list[str]) -> None:
+    """Programs that tar gave to whoever packed them are refused with the one command that mends all of them."""
+    network = parse_list(NETWORK.encode())
+    runner = ExecRunner([place / "bin"])
+    for each in what:
+        somebodys(place / each)
+    with pytest.raises(CNIError, match=rf"--no-same-owner: chown -R root {place}/bin$"):
+        runner.choose(network, network.plugins[0])
+    with pytest.raises(CNIError, match=rf"--no-same-owner: chown -R root {place}/bin$"):
+        runner.run(PluginCall("plugin", "VERSION", b"{}", {}, EXEC))
+    if "bin" in what:
+        assert trust.flaw_of_program(place / "bin").endswith(f": chown -R root {place}/bin")
+    for each in what:
+        os.chown(place / each, 0, 0)
+    somebodys(place)
+    assert trust.flaw_of_program(place / "bin" / "plugin").endswith(f"belongs to another user: chown root {place}")
 
 
 @pytest.mark.parametrize("spoil", BAD)
