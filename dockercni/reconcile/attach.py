@@ -40,7 +40,7 @@ from dockercni.plugins.table import NATIVE as KINDS
 from dockercni.reconcile import addresses, container_half, default_route, ports, preferred, records
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.host_half import HostError, HostHalf
-from dockercni.reconcile.host_needs import may_route_ipv6
+from dockercni.reconcile.host_needs import may_route_ipv6, parent_untold
 from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.memory import Had, Memory
@@ -154,6 +154,7 @@ class Attacher:
                 _verify(required, result)
                 if entry := self.cache.read(network.name, target.id, request.ifname):
                     self.forwarding.open(entry)
+                    self._record_parent(entry)
             except (AttachFailed, CacheError, IptablesError) as error:
                 self._take_back(network, target, request.ifname)
                 self._tidy()
@@ -161,6 +162,20 @@ class Attacher:
         _announce(target, request.ifname, result)
         self.leases.watch(network)
         return result
+
+    def _record_parent(self, entry: CacheEntry) -> None:
+        """Note the link that a macvlan without `master` sits on: the default route's, which may be another one later.
+
+        Nothing but the words about a parent that is down depends on it. Raises CacheError.
+        """
+        if not parent_untold(entry):
+            return
+        try:
+            parent = self.host.parent(entry)
+        except HostError as error:
+            log.info("its parent is not known", id=entry.container_id, network=entry.network, reason=str(error))
+            return
+        self.cache.write(replace(entry, owner={**(entry.owner or {}), records.PARENT: parent}))
 
     def detach(self, record: Record, *, alive: bool, lock: int) -> None:
         """DEL with what was recorded. Raises AttachFailed, and then the record stays, for another try; StateError."""

@@ -128,6 +128,14 @@ class HostHalf:
         with self._guard, _errors():
             return find_port(needs(entry), self._look(0.0))
 
+    def parent(self, entry: CacheEntry) -> str:
+        """The name of the host's link that the attachment's own sits on; "" if there is none. Raises HostError."""
+        with _errors(), Namespace.open(entry.netns) as namespace, namespace.run(Netlink) as container:
+            inside = interfaces.find(container, entry.ifname)
+        with _errors(), Netlink() as host:
+            found = interfaces.at(host, inside.peer) if inside and inside.peer else None
+        return found.name if found else ""
+
     def forget(self) -> None:
         """Something has changed: look anew when next asked."""
         with self._guard:

@@ -5,10 +5,10 @@ It is what the plugin that made it, in this process or as an executable, has set
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from dockercni.cni import CacheEntry, CNIError, Interface, IPConfig, NetworkList, Result, parse_list
 from dockercni.cni.document import Fields, lookup
@@ -18,8 +18,7 @@ from dockercni.model import IPAddress, IPNetwork
 from dockercni.plugins import addresses, bridge_conf
 from dockercni.plugins.addresses import Prefixed
 from dockercni.plugins.bridge_conf import BridgeConf
-from dockercni.reconcile import claims
-from dockercni.reconcile.records import PREDICTABLE
+from dockercni.reconcile import claims, records
 
 _TELLING: Final = frozenset({"host-local", "static", "dhcp"})  # IPAM whose configuration tells the families
 _ON_A_PARENT: Final = frozenset({"macvlan", "ipvlan", "vlan"})
@@ -99,10 +98,19 @@ def needs(entry: CacheEntry) -> Needs:
             case "ptp":
                 return _of_ptp(result, mine, localnet=localnet)
             case kind if kind in _ON_A_PARENT:
-                return Needs(parent=first.string("master"))
+                return Needs(parent=_parent(entry, first))
     except CNIError:  # reported where it matters
         pass
     return Needs()
+
+
+def parent_untold(entry: CacheEntry) -> bool:
+    """Whether an attachment sits on a link of the host that neither its configuration nor its record names."""
+    try:
+        plugin = parse_list(entry.config).plugins[0]
+        return plugin.type in _ON_A_PARENT and not _is_inside(plugin.raw) and not needs(entry).parent
+    except CNIError:
+        return False
 
 
 def may_route_ipv6(network: NetworkList, requested: Iterable[IPAddress]) -> bool:
@@ -110,7 +118,7 @@ def may_route_ipv6(network: NetworkList, requested: Iterable[IPAddress]) -> bool
     if any(address.version == 6 for address in requested):
         return True
     for plugin in network.plugins:
-        if plugin.type not in PREDICTABLE:
+        if plugin.type not in records.PREDICTABLE:
             return True
         gateway = plugin.type == "ptp" or any(lookup(plugin.raw, key) for key in ("isGateway", "isDefaultGateway"))
         ipam = lookup(plugin.raw, "ipam")
@@ -187,6 +195,15 @@ def words(destination: IPNetwork) -> str:
     """A route's destination as people write it."""
     alone = destination.num_addresses == 1
     return str(destination.network_address if alone else destination)
+
+
+def _parent(entry: CacheEntry, conf: Fields) -> str:
+    return "" if _is_inside(conf.values) else conf.string("master") or (entry.owner or {}).get(records.PARENT, "")
+
+
+def _is_inside(conf: Mapping[str, Any]) -> bool:
+    """Whether the parent is a link of the container, which is the container's."""
+    return lookup(conf, "linkInContainer") is True
 
 
 def _off(host: Host, setting: str) -> bool:

@@ -31,6 +31,7 @@ BOOT: Final = "boot"
 COOKIE: Final = "cookie"
 NAME: Final = "name"
 UNPUBLISHED: Final = "unpublished"
+PARENT: Final = "parent"  # the link that one in the container sits on, where its configuration does not say so
 BY: Final = "by"
 BY_HAND: Final = "hand"  # `dockercni add CONTAINER`
 BY_PATH: Final = "path"  # `dockercni add ID PATH`: the namespace is no container's

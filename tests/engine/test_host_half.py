@@ -122,17 +122,24 @@ def test_point_to_point(host: Host, outside: Outside, daemon: Start) -> None:
         wait_until(lambda: reaches(host.container("web"), *targets), 20, f"traffic after {command}")
 
 
-def test_parent(host: Host, outside: Outside, daemon: Start, cli: Cli) -> None:
-    """A macvlan's parent that is down is the administrator's: named by all commands, and left alone."""
+@pytest.mark.parametrize("conf", [{"master": "par0"}, {}], ids=["named", "by the default route"])
+def test_parent(host: Host, daemon: Start, cli: Cli, conf: dict[str, str]) -> None:
+    """A macvlan's parent that is down is the administrator's: named by all commands, and left alone; also that which
+    the plugin has chosen, and over which there is no default route once it is down."""
     host.run(
         "/bin/sh", "-c", "ip link add name par0 type veth peer name par1; ip link set par0 up; ip link set par1 up"
     )
+    kept = host.run("ip", "route", "show", "default").stdout
+    host.run("ip", "route", "flush", "default")
+    host.run("ip", "route", "add", "default", "dev", "par0")
     ipam = {"type": "host-local", "ranges": [[{"subnet": "10.9.0.0/24"}]]}
-    conflist(host, "lan", [{"type": "macvlan", "master": "par0", "ipam": ipam}])
+    conflist(host, "lan", [{"type": "macvlan", **conf, "ipam": ipam}])
     daemon()
     run(host, "web")
     wait_attached(host, "web")
     host.run("ip", "link", "set", "par0", "down")
+    if kept:
+        host.run("ip", "route", "add", *kept.split())
     for command, code in ((("sync",), 3), (("status",), 3), (("check",), 3), (("doctor",), 1)):
         done = cli(*command)
         assert done.returncode == code, (command, done.stdout)
