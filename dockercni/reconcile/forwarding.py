@@ -63,7 +63,7 @@ class Forwarding:
         self._uses: dict[tuple[str, str, str], Use] = {}
         self._docker: Mapping[str, Collection[int]] | None = None
         self._open: frozenset[Segment] = frozenset()
-        self._seen: bytes | None = None  # the last change that `_open` includes
+        self._seen: int | None = None  # the last change that `_open` includes
 
     @contextlib.contextmanager
     def coming(self, network: NetworkList) -> Iterator[None]:

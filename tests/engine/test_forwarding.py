@@ -331,3 +331,57 @@ def test_uplink_that_is_a_bridge(host: Host, outside: Outside, daemon: Start) ->
     finally:
         host.docker("rm", "--force", "lan", check=False)
         host.run("sh", "-ec", undo)
+
+
+DUAL = {
+    "type": "host-local",
+    "ranges": [[{"subnet": "10.77.1.0/24"}], [{"subnet": "fd77:1::/64"}]],
+    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+}
+OTHER = {**DUAL, "ranges": [[{"subnet": "10.77.2.0/24"}], [{"subnet": "fd77:2::/64"}]]}
+
+
+@pytest.mark.parametrize("event", ["container", "sync", "restart", "flush"])
+def test_the_administrator_comes_first_over_ipv6(
+    host: Host, outside: Outside, daemon: Start, cli: Cli, event: str
+) -> None:
+    """What DOCKER-USER of ip6tables drops is dropped, whoever made that chain; what comes behind it passes."""
+    made = host.run("ip6tables", "-N", "DOCKER-USER", check=False).returncode == 0  # from Docker 27 on it is there
+    drop = ("DOCKER-USER", "-m", "conntrack", "--ctorigdstport", "8080", "-p", "tcp", "-j", "DROP")
+    host.run("ip6tables", "-I", *drop)
+    network(host, "a", "10.77.1.0/24", ipam=DUAL)
+    events = {
+        "container": lambda: host.docker("restart", "--time=0", "web"),
+        "sync": lambda: cli("sync", check=True),
+        "restart": lambda: (running.stop(), daemon()),
+        "flush": lambda: host.run("ip6tables", "-F", "FORWARD"),
+    }
+    try:
+        running = daemon()
+        run(host, "web", "--publish=8080:80", "--publish=8081:80", command=serve_tcp(80))
+        running.wait_event("ADD", container="web")
+        for happens in (lambda: None, events[event]):
+            happens()
+            assert ask(outside, "tcp", outside.host_address6, 8081)
+            assert not reached(outside, outside.host_address6, 8080)
+    finally:
+        host.run("ip6tables", "-D", *drop)
+        if made:
+            host.run("sh", "-c", "ip6tables -D FORWARD -j DOCKER-USER; ip6tables -X DOCKER-USER", check=False)
+
+
+@pytest.mark.parametrize("engine", ["auto", "exec"])
+def test_networks_are_apart_in_ipv6(host: Host, outside: Outside, daemon: Start, engine: str) -> None:
+    """Isolation holds for IPv6 as for IPv4: neither networks nor Docker's bridge reach unpublished ports."""
+    network(host, "a", "10.77.1.0/24", ipam=DUAL)
+    network(host, "b", "10.77.2.0/24", ipam=OTHER)
+    running = daemon(f"--engine={engine}")
+    serving(host, running, "one", "--label=dockercni.networks=a", "--publish=8081:80")
+    serving(host, running, "two", "--label=dockercni.networks=a")
+    serving(host, running, "other", "--label=dockercni.networks=b")
+    where = {name: inner(host, name, family=6) for name in ("one", "two", "other")}
+    for here in where:
+        for there, target in where.items():
+            if here != there:
+                assert reached(host.container(here), target, 80) == ("other" not in {here, there}), (here, there)
+        assert reached(host.container(here), outside.host_address6, 8081), here

@@ -120,6 +120,7 @@ def test_run_is_full(host: Host, daemon: Start, cli: Cli) -> None:
     for name in ("before", "other"):
         run(host, name)
         wait_attached(host, name)
+    host.path("/run/dockercni/forward.lock").unlink()  # as on a host where nothing was attached yet
     with _full(host) as fill:
         assert cli("status", "--probe").returncode == 0
         host.docker("rm", "--force", "before")
