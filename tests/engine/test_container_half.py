@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engine.containers import addresses, network, run, wait_attached, wait_clean
-from tests.hosts import IMAGE, Host, wait_until
+from tests.hosts import IMAGE, Host, leftovers, wait_until
 
 if TYPE_CHECKING:
     from tests.engine.daemons import Cli, Daemon, Start
@@ -133,6 +133,21 @@ def test_nothing_is_left(host: Host, daemon: Start, backend: str) -> None:
         wait_clean(host)
         run(host, "web", "--cap-add=NET_ADMIN", "-p", "8080:80")
         wait_attached(host, "web")
+
+
+@BACKENDS
+def test_nothing_is_left_of_a_link_that_moved_away(host: Host, daemon: Start, backend: str) -> None:
+    """An interface that was moved into another namespace goes with its container, as do lease and rules."""
+    start(host, daemon, backend, "-p", "8080:80")
+    inside = host.docker("inspect", "--format={{.State.Pid}}", "web")
+    host.run("ip", "netns", "add", "away")
+    try:
+        host.run("nsenter", f"--net=/proc/{inside}/ns/net", "ip", "link", "set", "eth0", "netns", "away")
+        host.docker("rm", "--force", "web")
+        wait_until(lambda: leftovers(host) == ["pin away"], 20, "nothing but the other", lambda: leftovers(host))
+        assert "eth0" not in host.run("ip", "-n", "away", "link").stdout
+    finally:
+        host.run("ip", "netns", "delete", "away")
 
 
 def test_joined_container(host: Host, daemon: Start, cli: Cli) -> None:
