@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.containers import addresses, network, run, wait_attached, wait_clean
+from tests.engine.containers import addresses, network, run, wait_clean
 from tests.hosts import IMAGE, Host, leftovers, wait_until
 
 if TYPE_CHECKING:
@@ -126,13 +126,14 @@ def test_commands_agree(host: Host, daemon: Start, cli: Cli) -> None:
 @BACKENDS
 def test_nothing_is_left(host: Host, daemon: Start, backend: str) -> None:
     """A container that renamed or deleted its interface, or removed its address, leaves nothing behind when it goes."""
-    start(host, daemon, backend, "--cap-add=NET_ADMIN", "-p", "8080:80")
+    running = start(host, daemon, backend, "--cap-add=NET_ADMIN", "-p", "8080:80")
     for command in (RENAME, "ip link delete eth0", "ip address flush dev eth0"):
         host.container("web").run("/bin/sh", "-c", command)
         host.docker("rm", "--force", "web")
         wait_clean(host)
+        seen = len(running.log())
         run(host, "web", "--cap-add=NET_ADMIN", "-p", "8080:80")
-        wait_attached(host, "web")
+        running.wait_event("ADD", container="web", after=seen)
 
 
 @BACKENDS
