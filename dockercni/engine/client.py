@@ -50,7 +50,7 @@ class Engine:
     """Who answers. `root` is its data root.
 
     `host_ip` is where it publishes ports without an address ("" for everywhere), `mtu` what its links have (0 for what
-    is usual).
+    is usual). `runtime` is the name of its default runtime, `runtimes` has what each name stands for.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Engine:
     runtime: str = ""
     host_ip: str = ""
     mtu: int = 0
+    runtimes: tuple[tuple[str, str], ...] = ()
 
     @property
     def mark(self) -> str:
@@ -126,8 +127,18 @@ class Client:
             )
         if not info.ID:
             raise self._stranger("it does not say its ID")
-        driver, version, runtime = info.CgroupDriver, info.CgroupVersion, info.DefaultRuntime
-        return Engine(info.ID, info.ServerVersion, info.DockerRootDir, driver, version, runtime, *self._defaults())
+        host_ip, mtu = self._defaults()
+        return Engine(
+            info.ID,
+            info.ServerVersion,
+            info.DockerRootDir,
+            info.CgroupDriver,
+            info.CgroupVersion,
+            info.DefaultRuntime,
+            host_ip,
+            mtu,
+            info.runtimes,
+        )
 
     def container(self, name: str) -> Container | None:
         """The container of that id or name; None where the engine knows none."""

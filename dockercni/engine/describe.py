@@ -70,6 +70,11 @@ class Listed(msgspec.Struct, frozen=True):
         return min((name.lstrip("/") for name in self.Names), key=len, default=self.Id[:12])
 
 
+class _Runtime(msgspec.Struct):
+    path: str = ""
+    runtimeType: str = ""  # noqa: N815  the engine's name
+
+
 class Info(msgspec.Struct):
     """What GET /info says, as far as we use it."""
 
@@ -80,6 +85,12 @@ class Info(msgspec.Struct):
     CgroupDriver: str = ""
     CgroupVersion: str = ""
     DefaultRuntime: str = ""
+    Runtimes: dict[str, _Runtime] | None = None
+
+    @property
+    def runtimes(self) -> tuple[tuple[str, str], ...]:
+        """The name of each runtime, and its program or containerd's name of its kind."""
+        return tuple((name, one.path or one.runtimeType) for name, one in sorted((self.Runtimes or {}).items()))
 
 
 class _ImageConfig(msgspec.Struct):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,9 @@ from dockercni.reconcile.locks import Locks
 from dockercni.settings import Settings
 
 _OTHER_KERNELS: Final = re.compile("kata|runsc|gvisor|firecracker|wasm")
+_NOT_FOLLOWED: Final = (
+    "their programs run on a kernel of their own (Kata, gVisor), so their start is not followed or held"
+)
 _OLDEST: Final = (20, 10)
 _EARLY: Final = "in a sidecar: --cgroupns host, -v /sys/fs/cgroup:/sys/fs/cgroup:ro, the engine's data root mounted"
 _HOLD: Final = "in a sidecar: --cap-add SYS_PTRACE --security-opt apparmor=unconfined --security-opt label=disable"
@@ -64,16 +67,28 @@ def _engine(settings: Settings, client: Client) -> Iterator[Finding]:
         yield ok(
             "cgroups", f"the engine uses the {engine.cgroup_driver} driver on cgroup v{engine.cgroup_version or 1}"
         )
-    if engine.runtime:
-        yield _runtime(engine.runtime)
+    yield from _runtimes(engine.runtime, dict(engine.runtimes))
 
 
-def _runtime(name: str) -> Finding:
-    """Whether containers of the default runtime are processes of this kernel that can be followed and held."""
-    if _OTHER_KERNELS.search(name):
-        return warn(
+def _runtimes(default: str, programs: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether containers are processes of this kernel that can be followed and held: by default, and if so asked for.
+
+    A name is the administrator's choice, so what it stands for is looked at too.
+    """
+
+    def is_other(name: str) -> bool:
+        return bool(_OTHER_KERNELS.search(f"{name} {programs.get(name, '')}"))
+
+    others = sorted(name for name in programs if name != default and is_other(name))
+    if default and is_other(default):
+        kind = programs.get(default, "")
+        shown = f"{default} ({kind})" if kind not in ("", default) else default
+        yield warn(
             "runtime",
-            f"{name}: programs run on a kernel of their own (Kata, gVisor), so their start cannot be followed or held",
+            f"{shown}, the default: {_NOT_FOLLOWED}",
             "docker run --runtime runc for containers with network none",
         )
-    return ok("runtime", f"{name} (runc and crun are tested)")
+    elif default:
+        yield ok("runtime", f"{default} is the default (runc and crun are tested)")
+    if others:
+        yield ok("runtime", f"of containers that are run with {', '.join(others)}: {_NOT_FOLLOWED}")

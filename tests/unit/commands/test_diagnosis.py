@@ -55,14 +55,35 @@ def test_missing_capabilities_are_named(status: str, missing: list[str]) -> None
     assert rights.missing(status) == missing
 
 
-@pytest.mark.parametrize(
-    ("name", "level"),
-    [("runc", "ok"), ("crun", "ok"), ("io.containerd.runc.v2", "ok"), ("kata-runtime", "warn"), ("runsc", "warn")],
-)
-def test_runtimes(name: str, level: str) -> None:
+RUNTIMES = [
+    ("runc", "runc", "ok"),
+    ("crun", "/usr/bin/crun", "ok"),
+    ("io.containerd.runc.v2", "runc", "ok"),
+    ("mine", "", "ok"),
+    ("kata-runtime", "", "warn"),
+    ("io.containerd.kata.v2", "", "warn"),
+    ("vm", "io.containerd.kata.v2", "warn"),
+    ("runsc", "/usr/local/bin/runsc", "warn"),
+    ("safe", "/usr/bin/runsc", "warn"),
+    ("gvisor", "io.containerd.runsc.v1", "warn"),
+]
+
+
+@pytest.mark.parametrize(("name", "program", "level"), RUNTIMES)
+def test_default_runtime(name: str, program: str, level: str) -> None:
     """The default runtime is named, and one whose containers are no processes of this kernel is a warning."""
-    finding = engine._runtime(name)
+    (finding,) = engine._runtimes(name, {name: program, "runc": "runc"})
     assert (finding.level, name in finding.what) == (level, True)
+    assert ("not followed" in finding.what) == (level == "warn")
+
+
+def test_runtimes_besides() -> None:
+    """Runtimes that are not the default and are not followed are named: containers may be run with them."""
+    programs = {"runc": "runc", "kata": "io.containerd.kata.v2", "safe": "/usr/bin/runsc", "crun": "/usr/bin/crun"}
+    default, besides = engine._runtimes("runc", programs)
+    assert (default.level, besides.level) == ("ok", "ok")
+    assert "with kata, safe: " in besides.what
+    assert list(engine._runtimes("", {})) == []
 
 
 def test_cgroup_layouts(tmp_path: Path) -> None:

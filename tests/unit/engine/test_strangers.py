@@ -31,6 +31,16 @@ def test_an_engine_is_known(path: Path) -> None:
     assert (engine.id, engine.version, engine.root) == ("ENGINE", "20.10.24", "/var/lib/docker")
 
 
+def test_runtimes_are_known(path: Path) -> None:
+    """Each name of a runtime comes with what it stands for: a program, or containerd's name of its kind."""
+    named = {"vm": {"runtimeType": "io.containerd.kata.v2"}, "runc": {"path": "runc", "status": {}}, "bare": {}}
+    info = {**INFO, "DefaultRuntime": "vm", "Runtimes": named}
+    with fake_engine(path, {**GOOD, "/info": info}) as url:
+        engine = Client(url).engine()
+    assert engine.runtime == "vm"
+    assert engine.runtimes == (("bare", ""), ("runc", "runc"), ("vm", "io.containerd.kata.v2"))
+
+
 def test_no_socket(path: Path) -> None:
     """A socket that is not there may come: try again."""
     with pytest.raises(EngineUnavailable, match=r"docker\.sock: there is no such socket; is Docker running\?"):
