@@ -4,11 +4,13 @@ The reference bridge gives a container frames that are too large for a bridge th
 removes the link before its IPAM plugin is asked to give the address back, which for DHCP needs the link. Where no DHCP
 server answers, `dhcp` goes on asking for a minute, and then says that there are "no more tries". And where its daemon
 does not run, its DEL fails, and others then keep a link with an address that the server will give to somebody else.
+portmap redirects what goes to a port of ::1, and whoever asks there waits for an answer that cannot come back.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,12 +25,32 @@ if TYPE_CHECKING:
     from dockercni.cni.calls import PluginCall, PluginRunner
 
 _BRIDGE: Final = "bridge"
+_PORTMAP: Final = "portmap"
 _KEEPS_NOTHING: Final = {"type": "static"}
 _USUAL: Final = 1500  # the MTU that a new link has anyway
 
 
 def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> bytes:
     """Run `call` by `runner`; what waits for a DHCP server may take so many seconds. Raises as `runner` does."""
+    printed = _run(call, runner, patience)
+    if call.verb == "ADD" and call.plugin == _PORTMAP:
+        _refuse_loopback()
+    return printed
+
+
+def _refuse_loopback() -> None:
+    """Have our table refuse what portmap redirects from ::1. Only a client's patience hangs on it: it fails no ADD."""
+    from dockercni.kernel import nftables  # noqa: PLC0415  the library is not needed for anything else here
+    from dockercni.plugins import mending  # noqa: PLC0415
+
+    try:
+        if nftables.available():
+            mending.ensure()
+    except (OSError, nftables.NftablesError) as error:
+        logging.getLogger(__name__).warning("clients of [::1] will wait for published ports: %s", error)
+
+
+def _run(call: PluginCall, runner: PluginRunner, patience: float | None) -> bytes:
     try:
         fields = Fields.of(document.decode(call.config))
         socket = dhcp.socket_of(fields.values)

@@ -58,6 +58,14 @@ CHAINS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     ),
     # route_localnet, which ports on 127.0.0.1 need, lets containers reach what listens on the host's loopback
     "input": ("type filter hook input priority 0", ('iifname != "lo" ip daddr 127.0.0.0/8 ct status ! dnat drop',)),
+    # for the executables' portmap, see assisted; what nothing redirected stays local, and is not concerned
+    "output6": (
+        "type filter hook output priority 0",
+        (
+            "ip6 saddr ::1 fib daddr type != local meta l4proto tcp reject with tcp reset",
+            "ip6 saddr ::1 fib daddr type != local reject",
+        ),
+    ),
     "forward": (
         "type filter hook forward priority 0",
         ("iifname . oifname vmap @within", "iifname @bridges oifname @bridges drop"),

@@ -33,6 +33,19 @@ def whole() -> bool:
     return all(present[chain] >= number for chain, number in wanted.items())
 
 
+def ensure() -> None:
+    """Make the table, or its rules, if they are not there. Raises NetlinkError, NftablesError."""
+    if exists():
+        if not whole():
+            mend()
+        return
+    try:
+        nftables.apply(layout.skeleton())
+    except NftablesError as error:
+        if not error.exists:
+            raise
+
+
 def mend() -> None:
     """Give the chains their rules again, in one transaction; the elements stay. Raises NetlinkError, NftablesError."""
     carry_over()

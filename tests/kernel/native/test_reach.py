@@ -62,6 +62,31 @@ def test_published(attached: Attached, outside: Outside, forward: str) -> None:
     assert not answers(outside, "tcp", outside.host_address, 8080, timeout=0.5)
 
 
+@pytest.mark.parametrize("engine", ["native", "exec"])
+def test_loopback_of_ipv6_is_refused(attached: Attached, outside: Outside, engine: str) -> None:
+    """[::1] leads to no container, whoever publishes: a client there is refused at once, and others are answered."""
+    host, inside = attached.host, attached.container("c1")
+    attached.add(chain(PORTMAP, ipam=DUAL), ports=PORTS, engine=engine)
+    inside.serve_tcp(80)
+    inside.serve_udp(53)
+    for again in (False, True):
+        if again:
+            host.run("sh", "-c", "nft delete table inet dockercni")
+            attached.run("DEL", chain(PORTMAP, ipam=DUAL), ports=PORTS, engine=engine)
+            attached.add(chain(PORTMAP, ipam=DUAL), ports=PORTS, engine=engine)
+        for protocol, port in (("tcp", 8080), ("udp", 8053)):
+            request = host.tcp_request if protocol == "tcp" else host.udp_request
+            # what a sender of datagrams hears first is the kernel's choice: the answer, or that it was not sent
+            with pytest.raises(NoAnswer, match="refused" if protocol == "tcp" else "refused|not permitted"):
+                request("::1", port, timeout=3)
+            assert answers(host, protocol, "127.0.0.1", port)
+            assert answers(outside, protocol, outside.host_address6, port) == outside.address6
+            # duplicate address detection may not be over
+            host.wait_until(lambda: answers(host, protocol, "fd00:1::1", port, timeout=1), 20, "an answer")  # noqa: B023
+    host.serve_tcp(9000)
+    assert answers(host, "tcp", "::1", 9000) == "::1"
+
+
 def test_outgoing(attached: Attached, outside: Outside) -> None:
     """What leaves is seen under the host's address, in both families; what stays in the subnet is not changed."""
     network = chain(ipam=DUAL)
