@@ -251,8 +251,8 @@ COMMANDS = (
         (Argument(("--keep",), "leave running containers their networks, and the records that say so"), _DRY_RUN),
         more="Stops the service, takes back every attachment, then removes units, directories, state, and the settings "
         "file unless it was changed. Where a package installed the program only the networks are given back: the rest "
-        "goes with the package. Network configurations stay, and so does what another runtime uses by our executables: "
-        "each such thing is named.",
+        "goes with the package. Network configurations stay, and so does what another runtime uses by our executables "
+        "or by the reference plugins: each such thing is named.",
     ),
     Command("version", "print the versions of dockercni, Python and the kernel", _HERE + "version", (), _JSON),
     Command(
@@ -277,7 +277,8 @@ COMMANDS = (
         (_DRY_RUN,),
         more="Does what sync does: leases and firewall chains that no record explains are removed if they are provably "
         "of dockercni's making, the others named. Networks that know CNI's GC get it, too, unless anything is on them "
-        "that is not provably ours: it may be another runtime's.",
+        "that is not provably ours: it may be another runtime's. What the plugins would find is not known before: a GC "
+        "that --dry-run announces does not change its exit code.",
     ),
     Command(
         "plugin",

@@ -32,6 +32,7 @@ Chains = Mapping[str, Sequence[str]]
 CHAIN: Final = "DOCKERCNI-FORWARD"
 ISOLATION: Final = "DOCKERCNI-ISOLATION"
 DOCKER: Final = "DOCKER-USER"
+MARK: Final = "dockercni-firewall"  # what the comments of our firewall plugin's rules there begin with
 CNI: Final = "CNI-FORWARD"  # of the reference firewall plugin, and of ours where no daemon keeps records
 FORWARD: Final = "FORWARD"
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from dockercni.kernel import forward, interfaces, iptables, rules
-from dockercni.kernel.forward import CNI, DOCKER, FORWARD, Segment
+from dockercni.kernel.forward import CNI, DOCKER, FORWARD, MARK, Segment
 from dockercni.kernel.netlink import Netlink
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from dockercni.kernel.iptables import Filter
 
 _ADMIN: Final = "CNI-ADMIN"
-_MARK: Final = "dockercni-firewall"
-_MARKED: Final = re.compile(rf'--comment "{_MARK}:([^"]+)"')
+_MARKED: Final = re.compile(rf'--comment "{MARK}:([^"]+)"')
 
 
 def segments(attached: Result) -> list[Segment]:
@@ -103,7 +102,7 @@ def _accepts(version: int, wanted: Sequence[Segment]) -> Iterator[tuple[str, str
     """Name and rule: what comes from it, the answers, and connections to published ports; nothing more, since accepting
     all that goes to it would open ports that nobody published."""
     for one in wanted:
-        mark = f'-m comment --comment "{_MARK}:{one.name}" -j ACCEPT'
+        mark = f'-m comment --comment "{MARK}:{one.name}" -j ACCEPT'
         for inward, outward in one.ways(version):
             yield one.name, f"{inward} {mark}"
             yield one.name, f"{outward} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT {mark}"
@@ -136,7 +135,7 @@ def _passes(version: int) -> bool:
 
 def _marked(version: int) -> bool:
     """Whether there may be rules of ours."""
-    return iptables.has_legacy(version) or any(_MARK.encode() in rule for rule in _rules(version))
+    return iptables.has_legacy(version) or any(MARK.encode() in rule for rule in _rules(version))
 
 
 def _rules(version: int) -> Iterable[bytes]:

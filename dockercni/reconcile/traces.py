@@ -1,7 +1,7 @@
 """What stays when the last attachment has gone, so that the next one finds it: taken away with the program itself.
 
-Another runtime may use our executables, and with them our nftables table, a bridge, or a lease store. What it uses
-stays, and is named.
+Another runtime may use our executables, and with them our nftables table, a bridge, or a lease store, and it may have
+let its containers through FORWARD in the reference plugins' chains. What it uses stays, and is named.
 """
 
 from __future__ import annotations
@@ -16,13 +16,22 @@ from pathlib import Path
 from typing import Final
 
 from dockercni.cni import CacheEntry, NetworkList
-from dockercni.kernel import links, namespaces, nftables
+from dockercni.kernel import forward, iptables, links, namespaces, nftables
+from dockercni.kernel.iptables import IptablesError
+from dockercni.kernel.netlink import NetlinkError
 from dockercni.plugins import mending, ruleset
 from dockercni.plugins.layout import NAME
 from dockercni.plugins.ruleset import Owner
 from dockercni.reconcile import records, strays
 from dockercni.reconcile.networks import BUILT_IN_BRIDGE
+from dockercni.reconcile.rules import RulesError
 
+_ISOLATION: Final = "CNI-ISOLATION-STAGE-1"  # of the reference firewall plugin
+_CONCERNED: Final = (  # whom a rule of these chains is about
+    re.compile(r"-[sd] ([0-9a-f.:]+)/(?:32|128)\b"),
+    re.compile(r"-i (\S+)"),
+    re.compile(rf'--comment "{forward.MARK}:([^"]+)"'),
+)
 _KEEPING: Final = re.compile(r"lock|last_reserved_ip\..*")
 
 
@@ -40,6 +49,7 @@ def traces(networks: Iterable[NetworkList], leaving: Sequence[CacheEntry]) -> It
     owners = {Owner(entry.container_id, entry.ifname, entry.network).comment for entry in leaving}
     ports = Counter(link.name for entry in leaving for link in records.given(entry).interfaces if not link.sandbox)
     yield from _table(owners, ports)
+    yield from _forward({str(ip.address.ip) for entry in leaving for ip in records.given(entry).ips})
     if links.is_bridge(BUILT_IN_BRIDGE):
         used = links.has_ports(BUILT_IN_BRIDGE, besides=ports[BUILT_IN_BRIDGE])
         users = "links of somebody else are on it" if used else ""
@@ -76,6 +86,21 @@ def _table(owners: set[str], ports: Counter[str]) -> Iterator[Trace]:
     yield Trace(
         f"table inet {NAME} of nftables", partial(nftables.apply, f"delete table inet {NAME}"), ", ".join(users)
     )
+
+
+def _forward(leaving: set[str]) -> Iterator[Trace]:
+    """What other runtimes let through FORWARD, or keep apart, by the reference plugins or by our executables."""
+    try:
+        for table in [table for version in iptables.FAMILIES for table in iptables.filters(version)]:
+            chains = table.chains()
+            for chain in (forward.CNI, _ISOLATION):
+                names = {
+                    match[1] for rule in chains.get(chain, ()) for each in _CONCERNED if (match := each.search(rule))
+                }
+                if others := sorted(names - leaving):
+                    yield Trace(f"chain {chain} of {table.command}", users=f"rules for {', '.join(others)}")
+    except (IptablesError, NetlinkError) as error:
+        raise RulesError(str(error)) from error
 
 
 def _remove_store(store: Path, kept: Iterable[Path]) -> None:
