@@ -4,6 +4,7 @@ The reference bridge gives a container frames that are too large for a bridge th
 removes the link before its IPAM plugin is asked to give the address back, which for DHCP needs the link. Where no DHCP
 server answers, `dhcp` goes on asking for a minute, and then says that there are "no more tries". And where its daemon
 does not run, its DEL fails, and others then keep a link with an address that the server will give to somebody else.
+host-local does not ask who else can change its leases.
 portmap redirects what goes to a port of ::1, and whoever asks there waits for an answer that cannot come back.
 """
 
@@ -14,18 +15,19 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from dockercni.cni import document
+from dockercni.cni import document, trust
 from dockercni.cni.calls import EXEC
 from dockercni.cni.document import DocumentError, Fields
-from dockercni.cni.errors import CNIError, PluginError
+from dockercni.cni.errors import CNIError, ErrorCode, PluginError
 from dockercni.kernel import links
-from dockercni.plugins import dhcp, ipam
+from dockercni.plugins import dhcp, ipam, leases
 
 if TYPE_CHECKING:
     from dockercni.cni.calls import PluginCall, PluginRunner
 
 _BRIDGE: Final = "bridge"
 _PORTMAP: Final = "portmap"
+_HOST_LOCAL: Final = "host-local"
 _KEEPS_NOTHING: Final = {"type": "static"}
 _USUAL: Final = 1500  # the MTU that a new link has anyway
 
@@ -56,6 +58,8 @@ def _run(call: PluginCall, runner: PluginRunner, patience: float | None) -> byte
         socket = dhcp.socket_of(fields.values)
         if socket and call.verb == "DEL" and not dhcp.listens(socket):
             return _without_daemon(call, fields, runner)
+        if call.verb == "ADD":
+            _check_store(call, fields)
         if call.plugin == _BRIDGE:
             call = _prepared(call, fields, runner, patience)
     except (DocumentError, OSError):  # the executable says what is wrong
@@ -68,6 +72,18 @@ def _run(call: PluginCall, runner: PluginRunner, patience: float | None) -> byte
         if call.verb == "ADD":
             error.details = error.details or dhcp.explain(fields.values, error)
         raise
+
+
+def _check_store(call: PluginCall, fields: Fields) -> None:
+    """Raise PluginError where others can change the leases: host-local follows links there, and believes what it reads.
+
+    What it gave is given back all the same.
+    """
+    conf = fields.object("ipam")
+    if conf.string("type") == _HOST_LOCAL:
+        flaw = trust.flaw_of(leases.directory(conf.string("dataDir"), fields.string("name")))
+        if flaw:
+            raise PluginError(call.plugin, "ADD", f"host-local: {flaw}", code=ErrorCode.IO_FAILURE)
 
 
 def _prepared(call: PluginCall, fields: Fields, runner: PluginRunner, patience: float | None) -> PluginCall:

@@ -152,27 +152,32 @@ class Leases:
         return os.open(name, flags | _SAFE, mode, dir_fd=self._directory)
 
 
+def directory(data_directory: str, network: str) -> str:
+    """Where the leases of a network are, with the `dataDir` of its configuration."""
+    return os.path.join(data_directory or DIRECTORY, network)  # pathlib would double what a cold start costs
+
+
 @contextmanager
 def locked(data_directory: str, network: str) -> Iterator[Leases]:
     """Lock the leases of `network`, whose directory is made if need be. Raises OSError, PluginFailure as _wait_for.
 
     `network` must have passed `names.validate_network_name`, because it names the directory.
     """
-    path = os.path.join(data_directory or DIRECTORY, network)  # pathlib would double what a cold start costs
+    path = directory(data_directory, network)
     os.makedirs(path, mode=0o755, exist_ok=True)
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
     try:
         trust.refuse(path)
-        lock = os.open(owners.LOCK, os.O_RDONLY | os.O_CREAT | _SAFE, 0o750, dir_fd=directory)
+        lock = os.open(owners.LOCK, os.O_RDONLY | os.O_CREAT | _SAFE, 0o750, dir_fd=opened)
         try:
             _wait_for(lock, path)
-            found = owners.read(directory)
-            yield Leases(directory, found)
-            owners.remember(directory, found)
+            found = owners.read(opened)
+            yield Leases(opened, found)
+            owners.remember(opened, found)
         finally:
             os.close(lock)
     finally:
-        os.close(directory)
+        os.close(opened)
 
 
 def _wait_for(lock: int, path: str) -> None:

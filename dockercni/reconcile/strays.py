@@ -19,6 +19,7 @@ from typing import Final
 
 from dockercni.cni import CacheEntry, CacheError, CNIError, NetworkList, read_regular, versions
 from dockercni.errors import DockercniError
+from dockercni.plugins import leases as files
 from dockercni.plugins import ruleset
 from dockercni.reconcile import orphaned_elements
 from dockercni.reconcile.attach import Attacher
@@ -26,7 +27,6 @@ from dockercni.reconcile.footprint import IPTABLES, Change, Ruleset, footprint
 from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.orphaned_elements import Orphan
 
-_STORE: Final = "/var/lib/cni/networks"  # host-local's default dataDir
 _MOST: Final = 4096  # bytes of a lease
 _CHAIN: Final = re.compile(r"CNI-(DN-)?[0-9a-f]{21,24}")
 _NAME: Final = re.compile(r'\bname: \\"([A-Za-z0-9_.-]+)\\"')
@@ -112,9 +112,9 @@ def stores(networks: Iterable[NetworkList]) -> Iterator[tuple[NetworkList, Path]
         for plugin in network.plugins:
             ipam = plugin.raw.get("ipam")
             if isinstance(ipam, dict) and ipam.get("type") == "host-local":
-                place = ipam.get("dataDir") or _STORE
+                place = ipam.get("dataDir") or ""
                 if isinstance(place, str):  # if not, the plugin says so at ADD
-                    yield network, Path(place) / network.name
+                    yield network, Path(files.directory(place, network.name))
 
 
 def leases(store: Path) -> Iterator[tuple[Path, str, str]]:

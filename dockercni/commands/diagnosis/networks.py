@@ -7,14 +7,15 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
-from dockercni.cni import NetworkList, load_directory
+from dockercni.cni import NetworkList, load_directory, trust
 from dockercni.commands.abilities import Abilities, Ability, span
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
+from dockercni.commands.diagnosis.host import directory_finding, not_obeyed
 from dockercni.engine.client import Client
 from dockercni.errors import DockercniError
 from dockercni.kernel import taken
 from dockercni.model import IPNetwork
-from dockercni.reconcile import claims, networks, state
+from dockercni.reconcile import claims, networks, state, strays
 from dockercni.reconcile.claims import bridges, overlap, parsed
 from dockercni.settings import Settings
 
@@ -35,6 +36,7 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
             yield fail("configuration", str(error), "dockercni networks init --subnet CIDR")
     yield from _default(settings, directory.files, configured)
     yield from _plugins(settings, configured)
+    yield from _stores(configured)
     yield from _collisions(configured)
     yield from _with_docker(configured, client)
     yield from _with_routes(configured)
@@ -72,6 +74,15 @@ def _plugins(settings: Settings, configured: Sequence[NetworkList]) -> Iterator[
                     f"network {network.name} is of CNI {network.cni_version}, {one.type} supports {span(one.versions)}",
                     f"set cniVersion to {one.versions[-1]}, or install newer plugins",
                 )
+
+
+def _stores(configured: Sequence[NetworkList]) -> Iterator[Finding]:
+    """The directories of host-local's leases: each network's may be another one."""
+    places = dict.fromkeys(store.parent for _, store in strays.stores(configured))
+    yield from (directory_finding("ipam.dataDir", place) for place in places)
+    for _, store in strays.stores(configured):
+        if flaw := trust.flaw_of(store):
+            yield not_obeyed(flaw)
 
 
 def _collisions(configured: Sequence[NetworkList]) -> Iterator[Finding]:

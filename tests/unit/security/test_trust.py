@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,11 @@ import pytest
 from dockercni import settings
 from dockercni.cni import EXEC, Cache, CacheError, CNIError, ExecRunner, load_directory, parse_list, trust
 from dockercni.cni.calls import PluginCall
-from dockercni.errors import SettingsError
+from dockercni.commands.diagnosis import networks
+from dockercni.errors import EngineUnavailable, SettingsError
 from dockercni.plugins import leases
+from dockercni.plugins.dispatch import Dispatch
+from tests.unit.plugins.asking import Executables, call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +112,36 @@ def test_records_and_leases(place: Path, spoil: Callable[[Path], None]) -> None:
     spoil(place / "leases" / "lan")
     with pytest.raises(PermissionError, match="lan "), leases.locked(str(place / "leases"), "lan"):
         pass
+
+
+@pytest.mark.parametrize("spoil", BAD)
+@pytest.mark.parametrize("plugin", ["bridge", "host-local"])
+@pytest.mark.parametrize("what", ["leases/lan", "leases"])
+def test_leases_of_executables(place: Path, plugin: str, what: str, spoil: Callable[[Path], None]) -> None:
+    """Nor does an executable give a lease where others can write; what it gave before is given back."""
+    (place / "leases" / "lan").mkdir(parents=True)
+    ipam = {"type": "host-local", "dataDir": str(place / "leases")}
+    conf = {"cniVersion": "1.0.0", "name": "lan", "type": plugin, "ipam": ipam}
+    executables = Executables(answer={"cniVersion": "1.0.0"})
+    dispatch = Dispatch(executables, "exec")
+    dispatch.run(replace(call("ADD", conf), engine=EXEC))
+    spoil(place / what)
+    with pytest.raises(CNIError, match=f"host-local: .*{what} "):
+        dispatch.run(replace(call("ADD", conf), engine=EXEC))
+    dispatch.run(replace(call("DEL", conf), engine=EXEC))
+    assert [each.verb for each in executables.calls] == ["ADD", "DEL"]
+    (place / "etc" / "lan.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "lan", "plugins": [conf]}))
+    given = settings.load({"cni-conf-dir": str(place / "etc")}, {}, settings.DEFAULT_FILE)
+    (told,) = (one for one in networks.findings(given, Unreachable()) if one.subject == "trust")  # type: ignore[arg-type]
+    assert f"{what} (mode" in told.what
+    assert told.mend.endswith(str(place / what))
+
+
+class Unreachable:
+    """An engine that does not answer."""
+
+    def networks(self) -> None:
+        raise EngineUnavailable("no engine")
 
 
 @pytest.mark.parametrize("spoil", BAD)
