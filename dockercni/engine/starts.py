@@ -27,7 +27,9 @@ from dockercni.kernel.hold import Hold, Holder, Limit
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
 from dockercni.model import Container
 
-NAMESPACE_WITHIN: Final = 5.0  # seconds from the cgroup to the namespace: the runtime needs a few milliseconds
+# Seconds from the cgroup to the namespace. The runtime needs a few milliseconds; on a machine that has far too much to
+# do it may take as long as a container may be held.
+NAMESPACE_WITHIN: Final = 5.0
 _PAUSES: Final = ((0.05, 0.0005), (0.5, 0.002), (float("inf"), 0.02))  # up to this age: this pause between two rounds
 _CONTAINER: Final = re.compile(r"(?:docker-)?([0-9a-f]{64})(?:\.scope)?")
 _ID: Final = re.compile(r"[0-9a-f]{64}")
@@ -192,7 +194,12 @@ class Starts:
             if hold and pid not in hold.seized and not runtimes.forking(pid):
                 hold.seize(pid, namespace, Path(finding.cgroup, procs))
         if finding.start is None:
-            return time.monotonic() - finding.since < NAMESPACE_WITHIN
+            if (age := time.monotonic() - finding.since) < max(NAMESPACE_WITHIN, finding.limit.seconds):
+                return True
+            if not finding.others:  # else that is told of
+                reason = f"none of its processes has a network namespace of its own after {age:.0f} s"
+                log.warning("start not followed", container=container.name, id=finding.id, reason=reason)
+            return False
         hold = finding.start.hold
         return hold is not None and not hold.stopped and not hold.over
 

@@ -27,7 +27,7 @@ from dockercni.kernel import last_words, ptrace, runtimes
 
 HANGING: Final = 30.0  # seconds until the kernel ends a helper that hangs, should the daemon not do it before
 ALIVE: Final = 1.0  # seconds from one sign of life to the next
-STARTING: Final = 60.0  # seconds that a process may take from its seizing to its execve; it runs meanwhile
+STARTING: Final = 60.0  # seconds, at least, from a process's seizing to its execve; it runs meanwhile
 _FEED: Final = 0.5
 _AT_ONCE: Final = 16
 _STANDSTILL: Final = 1.0  # seconds that a sleep takes longer than it should
@@ -43,7 +43,7 @@ class Traced:
         self.pid = pid
         self.pidfd = pidfd
         self.seconds = seconds
-        self.deadline = time.monotonic() + STARTING
+        self.deadline = time.monotonic() + max(STARTING, seconds)  # long where machines are slow
         self.then = then
         self.threads: set[int] = set()
         self.stopped_at = 0.0

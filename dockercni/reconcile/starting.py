@@ -23,7 +23,9 @@ from dockercni.render import escape
 log = structlog.get_logger()
 
 
-BELIEVED: Final = 10.0  # seconds that a start is believed in without a word of the engine, which it says at once
+# Seconds, at least, that a start is believed in without a word of the engine, which it says at once; where machines are
+# so slow that containers may be held for longer it may say it later.
+BELIEVED: Final = 10.0
 DOUBTED: Final = 1.0  # seconds more if the engine has said something else meanwhile: it may be of an earlier start
 _KEPT: Final = 256  # starts that ended before they could be held, until the engine says whether they were any
 
@@ -41,7 +43,10 @@ class _Entry:
     touched: bool = True
     told: bool = False
     ready_after: float = 0.0
-    until: float = field(default_factory=lambda: time.monotonic() + BELIEVED)
+    until: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.until = time.monotonic() + max(BELIEVED, self.start.limit.seconds)
 
     @property
     def held(self) -> bool:

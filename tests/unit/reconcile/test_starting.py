@@ -39,14 +39,16 @@ class Looked:
 class World:
     """Starts with a hold that is made up."""
 
-    def __init__(self, container: Container = CONTAINER) -> None:
+    def __init__(self, container: Container = CONTAINER, limit: float = 10.0) -> None:
         self.late = 0
         self.vetting: Any = lambda one: one
         self.starting = Starting(Holding(10.0, "leave"), "all", lambda *_: None, self.vet, self.count)
         gone: list[str] = []
         self.gone = gone
         self.hold = SimpleNamespace(stopped=False, over="", held=0.0, go=lambda: gone.append("go"))
-        start: Any = SimpleNamespace(container=container, cgroup="c", since=0.0, hold=self.hold, close=lambda: None)
+        start: Any = SimpleNamespace(
+            container=container, cgroup="c", since=0.0, hold=self.hold, limit=Limit(limit), close=lambda: None
+        )
         self.starting.started(start)
 
     def vet(self, one: Container) -> Container:
@@ -74,6 +76,16 @@ def test_nobody_says_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     world.hold.over = "limit"
     assert world.look().starts == [False]
     assert not world.starting.unconfirmed(ID)
+
+
+def test_where_all_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start may take as long as a container may be held before the engine is asked, which knows of no start yet."""
+    world = World(limit=100.0)
+    now = starting.time.monotonic()
+    for seconds, believed in ((50, True), (101, False)):
+        monkeypatch.setattr(starting.time, "monotonic", lambda later=seconds: now + later)
+        world.starting.touch(ID)
+        assert world.look().starts == [believed]
 
 
 def test_the_engine_doubts_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,46 @@
+"""Starts on a machine where everything takes long: how long each step may take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from dockercni.engine import starts as module
+from dockercni.engine.starts import Listener, Starts
+from dockercni.kernel import hold_helper
+from dockercni.kernel.hold import Limit
+from dockercni.model import Container
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ID = "0" * 64
+
+
+@pytest.mark.parametrize(("hold", "within"), [(0.0, module.NAMESPACE_WITHIN), (100.0, 100.0)])
+def test_a_namespace_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hold: float, within: float) -> None:
+    """A start is followed for as long as it may be held, though no process has a namespace yet, then named."""
+    nobody: Any = None
+    listener = Listener(lambda _: Limit(hold), *([nobody] * 4))
+    one = Starts(tmp_path, lambda _: Container(ID, "web", running=True), nobody, nobody, listener)
+    (cgroup := tmp_path / f"docker-{ID}.scope").mkdir()
+    (cgroup / "cgroup.procs").touch()
+    one._appeared(str(cgroup))
+    (finding,) = one._findings.values()
+    with capture_logs() as logs:
+        for later, followed in ((within - 0.5, True), (within + 0.5, False)):
+            monkeypatch.setattr(module.time, "monotonic", lambda later=later: finding.since + later)
+            one._look(finding)
+            assert bool(one._findings) is followed
+            assert [(log["event"], log["container"]) for log in logs] == (
+                [] if followed else [("start not followed", "web")]
+            )
+
+
+@pytest.mark.parametrize(("hold", "within"), [(1.0, hold_helper.STARTING), (100.0, 100.0)])
+def test_an_execve_may_come_late(monkeypatch: pytest.MonkeyPatch, hold: float, within: float) -> None:
+    """A process that is followed to its execve may take as long to get there as it may be held there."""
+    monkeypatch.setattr(hold_helper.time, "monotonic", lambda: 1000.0)
+    assert hold_helper.Traced("1", 1, -1, hold, "go").deadline == 1000.0 + within
