@@ -19,6 +19,7 @@ import structlog
 
 from dockercni import supervision
 from dockercni.cni import Cache, CacheEntry, CacheError, ExecRunner, Runtime
+from dockercni.cni.errors import is_shortage
 from dockercni.early import Early
 from dockercni.engine.client import ACTIONS, Client, Engine
 from dockercni.engine.watch import Watch
@@ -359,6 +360,8 @@ class Daemon:
             seen = self._early.starting.look(self._looker, key, thorough=thorough)
         except (DockercniError, IptablesError) as error:
             self._reporter.failed(key, str(error), hint)
+            if is_shortage(error):
+                return Retry.SOON
             return error.retry if isinstance(error, DockercniError) else Retry.LATER
         except Exception as error:  # noqa: BLE001  a defect of ours, logged there, must not end the lane
             self._reporter.failed(key, f"{type(error).__name__}: {error}", hint, defect=error)

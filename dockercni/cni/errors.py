@@ -181,6 +181,18 @@ class ChainError(CNIError):
         return all(failure.permanent for failure in self.failures)
 
 
+def is_shortage(error: BaseException) -> bool:
+    """Whether what failed did so for want of a process, thread, memory or descriptor, so that it may soon succeed."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ChainError) and any(map(is_shortage, cause.failures)):
+            return True
+        if isinstance(cause, PluginShortage) or (isinstance(cause, OSError) and cause.errno in SHORTAGES):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def _one_line(text: str) -> str:
     # file names, keys and values come from outside: none of them may break a log line or drive a terminal
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

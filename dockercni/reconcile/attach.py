@@ -20,7 +20,6 @@ from dockercni.cni import (
     NetworkList,
     PluginError,
     PluginNotFound,
-    PluginShortage,
     PluginTimeout,
     Result,
     Runtime,
@@ -28,6 +27,7 @@ from dockercni.cni import (
     VersionError,
     parse_list,
 )
+from dockercni.cni.errors import is_shortage
 from dockercni.errors import DockercniError, Retry
 from dockercni.kernel import routing
 from dockercni.kernel.announce import announce
@@ -107,7 +107,7 @@ class Attacher:
             try:
                 return self._attach(network, target, request, completed)
             except (AttachFailed, addresses.AddressTaken, addresses.AddressOutside) as error:
-                if _time_is_up(error) or error.retry is Retry.SOON or self._is_recorded(network, target, request):
+                if _time_is_up(error) or is_shortage(error) or self._is_recorded(network, target, request):
                     # It was not for the address, and another try would take as long; or it could not be taken back, and
                     # another one would only say that.
                     raise
@@ -299,7 +299,7 @@ class Attacher:
 
 def _retry(error: CNIError, *, taken_back: bool) -> Retry:
     """When another ADD makes sense. What could not be taken back has to be, whatever the ADD failed for."""
-    if isinstance(error, PluginShortage):
+    if is_shortage(error):
         return Retry.SOON
     return Retry.NEVER if error.permanent and taken_back else Retry.LATER
 

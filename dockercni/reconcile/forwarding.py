@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from dockercni.cni import Cache, CacheEntry, CacheError, NetworkList
+from dockercni.cni.errors import is_shortage
 from dockercni.engine.describe import ListedNetwork
 from dockercni.kernel import forward, iptables, links
 from dockercni.kernel.forward import Chains, Segment
@@ -216,6 +217,8 @@ class Forwarding:
                 try:
                     policies, present = table.listing()
                 except IptablesError as error:  # not for us to mend, and networks without it are better than none
+                    if is_shortage(error):
+                        raise
                     log.warning("forwarding not looked at", command=table.command, reason=str(error))
                     continue
                 idle = policies.get(forward.FORWARD) == "ACCEPT" and not present.get(forward.FORWARD)

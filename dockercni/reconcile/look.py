@@ -11,7 +11,8 @@ from typing import Final
 
 import structlog
 
-from dockercni.cni import SHORTAGES, CacheError
+from dockercni.cni import CacheError
+from dockercni.cni.errors import is_shortage
 from dockercni.engine.client import Client
 from dockercni.engine.starts import Start
 from dockercni.errors import DockercniError, Retry, Shortage
@@ -171,7 +172,7 @@ class Looker:
             try:
                 wanted = self.wanted(container, recorded)
             except DockercniError as error:
-                outcomes.append(Outcome(NOTE, error=str(error), retry=error.retry))
+                outcomes.append(Outcome(NOTE, error=str(error), retry=_retry(error)))
                 wanted = None
             execution = _Execution(self, container_id, container, namespace, observed, recorded, had, lock, start)
             actions = plan(wanted, [record.attachment for record in recorded], observed, by_hand=by_hand)
@@ -239,7 +240,8 @@ class Looker:
                 if whole:
                     self.attacher.check_unknown(record, lock)
             except DockercniError as error:
-                yield Outcome(NOTE, attachment.network, attachment.ifname, reason=str(error), drift=True)
+                retry = Retry.SOON if is_shortage(error) else Retry.NEVER
+                yield Outcome(NOTE, attachment.network, attachment.ifname, reason=str(error), retry=retry, drift=True)
 
     def _refresh(self, container_id: str, recorded: Sequence[Record], had: Sequence[Had]) -> None:
         """Remember what could not be remembered at its ADD: the disk was full, or we were killed before."""
@@ -326,7 +328,7 @@ class _Execution:
         except DockercniError as error:
             if isinstance(action, Detach):
                 self._stuck.add(action.attachment.ifname)
-            return replace(outcome, error=str(error), retry=error.retry)
+            return replace(outcome, error=str(error), retry=_retry(error))
         self.attachments += {ADD: 1, DEL: -1}.get(outcome.verb, 0)
         return replace(outcome, ms=round((time.monotonic() - began) * 1000, 1))
 
@@ -376,13 +378,25 @@ class _Execution:
 
 @contextlib.contextmanager
 def _shortages() -> Iterator[None]:
-    """Have what the kernel says where it has nothing left at this moment told from defects. Raises Shortage."""
+    """Have what the kernel says where it has nothing left at this moment told from defects, and from what lasts.
+
+    Raises Shortage.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in SHORTAGES:
+        if not is_shortage(error):
             raise
         raise Shortage(f"not now: {error.strerror}") from error
+    except DockercniError as error:
+        if not is_shortage(error):
+            raise
+        raise Shortage(str(error)) from error
+
+
+def _retry(error: DockercniError) -> Retry:
+    """When it may succeed: what the machine lacks is there again soon, whichever part of the work it was for."""
+    return Retry.SOON if is_shortage(error) else error.retry
 
 
 def _announced(action: Action) -> Outcome:

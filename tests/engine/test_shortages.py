@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +46,7 @@ sys.argv[:] = ["dockercni", "daemon"]
 runpy.run_module("dockercni", run_name="__main__", alter_sys=True)
 """
 NAMES = "/run/private/threads"
+FIRST_RESERVED = 1024  # from there on descriptors hold ports, out of the way of select()
 
 
 @pytest.fixture
@@ -112,6 +115,30 @@ def test_the_pids_limit_is_reached_in_the_middle(host: Host, daemon: Start, pids
             wait_until(lambda name=name: "inet " in host.docker("logs", name), 20, f"the address of {name}")  # type: ignore[misc]
     assert not [event for event in one.log() if event["event"] == "thread ended"]
     assert {event.get("event") for event in one.log()} <= {event["event"] for event in one.log() if "schema" in event}
+
+
+@pytest.mark.parametrize("room", [3, 6, 9, 14])
+def test_no_descriptor_is_left(host: Host, cli: Cli, daemon: Start, room: int) -> None:
+    """While the daemon has few descriptors left a held container waits, whatever they are missing for; afterwards it
+    has its network, and its traffic passes."""
+    one = daemon("--hold=60s")
+    run(host, "before")
+    one.wait_event("let go", container="before")
+    pid = one.program.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = max(number for name in os.listdir(f"/proc/{pid}/fd") if (number := int(name)) < FIRST_RESERVED)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 1 + room, limits[1]))
+    run(host, "web", "--publish=8080:80", command=("sh", "-c", f"{' '.join(PROBE)}; exec sleep 86400"))
+    host.docker("rm", "--force", "before")
+    with contextlib.suppress(TimeoutError):
+        wait_until(lambda: host.docker("logs", "web"), 3, "more than there is room for")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: "inet " in host.docker("logs", "web"), 20, "the first instruction", one.program.text)
+    assert not [event for event in one.log() if event["event"] == "thread ended"]
+    assert "-i dockercni0" in host.run("iptables", "-S", "DOCKERCNI-FORWARD").stdout
+    host.docker("rm", "--force", "web")
+    wait_clean(host)
+    wait_until(lambda: cli("status", "--probe").returncode == 0, 20, "a sound daemon")
 
 
 def test_run_is_full(host: Host, daemon: Start, cli: Cli) -> None:
