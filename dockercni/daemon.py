@@ -248,7 +248,9 @@ class Daemon:
     def _watch_what_is_free(self) -> None:
         settings = self._parts.settings
         places = (settings.cni_conf_dir, settings.cni_cache_dir, settings.cni_bin_dir)
-        Freed(self._catalogue, *places).run(self._try_what_fails, self._reporter.failing_adds)
+        Freed(self._catalogue, *places).run(
+            self._try_what_fails, self._reporter.failing_adds, lambda each: self._ask(each, "its lease went")
+        )
 
     def _catalogue(self) -> Catalogue:
         """Of the networks by the settings as they are now."""

@@ -76,6 +76,14 @@ class Leases:
             raise
         return True
 
+    def put_back(self, address: Address, container_id: str, ifname: str) -> str:
+        """Have the attachment hold an address that it was given before; who holds it instead, "" if it does."""
+        name, owner = str(address), f"{container_id}{_LINE}{ifname}"
+        if name not in self._owners and self._create(name, owner.encode()):
+            self._owners.add(name, owner)
+        held = self._owners.owner(name)
+        return "" if held in {owner, container_id} else held
+
     def free(self, address: Address) -> None:
         """Give back what `reserve` took."""
         self._remove(str(address))

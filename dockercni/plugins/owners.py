@@ -22,6 +22,10 @@ class Owners:
     def __contains__(self, name: str) -> bool:
         return name in self._owners
 
+    def owner(self, name: str) -> str:
+        """Whose that file is; "" if it is nobody's."""
+        return self._owners.get(name, "")
+
     def add(self, name: str, owner: str) -> None:
         """Note a file."""
         self._owners[name] = owner

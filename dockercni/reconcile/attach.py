@@ -37,7 +37,7 @@ from dockercni.model import NetworkRequest, PublishedPort
 from dockercni.plugins import dhcp
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
-from dockercni.reconcile import addresses, container_half, default_route, ports, preferred, records
+from dockercni.reconcile import addresses, container_half, default_route, ports, preferred, records, stored_leases
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.host_half import HostError, HostHalf
 from dockercni.reconcile.host_needs import may_route_ipv6, parent_untold
@@ -212,7 +212,7 @@ class Attacher:
         self.host.remove_port(entry)
 
     def repair(self, record: Record, repair: Repair, namespace: Namespace | None, lock: int) -> None:
-        """Put back what a live attachment lacks, without touching link and lease. Raises AttachFailed.
+        """Put back what a live attachment lacks, without touching its link. Raises AttachFailed, LeaseLost.
 
         `namespace` is the container's; None if nothing is to be done there.
         """
@@ -226,6 +226,8 @@ class Attacher:
                     self.rules.repair(record.entry, repair.rules, lock)
             if repair.lease:
                 self.leases.renew(record.entry, lock)
+            if repair.store:
+                stored_leases.put_back(record.entry)
         except (CNIError, OSError, HostError, RulesError) as error:
             raise AttachFailed(str(error)) from error
 

@@ -48,10 +48,16 @@ class Freed:
         self._results = cache / "results"
         self._bin_dirs = list(bin_dirs)
 
-    def run(self, freed: Callable[[str], None], failing: Callable[[], Collection[str]]) -> None:
+    def run(
+        self,
+        freed: Callable[[str], None],
+        failing: Callable[[], Collection[str]],
+        lost: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Call `freed` with the reason whenever something may have become free, at the beginning, too.
 
-        `failing` are those whose ADD fails, as NETWORK-CONTAINER. Never returns. Raises OSError.
+        `failing` are those whose ADD fails, as NETWORK-CONTAINER. `lost` is called with the id of a container whose
+        lease went while its attachment is still recorded. Never returns. Raises OSError.
         """
         watch = Directories()
         try:
@@ -64,7 +70,10 @@ class Freed:
                     self._places()
                 )  # some may have come into being; before they are read, so that nothing is missed
                 after = self._state(before.taken)
-                if reason := _why(before, after, failing()):
+                gone = self._lost(before, after)
+                for container_id in gone.values():
+                    lost(container_id)
+                if reason := _why(before, after, {*failing(), *gone}):
                     freed(reason)
                 before = after
         finally:
@@ -73,6 +82,16 @@ class Freed:
     def _state(self, known: Mapping[str, str]) -> _State:
         taken = {path: known.get(path) or self._whose(path) for path in _paths(self._taken())}
         return _State(self._catalogue(), taken, frozenset(_paths(self._bin_dirs)))
+
+    def _lost(self, before: _State, after: _State) -> dict[str, str]:
+        """Whose leases went, and not the record, with the container's id; for a moment that is so at each DEL."""
+        recorded = [os.path.basename(path) for path in after.taken if os.path.dirname(path) == str(self._results)]
+        gone = {whose: path for path, whose in before.taken.items() if whose and path not in after.taken}
+        return {
+            whose: whose.removeprefix(f"{os.path.basename(os.path.dirname(path))}-")
+            for whose, path in gone.items()
+            if any(name.startswith(f"{whose}-") for name in recorded)
+        }
 
     def _whose(self, path: str) -> str:
         directory, name = os.path.split(path)
@@ -111,10 +130,10 @@ def _paths(directories: Iterable[Path]) -> Iterator[str]:
             continue
 
 
-def _why(before: _State, after: _State, failing: Collection[str]) -> str:
+def _why(before: _State, after: _State, besides: Collection[str]) -> str:
     if before.catalogue is not after.catalogue:
         return "the configuration changed"
     gone = [whose for path, whose in before.taken.items() if path not in after.taken]
-    if any(not whose.startswith(tuple(failing)) for whose in gone):
+    if any(not whose.startswith(tuple(besides)) for whose in gone):
         return "something became free"
     return "a plugin was installed" if after.plugins - before.plugins else ""

@@ -12,7 +12,7 @@ from dockercni.kernel import rights, runtimes
 from dockercni.kernel.facts import Facts, facts
 from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Attachment, Container, Life
-from dockercni.reconcile import container_half
+from dockercni.reconcile import container_half, stored_leases
 from dockercni.reconcile.host_half import HostHalf
 from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.plan import Observed, Report, repairs
@@ -71,6 +71,7 @@ class Observation:
             host_missing=self.host.missing(entries),
             host_broken=self.host.broken(entries),
             lease_missing=self.leases.missing(entries),
+            store_missing=stored_leases.missing(entries),
         )
 
     def damage(self, record: Record, namespace: Namespace, shown: Facts) -> str:
@@ -88,6 +89,7 @@ class Observation:
             host_missing=self.host.missing([entry]),
             host_broken=self.host.broken([entry]),
             lease_missing=self.leases.missing([entry]),
+            store_missing=stored_leases.missing([entry]),
         )
         actions = repairs([attachment], observed)
         return "; ".join(action.reason for action in actions if not isinstance(action, Report) or action.drift)

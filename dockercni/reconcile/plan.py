@@ -31,7 +31,8 @@ class Observed:
 
     What an interface lacks outside of the container, where that was looked at: `rules_missing` has the kinds of
     firewall rules, `host_missing` what can be put back of the host's links, addresses, routes and settings,
-    `lease_missing` what its DHCP lease lacks, and `host_broken` what is the administrator's.
+    `lease_missing` what its DHCP lease lacks, `store_missing` what host-local's store lacks of its leases, and
+    `host_broken` what is the administrator's.
     """
 
     container: Container | None = None
@@ -51,6 +52,7 @@ class Observed:
     host_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     host_broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
     lease_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    store_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def name_of(self, attachment: Attachment) -> str:
         """What the attachment's link is called now; "" if it is gone."""
@@ -90,6 +92,7 @@ class Repair:
     rules: tuple[str, ...] = ()
     host: tuple[str, ...] = ()
     lease: tuple[str, ...] = ()
+    store: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +218,10 @@ def repairs(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repai
         # without its link, or under another name, no daemon can renew it
         there = attachment.path or observed.name_of(attachment) == ifname
         lease = tuple(observed.lease_missing.get(ifname, ())) if there else ()
-        if lacking := [*filter(None, [inside.reason]), *host, *rules, *lease]:
-            yield replace(inside, reason=f"missing: {', '.join(lacking)}", rules=rules, host=host, lease=lease)
+        store = tuple(observed.store_missing.get(ifname, ()))
+        if lacking := [*filter(None, [inside.reason]), *host, *rules, *lease, *store]:
+            reason = f"missing: {', '.join(lacking)}"
+            yield replace(inside, reason=reason, rules=rules, host=host, lease=lease, store=store)
 
 
 def _inside(attachment: Attachment, observed: Observed) -> Repair:

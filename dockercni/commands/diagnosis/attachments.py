@@ -11,6 +11,7 @@ from dockercni.errors import DockercniError
 from dockercni.reconcile import orphaned_elements, records
 from dockercni.reconcile.host_half import HostHalf
 from dockercni.reconcile.locks import Locks
+from dockercni.reconcile.stored_leases import missing
 from dockercni.settings import Settings
 
 
@@ -53,7 +54,7 @@ def _host(host: HostHalf, entries: list[CacheEntry]) -> Iterator[Finding]:
     try:
         for entry in entries:
             name = (entry.owner or {}).get(records.NAME, "") or entry.container_id[:12]
-            for words in (*host.missing([entry]).values(), *host.broken([entry]).values()):
+            for words in (*host.missing([entry]).values(), *host.broken([entry]).values(), *missing([entry]).values()):
                 for word in words:
                     lacking.setdefault(word, []).append(f"{name} {entry.ifname}")
     except DockercniError as error:

@@ -49,6 +49,9 @@ class World:
         (self.leases / "lan" / f"10.77.1.{2 + (container == DB)}").unlink()
         (self.cache / "results" / f"lan-{container}-eth0").unlink()
 
+    def let_go(self) -> None:
+        (self.leases / "lan" / "10.77.1.9").unlink()
+
     def told(self, seconds: float = 20) -> str:
         return self.reasons.get(timeout=seconds)
 
@@ -60,10 +63,15 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
     networks = Networks(made.conf, tmp_path / "state")
     watch = Freed(networks.catalogue, made.conf, made.cache, [made.bin])
-    arguments: tuple[Any, ...] = (made.reasons.put, lambda: made.failing)
+    arguments: tuple[Any, ...] = (
+        made.reasons.put,
+        lambda: made.failing,
+        lambda each: made.reasons.put(f"lost by {each}"),
+    )
     threading.Thread(target=watch.run, args=arguments, daemon=True).start()
     assert made.told() == "what is free is watched from now on"
     made.attach(WEB)
+    (made.leases / "lan" / "10.77.1.9").write_text("another\r\neth0")
     time.sleep(0.5)  # what is taken is seen when it has been quiet
     return made
 
@@ -72,14 +80,16 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     ("change", "reason"),
     [
         (lambda world: world.detach(WEB), "something became free"),
-        (lambda world: (world.leases / "lan" / "10.77.1.2").unlink(), "something became free"),
+        (World.let_go, "something became free"),
+        (lambda world: (world.leases / "lan" / "10.77.1.2").unlink(), f"lost by {WEB}"),
         (lambda world: world.configure("10.77.1.0/16"), "the configuration changed"),
         (lambda world: (world.bin.mkdir(), (world.bin / "macvlan").touch()), "a plugin was installed"),
     ],
-    ids=["DEL", "lease", "configuration", "plugin"],
+    ids=["DEL", "lease", "lost lease", "configuration", "plugin"],
 )
 def test_it_is_noticed(world: World, change: Callable[[World], object], reason: str) -> None:
-    """An attachment or a lease that goes, another configuration, a new plugin: each may be what somebody waits for."""
+    """An attachment or a lease that goes, another configuration, a new plugin: each may be what somebody waits for. A
+    lease that goes while its attachment stays is no such thing, but its container's."""
     change(world)
     assert world.told() == reason
 

@@ -1,0 +1,81 @@
+"""host-local's leases of live attachments: seen when somebody deleted their files, and put back.
+
+Without its file an address is free for the next container that asks for one, while this one still has it. The store
+says who has an address, as a DHCP server does: where it names somebody else by now, this attachment has lost it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from dockercni.cni import CacheEntry, CNIError, parse_list, read_regular
+from dockercni.cni.document import Fields
+from dockercni.model import IPAddress, IPNetwork
+from dockercni.plugins import leases
+from dockercni.reconcile import claims
+from dockercni.reconcile.leases import LeaseLost
+
+_TYPE: Final = "host-local"
+_RANGES: Final = {"subnet", "ranges"}
+_MOST: Final = 4096  # bytes of a lease
+
+
+def missing(entries: Sequence[CacheEntry]) -> dict[str, list[str]]:
+    """For each interface name the leases that are not there, in words. A file that cannot be read is not missing."""
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        for directory, addresses in _given(entry):
+            store = leases.directory(directory, entry.network)
+            for address in addresses:
+                if reason := _why_missing(store, str(address), entry):
+                    found.setdefault(entry.ifname, []).append(reason)
+    return found
+
+
+def put_back(entry: CacheEntry) -> None:
+    """Give it its leases again. Raises LeaseLost for an address that is somebody else's, CNIError, OSError."""
+    for directory, addresses in _given(entry):
+        with leases.locked(directory, entry.network) as store:
+            for address in addresses:
+                if owner := store.put_back(address, entry.container_id, entry.ifname):
+                    raise LeaseLost(f"host-local has given {address} to {_short(owner)}")
+
+
+def _given(entry: CacheEntry) -> Iterator[tuple[str, list[IPAddress]]]:
+    """The `dataDir` of each store that has leases of an attachment, with the addresses that it gave."""
+    try:
+        stores = _stores(entry.config)
+        mine = [address.ip for address in entry.attached.addresses_of(entry.ifname)] if stores else []
+    except CNIError:  # reported where it matters
+        return
+    for directory, subnets in stores:
+        yield directory, [address for address in mine if any(address in subnet for subnet in subnets)]
+
+
+@lru_cache(maxsize=64)  # a look at all asks for each container of a network
+def _stores(config: bytes) -> list[tuple[str, list[IPNetwork]]]:
+    found = []
+    for plugin in parse_list(config).plugins:
+        ipam = Fields(plugin.raw).object("ipam")
+        if ipam.string("type") == _TYPE:
+            ranges = {key: value for key, value in ipam.values.items() if key.lower() in _RANGES}
+            found.append((ipam.string("dataDir"), claims.within(ranges)))
+    return found
+
+
+def _why_missing(store: str, name: str, entry: CacheEntry) -> str:
+    try:
+        owner = read_regular(f"{store}/{name}", _MOST).decode("latin-1").strip()
+    except FileNotFoundError:
+        return f"the lease of {name} in {store}"
+    except (OSError, ValueError):
+        return ""
+    ours = owner in {entry.container_id, f"{entry.container_id}\r\n{entry.ifname}"}
+    return "" if ours else f"the lease of {name} in {store}, which is {_short(owner)}'s"
+
+
+def _short(owner: str) -> str:
+    container_id, _, ifname = owner.partition("\r\n")
+    return f"{container_id[:12] or 'nobody'} {ifname}".strip()
