@@ -203,14 +203,16 @@ def repairs(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repai
     """What live attachments lack: outside of the container, and inside where that cannot be the container's doing."""
     for attachment in staying:
         ifname = attachment.ifname
+        name = observed.container.name if observed.container else attachment.container_id[:12]
         for problem in observed.host_broken.get(ifname, ()):
             yield Report(f"{attachment.network} {ifname}: {problem}", attachment=attachment)
         rules, host = (tuple(each.get(ifname, ())) for each in (observed.rules_missing, observed.host_missing))
         inside = Repair(attachment, "") if attachment.path else _inside(attachment, observed)
         if inside.reason and observed.may_change:
+            # also if its link is gone: one end of a veth pair takes the other along, so nobody can tell who deleted it
             yield Report(
                 f"{attachment.network} {ifname}: left as the container has it, whose programs may configure its "
-                f"network (CAP_NET_ADMIN): {inside.reason}; a sync of this container by name puts it back",
+                f"network (CAP_NET_ADMIN): {inside.reason}; dockercni sync {name} puts it back",
                 drift=False,
                 attachment=attachment,
             )

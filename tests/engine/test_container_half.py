@@ -112,6 +112,7 @@ def test_commands_agree(host: Host, daemon: Start, cli: Cli) -> None:
         done = cli(*command)
         assert done.returncode == 0, (command, done.stdout)
         assert "CAP_NET_ADMIN" in done.stdout, command
+    assert "; dockercni sync vpn puts it back" in cli("explain", "vpn").stdout
     assert cli("sync", "--dry-run", "vpn").returncode == 3
     host.container("web").run("ip", "route", "delete", "default")
     for command in (("sync", "--dry-run"), ("status",), ("check",)):
@@ -121,6 +122,24 @@ def test_commands_agree(host: Host, daemon: Start, cli: Cli) -> None:
     assert "missing: route 0.0.0.0/0" in cli("explain", "web").stdout
     states = {row["container"]: row["state"] for row in json.loads(cli("ps", "-o", "json").stdout)["attachments"]}
     assert states == {"web": "damaged", "vpn": "attached"}
+
+
+def test_the_end_on_the_host(host: Host, daemon: Start, cli: Cli) -> None:
+    """Both ends are gone, whichever was deleted: where it may be the container's own doing, it counts as that."""
+    running = start(host, daemon, "native", "--cap-add=NET_ADMIN")
+    run(host, "plain")
+    running.wait_event("ADD", container="plain")
+    seen = len(running.log())
+    for name in ("web", "plain"):
+        peer = json.loads(host.container(name).run("ip", "-json", "link", "show", "eth0").stdout)[0]["link_index"]
+        links = json.loads(host.run("ip", "-json", "link").stdout)
+        host.run("ip", "link", "delete", next(link["ifname"] for link in links if link["ifindex"] == peer))
+    running.wait_event("ADD", container="plain", after=seen)
+    running.wait_event("NOTE", container="web", after=seen)
+    assert "its interface is gone; dockercni sync web puts it back" in cli("explain", "web").stdout
+    assert addresses(host, "web") == []
+    assert "ADD web lan eth0" in cli("sync", "web", check=True).stdout
+    assert addresses(host, "web")
 
 
 @BACKENDS
