@@ -2,17 +2,17 @@
 
 The table belongs to the host, and our plugins may serve another runtime, whose records are elsewhere. So an element is
 provably dead only if nobody on this host has the address that it is about, or if a record gives that address on the
-same network to somebody else.
+same network to somebody else. The policy of a bridge is dead if that has no port.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from dockercni.cni import CacheEntry
-from dockercni.kernel import everywhere, nftables
+from dockercni.kernel import everywhere, links, nftables
 from dockercni.kernel.elements import Element
 from dockercni.kernel.netlink import NetlinkError
 from dockercni.kernel.nftables import NftablesError
@@ -20,6 +20,7 @@ from dockercni.model import IPAddress
 from dockercni.plugins import layout, ruleset
 from dockercni.reconcile import records
 from dockercni.reconcile.rules import RulesError
+from dockercni.reconcile.uses import use
 
 KINDS: Final = (*ruleset.PORTS, *ruleset.SOURCES, *ruleset.TARGETS)
 
@@ -32,11 +33,18 @@ class Orphan:
     elements: tuple[Element, ...]
 
     @property
+    def bridge(self) -> str:
+        """The bridge whose policy it is; "" where it is an attachment's."""
+        return self.comment if self.elements[0].set in ruleset.BRIDGES else ""
+
+    @property
     def container_id(self) -> str:
-        """The id of the container that it was made for."""
-        return self.comment.partition(" ")[0]
+        """The id of the container that it was made for; "" where it was made for a bridge."""
+        return "" if self.bridge else self.comment.partition(" ")[0]
 
     def __str__(self) -> str:
+        if self.bridge:
+            return f"ingress policy of bridge {self.bridge} in table inet {layout.NAME}"
         ports = [layout.port_words(each) for each in self.elements if each.set in ruleset.PORTS]
         first = ports[0] if ports else f"address {ruleset.address(self.elements[0])}"
         more = f" and {len(self.elements) - 1} more" if len(self.elements) > 1 else ""
@@ -45,13 +53,21 @@ class Orphan:
 
 def find(entries: Iterable[CacheEntry]) -> list[Orphan]:
     """What none of these records explains. A record stands before its first element does. Raises RulesError."""
+    return _unexplained(KINDS, {_comment(entry) for entry in entries})
+
+
+def policies(entries: Iterable[CacheEntry]) -> list[Orphan]:
+    """The policies of bridges that none of these records names. Raises RulesError."""
+    return _unexplained(ruleset.BRIDGES, {name for entry in entries for name in use(entry).links})
+
+
+def _unexplained(kinds: Iterable[str], explained: Collection[str]) -> list[Orphan]:
     if not nftables.available():  # then nobody can have made any
         return []
     try:
-        present = ruleset.owned(KINDS)
+        present = ruleset.owned(kinds)
     except NetlinkError as error:
         raise RulesError(str(error)) from error
-    explained = {_comment(entry) for entry in entries}
     found: dict[str, list[Element]] = {}
     for element in present:
         if element.comment not in explained:
@@ -71,15 +87,14 @@ def dead(orphans: Sequence[Orphan], entries: Iterable[CacheEntry]) -> set[Orphan
     for entry in entries:
         for each in records.given(entry).ips:
             given.setdefault(each.address.ip, []).append(entry)
-    return {
-        orphan
-        for orphan in orphans
-        if all(
-            (ip := ruleset.address(element))
-            and (ip not in seen or any(_replaced(orphan.comment, entry) for entry in given.get(ip, ())))
-            for element in orphan.elements
-        )
-    }
+
+    def is_dead(orphan: Orphan, element: Element) -> bool:
+        if orphan.bridge:
+            return not links.has_ports(orphan.bridge)
+        ip = ruleset.address(element)
+        return bool(ip) and (ip not in seen or any(_replaced(orphan.comment, entry) for entry in given.get(ip, ())))
+
+    return {orphan for orphan in orphans if all(is_dead(orphan, element) for element in orphan.elements)}
 
 
 def remove(orphan: Orphan) -> None:

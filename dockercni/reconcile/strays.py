@@ -11,7 +11,7 @@ everything else is only named.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,6 +26,7 @@ from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.footprint import IPTABLES, Change, Ruleset, footprint
 from dockercni.reconcile.memory import Memory
 from dockercni.reconcile.orphaned_elements import Orphan
+from dockercni.reconcile.uses import bridges
 
 _MOST: Final = 4096  # bytes of a lease
 _CHAIN: Final = re.compile(r"CNI-(DN-)?[0-9a-f]{21,24}")
@@ -169,11 +170,14 @@ def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> I
                 yield Stray(what, container_id, (network.name,), lease=path)
 
 
-def _elements(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Stray]:
+def _elements(networks: Collection[NetworkList], entries: Sequence[CacheEntry]) -> Iterator[Stray]:
     names = [network.name for network in networks]
     for orphan in orphaned_elements.find(entries):
         mine = tuple(name for name in names if ruleset.names(orphan.comment, name)) or ("",)
         yield Stray(str(orphan), orphan.container_id, mine, elements=orphan)
+    for orphan in orphaned_elements.policies(entries):
+        on = tuple(network.name for network in networks if orphan.bridge in bridges(network)) or ("",)
+        yield Stray(str(orphan), orphan.container_id, on, elements=orphan)
 
 
 def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Stray]:

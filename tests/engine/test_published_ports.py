@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.containers import address, ask, network, request, run
-from tests.hosts import IMAGE, PYTHON_FLAGS, NoAnswer, peer_of, serve_tcp, serve_udp
+from tests.engine.containers import address, ask, conflist, network, request, run
+from tests.hosts import IMAGE, PYTHON_FLAGS, NoAnswer, peer_of, serve_tcp, serve_udp, wait_until
 
 if TYPE_CHECKING:
     from tests.engine.daemons import Cli, Start
@@ -158,3 +158,32 @@ def test_elements_that_no_record_explains(host: Host, outside: Outside, daemon: 
     run(host, "next", f"--publish={PORT}:80", command=serve_tcp(80))
     assert cli("sync").returncode == 0
     assert ask(outside, "tcp", outside.host_address, PORT)
+
+
+FORGOTTEN = """
+find /var/lib/cni /var/lib/dockercni /run/dockercni -mindepth 1 -delete
+for command in iptables ip6tables; do
+    $command -D FORWARD -j DOCKERCNI-FORWARD && $command -F DOCKERCNI-FORWARD && $command -X DOCKERCNI-FORWARD
+done
+"""
+
+
+def test_a_policy_that_no_record_explains(host: Host, cli: Cli) -> None:
+    """The ingress policy of a bridge that nobody knows any more is named while the bridge has ports, then removed."""
+    ipam = {"type": "host-local", "ranges": [[{"subnet": "10.78.9.0/24"}]]}
+    bridge = {"type": "bridge", "bridge": "cni-lost", "isGateway": True, "ipam": ipam}
+    conflist(host, "lost", [bridge, {"type": "firewall", "ingressPolicy": "same-bridge"}])
+    run(host, "server")
+    cli("sync", "--engine=native", check=True)
+    assert "GC" not in cli("sync", "--dry-run", check=True).stdout
+    host.run("sh", "-c", f"rm /etc/cni/net.d/*; {FORGOTTEN}")
+    words = "ingress policy of bridge cni-lost in table inet dockercni"
+    assert f"NOTE {words} (not provably ours: left alone)" in cli("gc", "--dry-run").stdout
+    host.docker("rm", "--force", "server")
+    host.run("sh", "-c", "umount /run/netns/dockercni-* || :; rm -f /run/netns/dockercni-*")
+    wait_until(lambda: "master cni-lost" not in host.run("ip", "link").stdout, 20, "the end of the port")
+    planned = cli("gc", "--dry-run")
+    assert (planned.returncode, f"would GC {words}" in planned.stdout) == (3, True)
+    assert f"rules: no record explains {words}" in cli("doctor").stdout
+    assert f"GC {words}" in cli("gc", check=True).stdout
+    assert "cni-lost" not in host.run("nft", "list", "table", "inet", "dockercni").stdout

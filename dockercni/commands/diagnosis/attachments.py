@@ -41,7 +41,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 def _orphans(entries: list[CacheEntry]) -> Iterator[Finding]:
     try:
-        orphans = orphaned_elements.find(entries)
+        orphans = [*orphaned_elements.find(entries), *orphaned_elements.policies(entries)]
     except DockercniError as error:
         yield warn("rules", f"our nftables table cannot be listed: {error}")
         return
