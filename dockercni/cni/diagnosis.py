@@ -5,10 +5,18 @@ from __future__ import annotations
 import errno
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dockercni.cni import document
 from dockercni.cni.errors import SHORTAGES, ErrorCode, PluginError, PluginShortage
+
+# How executables, and the runtime of Go, spell the errors of SHORTAGES.
+_SPELLINGS: Final = (
+    "resource temporarily unavailable",
+    "cannot allocate memory",
+    "too many open files",
+    "failed to create new os thread",
+)
 
 
 def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> PluginError:
@@ -17,6 +25,9 @@ def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> Pl
 
     def error(msg: str, code: int = ErrorCode.UNKNOWN, details: str = "") -> PluginError:
         """The error, whose code libcni makes 0 where the plugin gave none."""
+        said = f"{msg}; {details}" if details else msg
+        if any(spelling in said.lower() for spelling in _SPELLINGS):
+            return PluginShortage(plugin, verb, said, stderr=words)
         return PluginError(plugin, verb, msg, code=code, details=details, stderr=words)
 
     if not stdout.strip():

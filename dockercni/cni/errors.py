@@ -151,8 +151,9 @@ class PluginError(CNIError):
 class PluginShortage(PluginError):
     """There was no process, thread, memory or descriptor for a plugin at this moment; nothing is wrong with it."""
 
-    def __init__(self, plugin: str, verb: str, problem: OSError) -> None:
-        super().__init__(plugin, verb, f"not now: {problem.strerror}", code=ErrorCode.TRY_AGAIN_LATER)
+    def __init__(self, plugin: str, verb: str, problem: OSError | str, *, stderr: str = "") -> None:
+        reason = problem if isinstance(problem, str) else problem.strerror
+        super().__init__(plugin, verb, f"not now: {reason}", code=ErrorCode.TRY_AGAIN_LATER, stderr=stderr)
 
 
 class PluginTimeout(PluginError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockercni.cni import Cache, CacheError, ChainError
+from dockercni.cni import Cache, CacheError, ChainError, diagnosis
 from dockercni.cni.errors import PluginShortage, is_shortage
 from dockercni.kernel import iptables, links
 from dockercni.kernel.iptables import Filter, IptablesError
@@ -38,6 +38,24 @@ def test_whatever_was_made_of_it() -> None:
     assert not is_shortage(ChainError("DEL", "net", [CacheError("")]))
     assert not is_shortage(caused(CacheError("cannot write"), errno.ENOSPC))
     assert not is_shortage(IptablesError("iptables ended with 4"))
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr"),
+    [
+        (b"", "runtime/cgo: pthread_create failed: Resource temporarily unavailable"),
+        (b"", "runtime: failed to create new OS thread (have 5 already; errno=11)"),
+        (b'{"code": 999, "msg": "running iptables: fork/exec: resource temporarily unavailable"}', ""),
+        (b'{"code": 7, "msg": "failed", "details": "open /proc/1/ns/net: too many open files"}', ""),
+    ],
+)
+def test_executables_that_lack_something(stdout: bytes, stderr: str) -> None:
+    """A limit on this program's cgroup is one on the executables that it starts, which say so in their own words."""
+    error = diagnosis.failed("bridge", "ADD", 2, stdout, stderr)
+    assert is_shortage(error)
+    assert not error.permanent
+    assert (stderr or "failed") in str(error) or "fork/exec" in str(error)
+    assert not is_shortage(diagnosis.failed("bridge", "ADD", 1, b'{"code": 7, "msg": "no such bridge"}', ""))
 
 
 def test_forwarding_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
