@@ -47,7 +47,7 @@ def _refuse_loopback() -> None:
 
     try:
         if nftables.available():
-            mending.ensure()
+            mending.refuse_loopback()
     except (OSError, nftables.NftablesError) as error:
         logging.getLogger(__name__).warning("clients of [::1] will wait for published ports: %s", error)
 

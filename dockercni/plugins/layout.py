@@ -58,20 +58,25 @@ CHAINS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     ),
     # route_localnet, which ports on 127.0.0.1 need, lets containers reach what listens on the host's loopback
     "input": ("type filter hook input priority 0", ('iifname != "lo" ip daddr 127.0.0.0/8 ct status ! dnat drop',)),
-    # for the executables' portmap, see assisted; what nothing redirected stays local, and is not concerned
-    "output6": (
-        "type filter hook output priority 0",
-        (
-            "ip6 saddr ::1 fib daddr type != local meta l4proto tcp reject with tcp reset",
-            "ip6 saddr ::1 fib daddr type != local reject",
-        ),
-    ),
     "forward": (
         "type filter hook forward priority 0",
         ("iifname . oifname vmap @within", "iifname @bridges oifname @bridges drop"),
     ),
 }
 """Each chain with its hook and its own rules; those of subnets come on top."""
+
+REFUSING: Final = (
+    "refusing",
+    "type filter hook output priority 0",
+    (
+        "ip6 saddr ::1 fib daddr type != local meta l4proto tcp reject with tcp reset",
+        "ip6 saddr ::1 fib daddr type != local reject",
+    ),
+)
+"""A chain for the executables' portmap (see `assisted`): what nothing has redirected stays local, and is not concerned.
+
+It is none of CHAINS: a kernel that cannot reject must not be without the others.
+"""
 
 
 def set_of(kind: str, network: IPv4Network | IPv6Network) -> str:
@@ -104,6 +109,18 @@ def subnet(name: str) -> str:
     """The definition of a subnet's set with its rules. Fails as a whole if it exists."""
     lines = [f"create set inet {NAME} {name} {{ type {_ADDRESS[_network(name).version]}; }}"]
     lines += [f"add rule inet {NAME} {kind_of(name)} {rule}" for rule in rules_of(name)]
+    return "\n".join(lines)
+
+
+def refusing() -> str:
+    """What gives the table the chain REFUSING with its rules and no others."""
+    chain, hook, rules = REFUSING
+    place = f"inet {NAME} {chain}"
+    lines = [
+        f"add chain {place} {{ {hook}; }}",
+        f"flush chain {place}",
+        *(f"add rule {place} {rule}" for rule in rules),
+    ]
     return "\n".join(lines)
 
 

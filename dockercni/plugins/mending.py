@@ -33,17 +33,17 @@ def whole() -> bool:
     return all(present[chain] >= number for chain, number in wanted.items())
 
 
-def ensure() -> None:
-    """Make the table, or its rules, if they are not there. Raises NetlinkError, NftablesError."""
-    if exists():
-        if not whole():
-            mend()
+def refuse_loopback() -> None:
+    """See to it that clients of ::1 are refused what was redirected. Raises NetlinkError, NftablesError."""
+    chain, _, refusals = layout.REFUSING
+    if rules.numbers(NAME)[chain] >= len(refusals):
         return
     try:
         nftables.apply(layout.skeleton())
     except NftablesError as error:
         if not error.exists:
             raise
+    nftables.apply(layout.refusing())
 
 
 def mend() -> None:
