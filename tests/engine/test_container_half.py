@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.containers import addresses, network, run, wait_clean
+from tests.engine.containers import addresses, conflist, network, run, wait_clean
 from tests.hosts import IMAGE, Host, leftovers, wait_until
 
 if TYPE_CHECKING:
@@ -168,6 +168,22 @@ def test_nothing_is_left_of_a_link_that_moved_away(host: Host, daemon: Start, ba
         assert "eth0" not in host.run("ip", "-n", "away", "link").stdout
     finally:
         host.run("ip", "netns", "delete", "away")
+
+
+def test_a_device_goes_back_to_the_host(host: Host, daemon: Start) -> None:
+    """A device of the host that a container renamed goes back all the same, under the name that it had there."""
+    host.run("ip", "link", "add", "dev0", "type", "veth", "peer", "name", "dev1")
+    conflist(host, "lan", [{"type": "host-device", "device": "dev0"}])
+    try:
+        running = daemon()
+        run(host, "web", "--cap-add=NET_ADMIN")
+        running.wait_event("ADD", container="web")
+        host.container("web").run("/bin/sh", "-c", RENAME)
+        host.docker("rm", "--force", "web")
+        running.wait_event("DEL", container="web")
+        assert "dev0" in host.run("ip", "link").stdout
+    finally:
+        host.run("ip", "link", "delete", "dev0", check=False)
 
 
 def test_joined_container(host: Host, daemon: Start, cli: Cli) -> None:

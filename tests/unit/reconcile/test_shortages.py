@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockercni.cni import Cache, CacheError, ChainError, diagnosis
+from dockercni.cni import Cache, CacheError, ChainError, diagnosis, parse_list
 from dockercni.cni.errors import PluginShortage, is_shortage
 from dockercni.kernel import iptables, links
 from dockercni.kernel.iptables import Filter, IptablesError
@@ -58,22 +58,46 @@ def test_executables_that_lack_something(stdout: bytes, stderr: str) -> None:
     assert not is_shortage(diagnosis.failed("bridge", "ADD", 1, b'{"code": 7, "msg": "no such bridge"}', ""))
 
 
-def test_forwarding_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where iptables cannot be started now, nothing passes for open; a table that is broken keeps nobody waiting."""
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Forwarding, list[object]]:
+    """Forwarding that runs no iptables, and what it says in its place, the last one first: errors, or a listing."""
     monkeypatch.setattr(links, "surroundings", lambda: Surroundings(frozenset(), frozenset()))
     monkeypatch.setattr(links, "routed", lambda _: True)
     monkeypatch.setattr(iptables, "filters", lambda version: [Filter(version, "iptables")])
     monkeypatch.setattr(forwarding.forward, "_LOCK", tmp_path / "forward.lock")
-    problems: list[Exception] = [caused(IptablesError("iptables"), errno.EAGAIN)] * 2
+    said: list[object] = []
 
     def run(*_: object) -> str:
-        if problems:
-            raise problems.pop()
-        raise IptablesError("iptables ended with 1: table is incompatible")
+        answer = said.pop() if said else ""
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
 
     monkeypatch.setattr(iptables, "_run", run)
-    tried = Forwarding(Cache(tmp_path), Memory(tmp_path / "containers"), isolate=True)
+    return Forwarding(Cache(tmp_path), Memory(tmp_path / "containers"), isolate=True), said
+
+
+def test_forwarding_that_cannot_be_looked_at(tables: tuple[Forwarding, list[object]]) -> None:
+    """Where iptables cannot be started now, nothing passes for open; a table that is broken keeps nobody waiting."""
+    tried, said = tables
+    said += [IptablesError("iptables ended with 1: table is incompatible")] * 2
+    said += [caused(IptablesError("iptables"), errno.EAGAIN)] * 2
     for _ in range(2):
         with pytest.raises(IptablesError):
             tried.open(entry("c1", "veth1"))
     tried.open(entry("c1", "veth1"))
+    assert not said
+
+
+def test_forwarding_that_somebody_changed(tables: tuple[Forwarding, list[object]]) -> None:
+    """What is open is not looked at for each container, until another process says that it changed such rules."""
+    tried, said = tables
+    network = parse_list(entry("c1", "veth1").config)
+    with tried.coming(network):
+        said += ["once"]
+        with tried.coming(network):
+            assert said
+        with forwarding.forward.changing() as change:
+            change.done()
+        with tried.coming(network):
+            assert not said
