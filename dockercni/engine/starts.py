@@ -184,7 +184,7 @@ class Starts:
             if container is None or limit is None:
                 return False
             finding.limit = limit
-        for pid, namespace, procs in self._inside(finding):
+        for pid, namespace in self._inside(finding):
             if finding.start is None:
                 if runtimes.executed(pid):
                     self._listener.missed(container, "its program ran already when it was found")
@@ -192,7 +192,7 @@ class Starts:
                 self._found(finding, container, pid)
             hold = finding.start.hold if finding.start else None
             if hold and pid not in hold.seized and not runtimes.forking(pid):
-                hold.seize(pid, namespace, Path(finding.cgroup, procs))
+                hold.seize(pid, namespace, Path(finding.cgroup))
         if finding.start is None:
             if (age := time.monotonic() - finding.since) < max(NAMESPACE_WITHIN, finding.limit.seconds):
                 return True
@@ -203,14 +203,14 @@ class Starts:
         hold = finding.start.hold
         return hold is not None and not hold.stopped and not hold.over
 
-    def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int], str]]:
+    def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
         """The processes of the cgroup in a network namespace of their own: the container's, once it is known."""
-        for pid, procs in cgroups.processes(finding.directory):
+        for pid in cgroups.processes(finding.directory):
             with contextlib.suppress(OSError):
                 namespace = runtimes.namespace(pid)
                 known = finding.start.namespace.identity if finding.start else namespace
                 if namespace == known != self._own and self._is_proven(finding, pid):
-                    yield pid, namespace, procs
+                    yield pid, namespace
 
     def _is_proven(self, finding: _Finding, pid: int) -> bool:
         if pid not in finding.proven:
@@ -236,7 +236,7 @@ class Starts:
         self._listener.started(start)
 
     def _is_in(self, finding: _Finding, pid: int) -> bool:
-        return pid in dict(cgroups.processes(finding.directory))
+        return pid in cgroups.processes(finding.directory)
 
     def _close(self, finding: _Finding) -> None:
         del self._findings[finding.cgroup]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dockercni.kernel import runtimes
+
 # With version 1 every container is in each of them; systemd itself makes directories in the last ones only.
 _CONTROLLERS: Final = ("freezer", "devices", "pids", "memory", "cpu", "name=systemd")
 MOST: Final = 16384  # directories; the containers' own are not among them
@@ -171,15 +173,13 @@ class Tree:
         yield from self._scan(self._root)
 
 
-def processes(directory: int) -> Iterator[tuple[int, str]]:
-    """The processes of the cgroup at a descriptor, those that are seen from here, each with the file that names it.
+def processes(directory: int) -> Iterator[int]:
+    """The processes of the container's cgroup at a descriptor, those that are seen from here.
 
-    crun makes a cgroup `container` in the scope that systemd gives it, and leaves the scope itself empty. A file is
-    opened anew each time: version 1 of cgroups shows a reader the same list for a whole second.
+    A file is opened anew each time: version 1 of cgroups shows a reader the same list for a whole second.
     """
-    for name in ("cgroup.procs", "container/cgroup.procs"):
-        for pid in _listed(name, directory):
-            yield pid, name
+    for name in runtimes.PROCS:
+        yield from _listed(name, directory)
 
 
 def populated(directory: int) -> bool:

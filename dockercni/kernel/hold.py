@@ -60,7 +60,7 @@ class Hold:
         self._finished = False
         self._guard = threading.Lock()
 
-    def seize(self, pid: int, namespace: tuple[int, int], procs: Path) -> None:
+    def seize(self, pid: int, namespace: tuple[int, int], cgroup: Path) -> None:
         """Have process `pid` stop at its execve, if it still lives in that namespace and cgroup then."""
         if self.over:
             return
@@ -72,7 +72,7 @@ class Hold:
         with self._guard:
             self._pidfds[pid] = pidfd
         limit = f"{self._limit.seconds:g} {'kill' if self._limit.kill else 'go'}"
-        words = f"seize {self._name} {pid} {limit} {namespace[0]} {namespace[1]} {procs}"
+        words = f"seize {self._name} {pid} {limit} {namespace[0]} {namespace[1]} {cgroup}"
         if not self._holder.say(words, pidfd):
             self.end("the helper does not answer")
 

@@ -6,7 +6,7 @@ nothing, and all tracing is done by its one thread, which never waits for anythi
 
 It talks by datagrams of words, a pidfd beside the first:
 
-    seize HOLD PID SECONDS THEN DEVICE INODE PROCS    go HOLD    from the daemon; its end means: let everything go
+    seize HOLD PID SECONDS THEN DEVICE INODE CGROUP   go HOLD    from the daemon; its end means: let everything go
     seized HOLD PID    stopped HOLD PID    left HOLD PID US WHY  to the daemon; US is how long it stood still, or -1
     alive 0 0                                         to the daemon, when there was nothing to say for a while
 
@@ -133,21 +133,21 @@ class Helper:
     def _receive(self) -> bool:
         data, fds, _, _ = socket.recv_fds(self._link, 4096, 1)
         match data.decode().split(" ", 7):
-            case ["seize", hold, pid, seconds, then, device, inode, procs]:
+            case ["seize", hold, pid, seconds, then, device, inode, cgroup]:
                 traced = Traced(hold, int(pid), fds[0], float(seconds), then)
-                self._seize(traced, (int(device), int(inode)), procs)
+                self._seize(traced, (int(device), int(inode)), cgroup)
             case ["go", hold]:
                 for traced in [one for one in self._traced.values() if one.hold == hold]:
                     self._let_go(traced, "go")
         return bool(data)
 
-    def _seize(self, traced: Traced, namespace: tuple[int, int], procs: str) -> None:
+    def _seize(self, traced: Traced, namespace: tuple[int, int], cgroup: str) -> None:
         problem = "traced already" if traced.pid in self._traced else ""
         if not problem:
             self._traced[traced.pid] = traced
             try:
                 self._seize_threads(traced)
-                problem = _unlike(traced, namespace, procs)
+                problem = _unlike(traced, namespace, cgroup)
             except OSError as error:
                 problem = (error.strerror or str(error)) if runtimes.alive(traced.pidfd) else "ended"
         if not problem:
@@ -259,11 +259,11 @@ class Helper:
         self._link.send(words.encode())
 
 
-def _unlike(traced: Traced, namespace: tuple[int, int], procs: str) -> str:
+def _unlike(traced: Traced, namespace: tuple[int, int], cgroup: str) -> str:
     """Why the process that is now traced is not the one that was meant; empty if it is."""
     if not runtimes.alive(traced.pidfd):
         return "ended"
-    if str(traced.pid) not in runtimes.members(procs):
+    if str(traced.pid) not in runtimes.members(cgroup):
         return "in another cgroup"
     if runtimes.namespace(traced.pid) != namespace:
         return "in another network namespace"

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Iterator
+from typing import Final
+
+# crun makes a cgroup `container` in the scope that systemd gives it, moves the processes there, and leaves the scope
+# itself empty. Read in this order, one that moves meanwhile is seen twice rather than never.
+PROCS: Final = ("cgroup.procs", "container/cgroup.procs")
 
 
 def namespace(pid: int) -> tuple[int, int]:
@@ -22,13 +28,15 @@ def arguments(pid: int) -> list[str]:
         return os.fsdecode(file.read()).split("\0")
 
 
-def members(procs: str) -> list[str]:
-    """The process ids in a cgroup.procs file; empty if the cgroup is gone."""
-    try:
-        with open(procs, encoding="ascii") as file:
-            return file.read().split()
-    except OSError:
-        return []
+def members(cgroup: str) -> Iterator[str]:
+    """The process ids in a container's cgroup; none if it is gone."""
+    for name in PROCS:
+        try:
+            with open(f"{cgroup}/{name}", encoding="ascii") as file:
+                pids = file.read().split()
+        except OSError:
+            continue
+        yield from pids
 
 
 def alive(pidfd: int) -> bool:

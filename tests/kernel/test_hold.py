@@ -30,7 +30,7 @@ class Victim:
     """A process that will execute a program, in a cgroup and a network namespace of its own."""
 
     def __init__(self, root: Path, cgroup: Path, who: str) -> None:
-        self.procs = cgroup / "cgroup.procs"
+        self.cgroup = cgroup
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(VICTIM), str(root), who],
             stdin=subprocess.PIPE,
@@ -39,7 +39,7 @@ class Victim:
             text=True,
         )
         self.pid = self.process.pid
-        self.procs.write_text(str(self.pid))
+        (cgroup / "cgroup.procs").write_text(str(self.pid))
         assert self.line() == "ready"
         self.namespace = runtimes.namespace(self.pid)
 
@@ -96,13 +96,13 @@ def victim(tmp_path: Path) -> Iterator[Callable[..., Victim]]:
     for one in made:
         one.process.kill()
         one.process.communicate(timeout=10)
-    wait_until(lambda: not runtimes.members(str(cgroup / "cgroup.procs")), 10, "an empty cgroup")
+    wait_until(lambda: not [*runtimes.members(str(cgroup))], 10, "an empty cgroup")
     cgroup.rmdir()
 
 
 def _hold(holder: Holder, victim: Victim, seconds: float = 30, *, kill: bool = False) -> Hold:
     hold = holder.hold(Limit(seconds, kill=kill), lambda: None)
-    hold.seize(victim.pid, victim.namespace, victim.procs)
+    hold.seize(victim.pid, victim.namespace, victim.cgroup)
     wait_until(lambda: victim.tracer == holder.pid or hold.over, 10, "the helper as its tracer")
     return hold
 
@@ -121,7 +121,7 @@ def _reach(step: str, holder: Holder, victim: Victim) -> Hold:
     """A hold that has come to that step."""
     if step == "seizing":
         hold = holder.hold(Limit(30), lambda: None)
-        hold.seize(victim.pid, victim.namespace, victim.procs)
+        hold.seize(victim.pid, victim.namespace, victim.cgroup)
         return hold
     hold = _hold(holder, victim)
     if step not in BEFORE:
@@ -394,7 +394,7 @@ def test_wrong_process(
 ) -> None:
     """A process id that is another's by now is noticed after the seizing, and that process is let go at once."""
     one = victim()
-    namespace, procs = one.namespace, one.procs
+    namespace, cgroup = one.namespace, one.cgroup
     if mistake == "pidfd":
         dead = subprocess.Popen(["true"])
         pidfd = os.pidfd_open(dead.pid)
@@ -403,15 +403,31 @@ def test_wrong_process(
     elif mistake == "namespace":
         namespace = runtimes.namespace(os.getpid())
     else:
-        procs = Path("/dev/null")
+        cgroup = Path("/dev/null")
     hold = holder.hold(Limit(30), lambda: None)
-    hold.seize(one.pid, namespace, procs)
+    hold.seize(one.pid, namespace, cgroup)
     wait_until(lambda: not hold._pidfds, 10, "the refusal")
     assert hold.over == ("" if mistake == "pidfd" else why)  # another process of the container may come yet
     assert one.tracer == 0
     one.execute()
     assert one.line() == "executed"
     assert not hold.stopped
+
+
+def test_moved_by_crun(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """A process that crun has moved into `container` below its cgroup since it was seen is held all the same."""
+    one = victim()
+    (below := one.cgroup / "container").mkdir()
+    (below / "cgroup.procs").write_text(str(one.pid))
+    try:
+        hold = _hold(holder, one)
+        one.execute()
+        _stopped(hold)
+        hold.go()
+        assert one.line() == "executed"
+    finally:
+        (one.cgroup / "cgroup.procs").write_text(str(one.pid))
+        below.rmdir()
 
 
 @pytest.mark.parametrize("reaped", [True, False])
@@ -428,10 +444,10 @@ def test_stage_that_ended(
     hold = holder.hold(Limit(30), lambda: None)
     with monkeypatch.context() as patch:
         patch.setattr(os, "pidfd_open", lambda _: pidfd)
-        hold.seize(stage.pid, one.namespace, one.procs)
+        hold.seize(stage.pid, one.namespace, one.cgroup)
     wait_until(lambda: not hold._pidfds, 10, "the news of its end")
     assert hold.over == ""
-    hold.seize(one.pid, one.namespace, one.procs)
+    hold.seize(one.pid, one.namespace, one.cgroup)
     wait_until(lambda: one.tracer == holder.pid, 10, "the helper as its tracer")
     one.execute()
     _stopped(hold)
