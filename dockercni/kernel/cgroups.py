@@ -6,7 +6,6 @@ All its directories are watched, so it does not matter what the driver (cgroupfs
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dockercni.kernel import runtimes
+from dockercni.kernel import inotify, runtimes
 
 # With version 1 every container is in each of them; systemd itself makes directories in the last ones only.
 _CONTROLLERS: Final = ("freezer", "devices", "pids", "memory", "cpu", "name=systemd")
@@ -27,12 +26,6 @@ _IN_Q_OVERFLOW: Final = 0x4000
 _IN_IGNORED: Final = 0x8000
 _MASK: Final = _IN_CREATE | _IN_DELETE | 0x01000000 | 0x02000000  # only directories, symbolic links not followed
 _EVENT: Final = struct.Struct("iIII")
-
-_INSTANCES: Final = "fs.inotify.max_user_instances"
-_WATCHES: Final = "fs.inotify.max_user_watches"
-_AT_THE_LIMIT: Final = {_INSTANCES: errno.EMFILE, _WATCHES: errno.ENOSPC}
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class NoHierarchy(OSError):
@@ -96,9 +89,7 @@ class Tree:
         self._is_leaf = is_leaf
         self._watched: dict[int, str] = {}
         self._leaves: set[str] = set()
-        self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise _error(self._root, _INSTANCES if _descriptors_left() else "")
+        self._fd = inotify.instance(self._root)
         try:
             for _ in self._scan(self._root):
                 pass  # what is there already came before us
@@ -150,9 +141,9 @@ class Tree:
         """Watch `path` first, then look into it: nothing appears unseen in between."""
         if path != self._root and not _only_roots(path):
             return
-        watch = _libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK)
+        watch = inotify.libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK)
         if watch < 0:
-            error = _error(path, _WATCHES)
+            error = inotify.error(path, inotify.WATCHES)
             if error.errno == errno.ENOENT and path != self._root:  # gone again
                 return
             raise error
@@ -214,21 +205,3 @@ def _only_roots(path: str) -> bool:
     except OSError:  # gone again
         return False
     return status.st_uid == 0 and not status.st_mode & 0o022
-
-
-def _descriptors_left() -> bool:
-    """Whether this process may open another file: else that is why there is no inotify instance."""
-    try:
-        os.close(os.open("/", os.O_PATH | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
-
-
-def _error(path: str, sysctl: str) -> OSError:
-    """The last call's error; where a limit of inotify is behind it, it names the sysctl that raises it."""
-    code = ctypes.get_errno()
-    words = os.strerror(code)
-    if sysctl and code == _AT_THE_LIMIT[sysctl]:
-        words = f"inotify is at its limit: raise {sysctl} (sysctl -w {sysctl}=...)"
-    return OSError(code, words, path)

@@ -59,12 +59,18 @@ class Freed:
         `failing` are those whose ADD fails, as NETWORK-CONTAINER. `lost` is called with the id of a container whose
         lease went while its attachment is still recorded. Never returns. Raises OSError.
         """
-        watch = Directories()
+        watch, problem = Directories(), ""
         try:
             watch.watch(self._places())
             before = self._state({})
             freed("what is free is watched from now on")
             while True:
+                if watch.problem != problem:
+                    problem = watch.problem
+                    if problem:
+                        log.warning("what is free is noticed late", reason=problem)
+                    else:
+                        log.info("what is free is noticed at once again")
                 watch.wait(_PAUSE, _QUIET)
                 watch.watch(
                     self._places()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import queue
@@ -10,10 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from dockercni.kernel import inotify
 from dockercni.reconcile import freed as module
 from dockercni.reconcile.freed import Freed
 from dockercni.reconcile.networks import Networks
+from tests.hosts import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +96,35 @@ def test_it_is_noticed(world: World, change: Callable[[World], object], reason: 
     lease that goes while its attachment stays is no such thing, but its container's."""
     change(world)
     assert world.told() == reason
+
+
+def test_inotify_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no directory can be watched they are looked at now and then, which is said once; later they are watched."""
+    instance = inotify.instance
+    limit = threading.Event()
+    limit.set()
+
+    def limited(path: str) -> int:
+        if limit.is_set():
+            raise OSError(errno.EMFILE, "inotify is at its limit", path)
+        return instance(path)
+
+    monkeypatch.setattr(inotify, "instance", limited)
+    monkeypatch.setattr(module, "_PAUSE", 0.2)
+    made = World(tmp_path)
+    networks = Networks(made.conf, tmp_path / "state")
+    watch = Freed(networks.catalogue, made.conf, made.cache, [made.bin])
+    with capture_logs() as logs:
+        threading.Thread(target=watch.run, args=(made.reasons.put, lambda: made.failing), daemon=True).start()
+        made.told()
+        made.attach(WEB)
+        time.sleep(0.5)  # what is taken is seen by one of the looks
+        made.detach(WEB)
+        assert made.told() == "something became free"
+        limit.clear()
+        wait_until(lambda: len(logs) == 2, 10, "another instance")
+    assert [log["event"] for log in logs] == ["what is free is noticed late", "what is free is noticed at once again"]
+    assert logs[0]["reason"] == "inotify is at its limit"
 
 
 def test_what_fails_does_not_wake_itself(world: World) -> None:
