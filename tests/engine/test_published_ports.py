@@ -116,16 +116,23 @@ def test_on_the_first_network_that_can(host: Host, outside: Outside, daemon: Sta
     assert "10.77.4." in host.run("iptables", "-t", "nat", "-S").stdout.partition(f"--dport {PORT}")[2]
 
 
-def test_the_port_goes_with_its_container(host: Host, outside: Outside, daemon: Start) -> None:
-    """A container that joined the namespace of a removed one keeps neither its port nor its address from the next."""
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+def test_the_port_goes_with_its_container(host: Host, outside: Outside, daemon: Start, watched: bool) -> None:
+    """A container that joined the namespace of a removed one keeps neither its port nor its address from the next, be
+    the other one removed while no daemon runs."""
     running = daemon()
     serve(host, "tcp", f"--publish={PORT}:80", "--label=dockercni.ip=10.22.0.77")
     running.wait_event("ADD", container="server")
     host.docker("run", "--detach", "--name=joined", "--network=container:server", IMAGE, "sleep", "86400")
+    if not watched:
+        running.stop()
     host.docker("rm", "--force", "server")
     seen = len(running.log())
     serve(host, "tcp", f"--publish={PORT}:80", "--label=dockercni.ip=10.22.0.77")
-    running.wait_event("ADD", container="server", after=seen)
+    if watched:
+        running.wait_event("ADD", container="server", after=seen)
+    else:
+        daemon().wait_event("ADD", container="server")
     assert ask(outside, "tcp", outside.host_address, PORT)
     assert "eth0" not in host.container("joined").run("ip", "link").stdout
     assert json.loads(host.docker("inspect", "joined"))[0]["State"]["Running"]
