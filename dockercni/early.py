@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from dockercni import supervision
 from dockercni.cni.files import read_regular
 from dockercni.engine import describe
 from dockercni.engine.client import Client, Engine
 from dockercni.engine.files import Files, defaults
-from dockercni.engine.proof import Proof
-from dockercni.engine.starts import Listener, Starts
-from dockercni.kernel import cgroups, hold, rights
+from dockercni.engine.starts import Listener
+from dockercni.gate.client import Gate
+from dockercni.gate.messages import Retry, Serve
+from dockercni.kernel import rights
 from dockercni.model import Container
 from dockercni.reconcile import state
 from dockercni.reconcile.labels import Holding
@@ -26,9 +23,7 @@ from dockercni.reconcile.starting import Starting
 from dockercni.settings import Settings
 
 _REMEMBERED: Final = "engine.json"
-_SWITCH: Final = 0.0005  # seconds that a thread waits for one that computes: ten times less than usual
-_FIRST_PAUSE: Final = 1.0  # seconds until the cgroups are tried again, doubled from try to try
-_LONGEST_PAUSE: Final = 60.0
+_PATIENCE: Final = 10.0  # seconds that the daemon waits for the gate before it says that it is ready
 _MOST: Final = 4096  # bytes of the engine's file with its id
 
 log = structlog.get_logger()
@@ -50,16 +45,18 @@ class Early:
         off: Callable[[str, str], None],
         late: Callable[[], None],
     ) -> None:
-        holding = Holding(settings.hold or 0.0, settings.on_failure)
-        self.starting = Starting(holding, settings.attach, ask, client.vet, late)
+        self.starting = Starting(Holding(settings.hold or 0.0, settings.on_failure), ask, client.vet, late)
         self._settings = settings
         self._client = client
         self._tell_off = off
-        self._holder = hold.Holder()
         self._files: Files | None = None
-        self._watching = False
+        self._may_hold = True
+        self._unseen = ""
+        self._unwatched = ""
         self._said = ""
-        self._again = threading.Event()
+        on = self.starting
+        listener = Listener(on.started, on.held, on.ended, on.missed)
+        self._gate = Gate(settings.run_dir, self._container, listener, self._watching)
 
     def remembered(self) -> Engine | None:
         """The engine of the last run: when it starts, it starts containers before it answers."""
@@ -82,91 +79,80 @@ class Early:
             self._off("early watch", f"the engine at {self._settings.docker_host} is another machine's")
             return
         if reason := rights.obstacle():
-            self.starting.may_hold = False
+            self._may_hold = False
             self._off("hold", reason)
-        self._client.images.known("")  # read now: the thread that follows starts is not to wait for a disk
-        if self.starting.may_hold and self._settings.hold:
-            with contextlib.suppress(OSError):  # no process can be started now: the first hold tries again, and says so
-                self._holder.start()
-        sys.setswitchinterval(_SWITCH)
         if engine := self.remembered():
             self._use(engine)
-        first = iter([self._begin()])
-        supervision.start("starts", lambda: self._run(next(first, None) or self._begin()))
+        self._gate.start(self._orders(), _PATIENCE)
 
     def retry(self) -> None:
         """If it cannot watch, it is to try again now: what was in the way may be gone."""
-        self._again.set()
+        self._gate.say(Retry())
 
     def serve(self, engine: Engine) -> None:
         """From now on that engine's containers are found."""
         self._use(engine)
+        self._gate.say(self._orders())
         known = {"id": engine.id, "version": engine.version, "root": engine.root}
         state.keep(self._path, known | {"ip": engine.host_ip, "mtu": str(engine.mtu)})
 
     def reconfigure(self, settings: Settings) -> None:
         """From now on the settings say this of what can change while the daemon runs."""
-        self.starting.reconfigure(Holding(settings.hold or 0.0, settings.on_failure), settings.attach)
+        self._settings = settings
+        self.starting.reconfigure(Holding(settings.hold or 0.0, settings.on_failure))
+        self._gate.say(self._orders())
 
     def stop(self) -> None:
-        """Let everything go."""
-        self._holder.close()
+        """Listen no more; what is held stays so until the next daemon has served it, or to its limit."""
+        self._gate.close()
 
     @property
     def _path(self) -> Path:
         return self._settings.state_dir / _REMEMBERED
 
+    def _orders(self) -> Serve:
+        settings = self._settings
+        return Serve(
+            root=str(self._files.root) if self._files else "",
+            engine=settings.docker_host.removeprefix("unix://"),
+            state_dir=str(settings.state_dir),
+            hold=settings.hold or 0.0,
+            on_failure=settings.on_failure,
+            attach=settings.attach,
+            trust_image_labels=settings.trust_image_labels,
+            may_hold=self._may_hold,
+        )
+
     def _use(self, engine: Engine) -> None:
         root = Path(engine.root or self._settings.docker_root)
         if not (root / "containers").is_dir():
-            self._off("early watch", f"the engine's data root {root} cannot be seen from here")
             self._files = None
+            self._unseen = f"the engine's data root {root} cannot be seen from here"
         elif self._files is None or self._files.root != root:
             self._files = Files(root, self._settings.trust_image_labels, self._client.images)
-            if self._watching:
-                self._said = ""
-                self._tell_off("early watch", "")
+            self._unseen = ""
+        self._tell()
 
     def _container(self, container_id: str) -> Container | None:
         files = self._files
         return files.container(container_id) if files else None
 
-    def _begin(self) -> Starts | None:
-        on = self.starting
-        listener = Listener(on.wanted, on.started, on.held, on.ended, on.missed)
-        proof = Proof(self._settings.docker_host.removeprefix("unix://"))
-        try:
-            watch = Starts(cgroups.hierarchy(), self._container, proof, self._holder, listener)
-        except OSError as error:
-            self._off("early watch", error.strerror or str(error))
-            return None
-        self._watching = True
-        if self._said and self._files:
-            log.info("early watch on")
-            self._said = ""
-            self._tell_off("early watch", "")
-        return watch
+    def _watching(self, problem: str) -> None:
+        self._unwatched = problem
+        self._tell()
 
-    def _run(self, watch: Starts | None) -> None:
-        pause = _FIRST_PAUSE
-        while True:
-            if watch:
-                pause = _FIRST_PAUSE
-                try:
-                    watch.run()
-                except OSError as error:
-                    self._watching = False
-                    self._off("early watch", f"the cgroups cannot be watched any more: {error.strerror}")
-            self._again.wait(pause)
-            self._again.clear()
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            watch = self._begin()
+    def _tell(self) -> None:
+        reason = self._unwatched or self._unseen
+        if reason == self._said:  # another try came to the same
+            return
+        self._said = reason
+        if reason:
+            self._off("early watch", reason)
+        else:
+            log.info("early watch on")
+            self._tell_off("early watch", "")
 
     def _off(self, what: str, reason: str) -> None:
-        if what == "early watch":
-            if reason == self._said:  # another try came to the same
-                return
-            self._said = reason
         event = f"{what} off"
         log.warning(event, reason=reason)
         self._tell_off(what, reason)

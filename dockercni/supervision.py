@@ -32,6 +32,7 @@ class _State:
     def __init__(self) -> None:
         self.guard = threading.Lock()
         self.down: dict[str, str] = {}
+        self.elsewhere: dict[str, str] = {}
         self.changed: Callable[[], None] = lambda: None
 
 
@@ -59,7 +60,14 @@ def start(name: str, work: Callable[[], None]) -> threading.Thread:
 def down() -> dict[str, str]:
     """The threads that an exception has ended and that are not yet started anew, each with the reason."""
     with _state.guard:
-        return dict(_state.down)
+        return {**_state.elsewhere, **_state.down}
+
+
+def elsewhere(threads: dict[str, str]) -> None:
+    """Another process of ours says this of its threads: `down` has them, too."""
+    with _state.guard:
+        _state.elsewhere = threads
+    _state.changed()
 
 
 def on_change(changed: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
 from dockercni.early import remembered_id
 from dockercni.errors import DockercniError, LockHeld
+from dockercni.gate import client as gate
 from dockercni.kernel.nftables import NftablesError
 from dockercni.observe import logs
 from dockercni.reconcile import hand, records, strays, traces
@@ -65,6 +66,8 @@ def _give_back(parts: Parts, *, dry_run: bool) -> None:
         if not dry_run and container_id not in _names(others):
             parts.sandboxes.unpin(container_id)
     _remove_traces(parts, ours if dry_run else [], dry_run=dry_run)
+    if not dry_run:
+        gate.dismiss(parts.settings.run_dir)
 
 
 def _detach(parts: Parts, names: Mapping[str, str], *, dry_run: bool) -> None:

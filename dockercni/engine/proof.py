@@ -43,8 +43,8 @@ class Proof:
     """Tells processes that the engine's runtime makes from all others. `engine` is the path of its socket."""
 
     def __init__(self, engine: str) -> None:
-        self._socket = engine
-        self._engine = -1, -1
+        self.engine = engine
+        self._namespace = -1, -1
         self._asked = 0.0
 
     def made(self, pid: int, container_id: str, cgroup: str) -> bool:
@@ -62,14 +62,14 @@ class Proof:
 
         The last one is needed in a sidecar, and for an engine in a namespace of its own (a snap, say).
         """
-        if namespace == self._engine or namespace in {runtimes.mount_namespace(os.getpid()), _first()}:
+        if namespace == self._namespace or namespace in {runtimes.mount_namespace(os.getpid()), _first()}:
             return True
         if time.monotonic() - self._asked < _ASK_AGAIN:
             return False
         self._asked = time.monotonic()
-        if owner := _listener(self._socket):
-            self._engine = runtimes.mount_namespace(owner)
-        return namespace == self._engine
+        if owner := _listener(self.engine):
+            self._namespace = runtimes.mount_namespace(owner)
+        return namespace == self._namespace
 
 
 def _line(pid: int) -> Iterator[int]:

@@ -23,7 +23,7 @@ from dockercni.engine.proof import Proof
 from dockercni.errors import DockercniError
 from dockercni.kernel import cgroups, runtimes
 from dockercni.kernel.cgroups import Tree
-from dockercni.kernel.hold import Hold, Holder, Limit
+from dockercni.kernel.hold import Held, Hold, Holder, Limit
 from dockercni.kernel.namespaces import Namespace, NamespaceGone
 from dockercni.model import Container
 
@@ -36,7 +36,6 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 _TOLD: Final = 1024  # ids that are kept, so that each is told of once
 
 NOT_HELD: Final = Limit(0.0)
-Described = Callable[[str], Container | None]
 
 log = structlog.get_logger()
 
@@ -53,7 +52,7 @@ class Start:
     cgroup: str
     directory: int
     limit: Limit = NOT_HELD
-    hold: Hold | None = None
+    hold: Held | None = None
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -71,12 +70,10 @@ class Start:
 class Listener:
     """Who hears of starts. None of the calls may block.
 
-    `wanted` says how long a container may be held, 0 seconds if not at all, and None if nothing is to be done before it
-    runs. `held` is called when the state of a container's hold has changed, `ended` when a container's
+    `held` is called when the state of a container's hold has changed, `ended` when a container's
     cgroup was removed, `missed` with the reason when a container's program runs before we could do anything.
     """
 
-    wanted: Callable[[Container], Limit | None]
     started: Callable[[Start], None]
     held: Callable[[str], None]
     ended: Callable[[str, str], None]
@@ -97,19 +94,31 @@ class _Finding:
     container: Container | None = None
     limit: Limit = NOT_HELD
     start: Start | None = None
+    hold: Hold | None = None
     proven: set[int] = field(default_factory=set)
     others: bool = False
 
 
 class Starts:
-    """Finds starting containers below the cgroup hierarchy `root`. `described` says what is known of an id.
+    """Finds starting containers below the cgroup hierarchy `root`.
 
-    Raises OSError where the hierarchy cannot be watched.
+    `described` says what is known of an id; `wanted` how long a container may be held, 0 seconds if not at all, and
+    None if nothing is to be done before it runs. Neither may block. Raises OSError where the hierarchy cannot be
+    watched.
     """
 
-    def __init__(self, root: Path, described: Described, proof: Proof, holder: Holder, listener: Listener) -> None:
+    def __init__(
+        self,
+        root: Path,
+        described: Callable[[str], Container | None],
+        wanted: Callable[[Container], Limit | None],
+        proof: Proof,
+        holder: Holder,
+        listener: Listener,
+    ) -> None:
         self._tree = Tree(root, is_leaf=lambda name: _ID.search(name) is not None)
         self._described = described
+        self._wanted = wanted
         self._proof = proof
         self._holder = holder
         self._listener = listener
@@ -180,7 +189,7 @@ class Starts:
         container = finding.container
         if container is None:
             container = finding.container = self._described(finding.id)
-            limit = self._listener.wanted(container) if container else None
+            limit = self._wanted(container) if container else None
             if container is None or limit is None:
                 return False
             finding.limit = limit
@@ -190,7 +199,7 @@ class Starts:
                     self._listener.missed(container, "its program ran already when it was found")
                     return False
                 self._found(finding, container, pid)
-            hold = finding.start.hold if finding.start else None
+            hold = finding.hold
             if hold and pid not in hold.seized and not runtimes.forking(pid):
                 hold.seize(pid, namespace, Path(finding.cgroup))
         if finding.start is None:
@@ -200,7 +209,7 @@ class Starts:
                 reason = f"none of its processes has a network namespace of its own after {age:.0f} s"
                 log.warning("start not followed", container=container.name, id=finding.id, reason=reason)
             return False
-        hold = finding.start.hold
+        hold = finding.hold
         return hold is not None and not hold.stopped and not hold.over
 
     def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -229,7 +238,8 @@ class Starts:
         start = Start(running, namespace, finding.cgroup, os.dup(finding.directory), finding.limit)
         if finding.limit.seconds:
             try:
-                start.hold = self._holder.hold(finding.limit, lambda: self._listener.held(container.id))
+                hold = self._holder.hold(finding.limit, lambda: self._listener.held(container.id))
+                start.hold = finding.hold = hold
             except OSError as error:  # no process can be started: it goes on without
                 self._listener.missed(container, f"no helper can be started to hold it: {error.strerror}")
         finding.start = start
@@ -246,5 +256,5 @@ class Starts:
                 "cgroup ignored", id=finding.id, path=finding.cgroup, reason="the runtime made none of its processes"
             )
         os.close(finding.directory)
-        if finding.start and finding.start.hold:
-            finding.start.hold.finish()
+        if finding.hold:
+            finding.hold.finish()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import dockercni
 from dockercni import supervision
@@ -37,6 +37,20 @@ class Limit:
 
     seconds: float
     kill: bool = False
+
+
+class Held(Protocol):
+    """The hold of one starting container, as whoever decides about it sees it; see Hold."""
+
+    stopped: bool
+    over: str
+    held: float
+
+    def go(self) -> None:
+        """Let it go."""
+
+    def kill(self, words: str) -> None:
+        """Kill what is held; `words` become the last ones of its stderr."""
 
 
 class Hold:

@@ -117,6 +117,14 @@ def holding(container: Container, default: Holding | None = None) -> Holding:
     return found
 
 
+def usable(container: Container, default: Holding) -> Holding:
+    """As `holding`; what is said wrongly counts as not said."""
+    try:
+        return holding(container, default)
+    except LabelError:
+        return default
+
+
 def gateway(container: Container) -> str:
     """The network that is to have the default route; "" for the first that has one. Raises LabelError."""
     for label in _ours(container):

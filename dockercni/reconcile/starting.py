@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,9 +11,8 @@ from typing import Final
 import structlog
 
 from dockercni.engine.starts import Start
-from dockercni.errors import DockercniError, LabelError, Retry
-from dockercni.kernel.hold import Limit
-from dockercni.model import Container, Unwanted
+from dockercni.errors import DockercniError, Retry
+from dockercni.model import Container
 from dockercni.reconcile import labels
 from dockercni.reconcile.labels import Holding
 from dockercni.reconcile.look import Looker, Seen
@@ -63,7 +61,7 @@ class _Entry:
 class Starting:
     """The starts under way. Thread-safe; `look` is called for one container by one thread at a time.
 
-    `default` is what the settings say of holding, `attach` the setting of that name. `ask` has a container looked at,
+    `default` is what the settings say of holding. `ask` has a container looked at,
     `vet` tells its labels from its image's, which may take until the engine answers. `late` is called for each
     entrypoint that begins without the network that it was to be held for.
     """
@@ -71,48 +69,22 @@ class Starting:
     def __init__(
         self,
         default: Holding,
-        attach: str,
         ask: Callable[[str, str], None],
         vet: Callable[[Container], Container],
         late: Callable[[], None],
     ) -> None:
-        self.may_hold = True
         self._vet = vet
         self._late = late
         self._ended_early: dict[str, _Entry] = {}
         self._default = default
-        self._attach = attach
         self._ask = ask
         self._guard = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._past: dict[str, list[_Entry]] = {}
 
-    def reconfigure(self, default: Holding, attach: str) -> None:
+    def reconfigure(self, default: Holding) -> None:
         """From now on the settings say this."""
         self._default = default
-        self._attach = attach
-
-    def wanted(self, container: Container) -> Limit | None:
-        """For how long a container that appears is to be held; None if it is not to be attached."""
-        if container.image:
-            return self._until_vetted(container)
-        try:
-            if isinstance(labels.requests(container, self._attach), Unwanted):
-                return None
-        except LabelError:
-            pass  # its look will fail, and on-failure says what that means
-        holding = self._holding(container)
-        return Limit(holding.seconds if self.may_hold else 0.0, kill=holding.on_failure == "stop")
-
-    def _until_vetted(self, container: Container) -> Limit | None:
-        """It is held first: what its labels say is known when the engine has been asked whose they are."""
-        if container.network_mode != "none":
-            return None
-        holding = self._default
-        with contextlib.suppress(LabelError):
-            said = labels.holding(container, self._default)
-            holding = Holding(max(said.seconds, self._default.seconds), said.on_failure)
-        return Limit(holding.seconds if self.may_hold else 0.0, kill=holding.on_failure == "stop")
 
     def started(self, start: Start) -> None:
         """A container's namespace is there."""
@@ -237,17 +209,11 @@ class Starting:
         if entry.start.hold:
             entry.start.hold.go()
 
-    def _holding(self, container: Container) -> Holding:
-        try:
-            return labels.holding(container, self._default)
-        except LabelError:
-            return self._default
-
     def _failed(self, entry: _Entry, reasons: Sequence[str]) -> None:
         hold = entry.start.hold
         if hold is None or hold.over:
             return
-        match self._holding(entry.start.container).on_failure:
+        match labels.usable(entry.start.container, self._default).on_failure:
             case "leave":
                 hold.go()
             case "stop":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from tests.bench.samples import Figure, Report
+from tests.engine import restarting
 from tests.engine.daemons import start_daemon
 from tests.engine.rows import ROWS, Row
 from tests.hosts import Host, import_image
@@ -14,6 +15,11 @@ def every_row(report: Report, runs: int) -> None:
     """Rows of tests.engine.rows, in a host with an engine each."""
     for row in ROWS:
         _row(report, row)
+    with Host() as host:
+        host.start_engine()
+        import_image(host)
+        ready = restarting.ready(host, lambda: start_daemon(host), 20)
+    report.figures.append(Figure("restarts and a kill -9: ready of 20", 100 * ready / 20, "%", 100, least=True))
 
 
 def _row(report: Report, row: Row) -> None:

@@ -195,7 +195,7 @@ def _full(host: Host) -> Iterator[Callable[[], None]]:
         host.run("mount", "-o", "remount,size=0", "/run")
 
 
-@pytest.mark.parametrize("thread", ["lanes", "watch", "starts", "rules", "heartbeat", "hold", "freed", "links"])
+@pytest.mark.parametrize("thread", ["lanes", "watch", "gate", "rules", "heartbeat", "freed", "links"])
 def test_a_thread_ends(host: Host, cli: Cli, thread: str, request: pytest.FixtureRequest) -> None:
     """Whichever of its long-lived threads ends, the daemon says so and starts it anew, and serves as before."""
     names = host.path(NAMES)

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from dockercni.early import Early
 from dockercni.engine.client import Client, Engine
-from dockercni.kernel import cgroups, rights
+from dockercni.gate.client import Gate
+from dockercni.kernel import rights
 from dockercni.settings import load
-from tests.hosts import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,59 +46,31 @@ def test_remote_engine(early: Any, off: dict[str, str]) -> None:
     assert "another machine" in off["early watch"]
 
 
-def test_no_hierarchy(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cgroups that cannot be seen cannot be watched."""
-
-    def hidden() -> Path:
-        raise cgroups.NoHierarchy(18, "/sys/fs/cgroup shows only our own cgroup")
-
-    monkeypatch.setattr(cgroups, "hierarchy", hidden)
-    monkeypatch.setattr(rights, "obstacle", lambda: "")
-    with capture_logs() as logs:
-        early().start()
-    assert [(log["event"], log["reason"]) for log in logs] == [
-        ("early watch off", "/sys/fs/cgroup shows only our own cgroup")
-    ]
-
-
-def test_tried_again(early: Any, off: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A watch that cannot begin is tried again, at each look at all at the latest; that is told once, and its end."""
-    (tmp_path / "cgroups").mkdir()
+def test_no_hierarchy(early: Any, off: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gate says of cgroups that it cannot watch is told once, and its end."""
     (tmp_path / "containers").mkdir()
-    full = OSError(24, "inotify is at its limit")
-    places: list[Path | OSError] = [full, full, tmp_path / "cgroups"]
-
-    def hierarchy() -> Path:
-        place = places.pop(0) if len(places) > 1 else places[0]
-        if isinstance(place, OSError):
-            raise place
-        return place
-
-    monkeypatch.setattr(cgroups, "hierarchy", hierarchy)
     monkeypatch.setattr(rights, "obstacle", lambda: "")
+    tell: list[Any] = []
+    monkeypatch.setattr(Gate, "start", lambda gate, *_: tell.append(gate._watching))
     one = early()
     with capture_logs() as logs:
         one.start()
-        assert off["early watch"] == "inotify is at its limit"
         one.serve(Engine("ID", "20.10", str(tmp_path)))
-
-        def on() -> bool:
-            one.retry()
-            return off["early watch"] == ""
-
-        wait_until(on, 10, "the watch")
+        for problem in ("inotify is at its limit", "inotify is at its limit", ""):
+            tell[0](problem)
+            assert off["early watch"] == problem
     assert [log["event"] for log in logs] == ["early watch off", "early watch on"]
 
 
 def test_confined(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What we may not trace is not held, but attached early all the same."""
     monkeypatch.setattr(rights, "obstacle", lambda: "we are confined ourselves")
-    monkeypatch.setattr(cgroups, "hierarchy", lambda: (_ for _ in ()).throw(cgroups.NoHierarchy(2, "none")))
-    one = early()
+    orders: list[Any] = []
+    monkeypatch.setattr(Gate, "start", lambda _, said, __: orders.append(said))
     with capture_logs() as logs:
-        one.start()
-    assert logs[0]["event"] == "hold off"
-    assert not one.starting.may_hold
+        early().start()
+    assert [log["event"] for log in logs] == ["hold off"]
+    assert not orders[0].may_hold
 
 
 def test_data_root_elsewhere(early: Any, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockercni.errors import EngineUnavailable
-from dockercni.kernel.hold import Limit
 from dockercni.model import Container
 from dockercni.reconcile import starting
 from dockercni.reconcile.labels import Holding
@@ -42,7 +41,7 @@ class World:
     def __init__(self, container: Container = CONTAINER, limit: float = 10.0) -> None:
         self.late = 0
         self.vetting: Any = lambda one: one
-        self.starting = Starting(Holding(10.0, "leave"), "all", lambda *_: None, self.vet, self.count)
+        self.starting = Starting(Holding(10.0, "leave"), lambda *_: None, self.vet, self.count)
         gone: list[str] = []
         self.gone = gone
         self.hold = SimpleNamespace(stopped=False, over="", held=0.0, go=lambda: gone.append("go"))
@@ -114,8 +113,6 @@ def test_labels_that_are_not_told_apart_yet() -> None:
     """A container is held first; while nobody can say whose its labels are it waits, and then what is said counts."""
     image = Container(ID, "web", True, labels={"dockercni.hold": "1h", "dockercni.networks": "lan"}, image="sha256:1")
     world = World(image)
-    assert world.starting.wanted(image) == Limit(3600.0)
-    assert world.starting.wanted(Container(ID, "web", True, network_mode="bridge", image="sha256:1")) is None
 
     def silent(one: Container) -> Container:
         raise EngineUnavailable(one.name)

@@ -1,0 +1,341 @@
+"""The daemon's side of the gate: connects to the one that is there, or starts one, and hands on what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+import dockercni
+from dockercni import __version__, supervision
+from dockercni.engine.starts import Listener, Start
+from dockercni.errors import DockercniError
+from dockercni.gate import messages
+from dockercni.gate.messages import (
+    Changed,
+    Down,
+    Ended,
+    Go,
+    Hello,
+    Kill,
+    Leave,
+    Message,
+    Missed,
+    Said,
+    Serve,
+    Started,
+    ToDaemon,
+    Watching,
+)
+from dockercni.kernel.hold import Limit
+from dockercni.kernel.namespaces import Namespace
+from dockercni.model import Container
+
+_PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
+_PROGRAM: Final = (
+    "import sys; sys.path.append(sys.argv[1]); from dockercni.gate.process import main; "
+    "main(int(sys.argv[2]), sys.argv[3])"
+)
+_SILENT: Final = 3.0  # seconds: three signs of life that did not come
+_STARTING: Final = 15.0  # seconds that a gate may take until its first word
+_LONGEST: Final = 4000  # characters of the last words of a container
+
+log = structlog.get_logger()
+
+
+class GateEnded(Exception):
+    """The gate has ended, hangs, or speaks another protocol."""
+
+
+class Hold:
+    """The hold of a start that the gate knows by a number: see kernel.hold.Held."""
+
+    def __init__(self, said: Started, send: Callable[[Message], bool]) -> None:
+        self.stopped = said.stopped
+        self.over = said.over
+        self.held = said.held
+        self._number = said.start
+        self._send = send
+
+    def go(self) -> None:
+        """Let it go."""
+        self._send(Go(self._number))
+
+    def kill(self, words: str) -> None:
+        """Kill what is held; `words` become the last ones of its stderr."""
+        self._send(Kill(self._number, words[:_LONGEST]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A start whose hold is not over."""
+
+    container_id: str
+    hold: Hold
+
+
+class Gate:
+    """The gate whose socket is in `run_dir`. Thread-safe.
+
+    `described` says what is known of a container's id, and `listener` hears of starts; its `wanted` is the gate's own
+    affair. `watching` is called with the reason why cgroups cannot be watched, "" when they are.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        described: Callable[[str], Container | None],
+        listener: Listener,
+        watching: Callable[[str], None],
+    ) -> None:
+        self._run_dir = run_dir
+        self._described = described
+        self._listener = listener
+        self._watching = watching
+        self._guard = threading.Lock()
+        self._link: socket.socket | None = None
+        self._serve: Serve | None = None
+        self._known: dict[int, _Known] = {}
+        self._answered = threading.Event()
+        self._closed = False
+        self._met = False  # it has said its first word
+        self._old = False  # it is that of another version
+
+    def start(self, serve: Serve, patience: float) -> None:
+        """Have a gate serve, from now on; wait until it watches, but no longer than `patience` seconds."""
+        self._serve = serve
+        supervision.start("gate", self._run)
+        self._answered.wait(patience)
+
+    def say(self, message: Message) -> bool:
+        """Tell the gate; whether that is on its way. What it is to serve, the next gate is told, too."""
+        if isinstance(message, Serve):
+            self._serve = message
+        with self._guard:
+            if self._link is None:
+                return False
+            try:
+                messages.send(self._link, message)
+            except OSError:  # it hangs, and will be found to
+                return False
+            return True
+
+    def close(self) -> None:
+        """Leave the gate to itself: it waits for another daemon, and ends if none comes."""
+        with self._guard:
+            self._closed = True
+            if self._link:
+                self._link.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        """Hear one gate out after the other. Raises GateEnded, OSError: then this is called again."""
+        while not self._closed:
+            self._hear_out()
+
+    def _hear_out(self) -> None:
+        """One gate, to the end of it or of us."""
+        self._met = False
+        child = None
+        link = _connect(self._run_dir)
+        if link is None:
+            child, link = _spawn(self._run_dir)
+        with self._guard:
+            if self._closed:
+                link.close()
+                return
+            self._link = link
+        try:
+            self._listen(link)
+        except BaseException:
+            _end(link, child)
+            raise
+        finally:
+            with self._guard:
+                self._link = None
+            link.close()
+            self._nobody_is_held()
+        if child:
+            child.wait()
+        if not self._closed and not self._old and (self._met or child):  # else it was just about to end
+            raise GateEnded("the gate, which holds starting containers, has ended")
+
+    def _listen(self, link: socket.socket) -> None:
+        if self._serve:
+            messages.send(link, self._serve)
+        patience = _STARTING
+        while data := _next(link, patience):
+            patience = _SILENT
+            self._heard(*data)
+            if self._old and not self._known:  # it held something for us still
+                messages.send(link, Leave())
+
+    def _heard(self, message: ToDaemon, fds: list[int]) -> None:
+        match message:
+            case Hello(protocol, version):
+                if protocol != messages.PROTOCOL:
+                    raise GateEnded("the gate is that of another version of dockercni")
+                self._met, self._old = True, version != __version__
+            case Watching(problem):
+                self._watching(problem)
+                self._answered.set()
+            case Down(threads):
+                supervision.elsewhere(threads)
+            case Said(level, event, fields):
+                log.log(logging.getLevelNamesMapping()[level.upper()], event, **fields)
+            case _:
+                self._heard_of_start(message, fds)
+
+    def _heard_of_start(self, message: ToDaemon, fds: list[int]) -> None:
+        match message:
+            case Started():
+                self._started(message, fds)
+            case Changed(number, stopped, over, held):
+                self._changed(number, stopped=stopped, over=over, held=held)
+            case Ended(container_id, cgroup):
+                self._listener.ended(container_id, cgroup)
+            case Missed(container_id, reason):
+                if container := self._describe(container_id):
+                    self._listener.missed(container, reason)
+
+    def _started(self, said: Started, fds: list[int]) -> None:
+        namespace, directory = fds
+        hold = Hold(said, self.say) if said.has_hold else None
+        container = self._describe(said.container_id)
+        if container is None:
+            for fd in fds:
+                os.close(fd)
+            if hold:
+                hold.go()
+            return
+        start = Start(
+            replace(container, running=True, pid=said.pid),
+            Namespace(namespace, f"/proc/{said.pid}/ns/net"),
+            said.cgroup,
+            directory,
+            Limit(said.seconds, said.kill),
+            hold,
+            said.since,
+        )
+        if hold and not hold.over:
+            self._known[said.start] = _Known(said.container_id, hold)
+        self._listener.started(start)
+
+    def _describe(self, container_id: str) -> Container | None:
+        try:
+            return self._described(container_id)
+        except DockercniError as error:
+            log.warning("start not followed", id=container_id, reason=str(error))
+            return None
+
+    def _changed(self, number: int, *, stopped: bool, over: str, held: float) -> None:
+        if not (known := self._known.get(number)):
+            return
+        known.hold.held, known.hold.stopped, known.hold.over = held, stopped, over
+        if over:
+            del self._known[number]
+        self._listener.held(known.container_id)
+
+    def _nobody_is_held(self) -> None:
+        for number in list(self._known):
+            stopped = self._known[number].hold.stopped
+            self._changed(number, stopped=stopped, over="the gate ended", held=0.0)
+
+
+def dismiss(run_dir: Path) -> None:
+    """End a gate that waits for a daemon: there will be none."""
+    with contextlib.suppress(OSError):
+        if link := _connect(run_dir):
+            with link:
+                messages.send(link, Leave())
+
+
+def _connect(run_dir: Path) -> socket.socket | None:
+    """To the gate that is there; None if there is none."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        with _reachable(run_dir) as path:
+            link.connect(path)
+    except OSError:
+        link.close()
+        return None
+    return link
+
+
+def _spawn(run_dir: Path) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A new gate, and a link to it. It is in a session of its own, so that what ends the daemon does not end it."""
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as listening:
+        with _reachable(run_dir) as path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            listening.bind(path)
+            os.chmod(path, 0o600)
+        listening.listen(8)
+        gate = subprocess.Popen(
+            [sys.executable, "-I", "-c", _PROGRAM, _PACKAGES, str(listening.fileno()), str(run_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listening.fileno()],
+            start_new_session=True,
+        )
+    link = _connect(run_dir)
+    if link is None:
+        gate.kill()
+        gate.wait()
+        raise GateEnded("the gate, which holds starting containers, ended at once")
+    return gate, link
+
+
+@contextlib.contextmanager
+def _reachable(run_dir: Path) -> Iterator[str]:
+    """The path of the socket, short enough for sockaddr_un whatever the run directory is called. Raises OSError."""
+    directory = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{messages.SOCKET}"
+    finally:
+        os.close(directory)
+
+
+def _next(link: socket.socket, patience: float) -> tuple[ToDaemon, list[int]] | None:
+    """The gate's next words; None at its end. Raises GateEnded where it hangs, or cannot be understood."""
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    for _ in range(2):  # once is no proof: the whole machine may have stood still
+        if poll.poll(patience * 1000):
+            try:
+                return messages.for_daemon(link)
+            except OSError:
+                return None
+            except msgspec.DecodeError as error:
+                raise GateEnded(f"the gate is not understood: {error}") from error
+    raise GateEnded("the gate, which holds starting containers, gives no sign of life")
+
+
+def _end(link: socket.socket, child: subprocess.Popen[bytes] | None) -> None:
+    """End a gate that cannot be worked with; what it holds is let go."""
+    if child:
+        child.kill()
+        child.wait()
+        return
+    pid = int.from_bytes(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if _PROGRAM in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)

@@ -1,0 +1,318 @@
+"""The gate's own process: `main` is all that it does.
+
+    cgroup appears -> Starts finds the namespace, and has the hold's helper seize the process
+                   -> the daemon is told, looks, attaches, and says go
+
+While no daemon is connected (it is restarted, upgraded, or was killed) starts are found and held all the same, each to
+its limit, and the next daemon hears of all of them. If none comes within `LINGER` the gate watches no longer, and ends
+when nothing is held any more. Its own end ends the helper, and then the kernel lets everything go.
+
+Whatever it has to say for the log goes to the daemon: its own streams lead nowhere, since nobody who waits for the end
+of the daemon's output is to wait for the gate's.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+from structlog.typing import EventDict
+
+from dockercni import __version__, supervision
+from dockercni.engine.files import Files
+from dockercni.engine.images import Images
+from dockercni.engine.proof import Proof
+from dockercni.engine.starts import Listener, Start, Starts
+from dockercni.gate import messages
+from dockercni.gate.messages import (
+    Alive,
+    Changed,
+    Down,
+    Ended,
+    Go,
+    Hello,
+    Kill,
+    Leave,
+    Message,
+    Missed,
+    Retry,
+    Said,
+    Serve,
+    Started,
+    ToGate,
+    Watching,
+)
+from dockercni.kernel import cgroups
+from dockercni.kernel.hold import Holder, Limit
+from dockercni.model import Container
+from dockercni.reconcile import images
+from dockercni.reconcile.labels import Holding
+from dockercni.reconcile.limits import Limits
+
+LINGER: Final = 15.0  # seconds without a daemon: a service manager has started a new one long before
+_SWITCH: Final = 0.0005  # seconds that a thread waits for one that computes: ten times less than usual
+_FIRST_PAUSE: Final = 1.0  # seconds until the cgroups are tried again, doubled from try to try
+_LONGEST_PAUSE: Final = 60.0
+_KEPT: Final = 100  # events for the log that wait for a daemon
+_LONGEST: Final = 4096  # characters of a value for the log
+
+
+class Gate:
+    """Serves one daemon after the other on the listening socket, which lies in the directory of that descriptor."""
+
+    def __init__(self, listening: socket.socket, directory: int) -> None:
+        self._listening = listening
+        self._directory = directory
+        self._place = self._found()
+        self._guard = threading.RLock()
+        self._link: socket.socket | None = None
+        self._alone_since = time.monotonic()
+        self._closing = False
+        self._numbers = itertools.count(1)
+        self._starts: dict[int, Start] = {}
+        self._said: collections.deque[Said] = collections.deque(maxlen=_KEPT)
+        self._holder = Holder()
+        self._files: Files | None = None
+        self._images = Images()
+        self._proof = Proof("")
+        self._limits = Limits(Holding(), "all", may_hold=False)
+        self._serving = threading.Event()
+        self._again = threading.Event()
+        self._problem: str | None = None
+
+    def run(self) -> None:
+        """Serve until nobody needs it any more."""
+        supervision.on_change(lambda: self._send(Down(supervision.down())))
+        supervision.start("starts", self._watch)
+        while True:
+            poll = select.poll()
+            poll.register(self._listening, select.POLLIN)
+            if link := self._link:
+                poll.register(link, select.POLLIN)
+            ready = poll.poll(messages.ALIVE * 1000)
+            if any(fd == self._listening.fileno() for fd, _ in ready):
+                self._accept()
+            elif ready and link and not self._receive(link):
+                return
+            if not ready:
+                self._send(Alive())
+            if self._link is None and self._given_up():
+                return
+
+    def _given_up(self) -> bool:
+        with self._guard:
+            self._closing = self._closing or time.monotonic() - self._alone_since > LINGER or self._lost()
+            return self._closing and not self._starts
+
+    def _found(self) -> tuple[int, int]:
+        try:
+            found = os.stat(messages.SOCKET, dir_fd=self._directory)
+        except OSError:
+            return -1, -1
+        return found.st_dev, found.st_ino
+
+    def _lost(self) -> bool:
+        """Whether no daemon will find us, since somebody removed the socket: the next one starts another gate."""
+        return self._link is None and self._found() != self._place
+
+    def _accept(self) -> None:
+        link, _ = self._listening.accept()
+        uid = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[4:8]
+        if int.from_bytes(uid, sys.byteorder) != os.geteuid():
+            link.close()
+            return
+        with self._guard:
+            self._drop_link()
+            self._link, self._closing = link, False
+            self._send(Hello(messages.PROTOCOL, __version__))
+            self._send(Down(supervision.down()))
+            if self._problem is not None:
+                self._send(Watching(self._problem))
+            while self._said:
+                self._send(self._said.popleft())
+            for number in list(self._starts):
+                self._tell(number)
+
+    def _drop_link(self) -> None:
+        if self._link:
+            self._link.close()
+            self._link = None
+            self._alone_since = time.monotonic()
+
+    def _receive(self, link: socket.socket) -> bool:
+        """Do what the daemon says; False if that is to end."""
+        try:
+            message = messages.for_gate(link)
+        except (OSError, msgspec.DecodeError):
+            message = None
+        if message is None:
+            with self._guard:
+                if self._link is link:
+                    self._drop_link()
+            return True
+        return self._obey(message)
+
+    def _obey(self, message: ToGate) -> bool:
+        match message:
+            case Serve():
+                self._serve(message)
+            case Go(number):
+                if (start := self._starts.get(number)) and start.hold:
+                    start.hold.go()
+            case Kill(number, words):
+                if (start := self._starts.get(number)) and start.hold:
+                    start.hold.kill(words)
+            case Retry():
+                self._again.set()
+            case Leave():
+                return False
+        return True
+
+    def _serve(self, said: Serve) -> None:
+        self._limits = Limits(Holding(said.hold, said.on_failure), said.attach, said.may_hold)
+        if not self._serving.is_set():
+            self._images = images.kept(Path(said.state_dir))
+            self._images.known("")  # read now: the thread that follows starts is not to wait for a disk
+        self._proof.engine = said.engine
+        root = Path(said.root)
+        self._files = Files(root, said.trust_image_labels, self._images) if said.root else None
+        if said.may_hold and said.hold:
+            with contextlib.suppress(OSError):  # no process can be started now: the first hold tries again, and says so
+                self._holder.start()
+        self._serving.set()
+
+    # what finds and holds
+
+    def _watch(self) -> None:
+        self._serving.wait()
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                watch = self._begin()
+                pause = _FIRST_PAUSE
+                watch.run()
+            except OSError as error:
+                self._watching(error.strerror or str(error))
+            self._again.wait(pause)
+            self._again.clear()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _begin(self) -> Starts:
+        listener = Listener(self._started, self._held, self._ended, self._missed)
+        watch = Starts(cgroups.hierarchy(), self._container, self._wanted, self._proof, self._holder, listener)
+        self._watching("")
+        return watch
+
+    def _watching(self, problem: str) -> None:
+        with self._guard:
+            self._problem = problem
+            self._send(Watching(problem))
+
+    def _container(self, container_id: str) -> Container | None:
+        files = self._files
+        return files.container(container_id) if files and not (self._closing or self._lost()) else None
+
+    def _wanted(self, container: Container) -> Limit | None:
+        return self._limits.of(container)
+
+    def _started(self, start: Start) -> None:
+        with self._guard:
+            number = next(self._numbers)
+            self._starts[number] = start
+            self._tell(number)
+            if start.hold is None:  # whoever comes later finds it running
+                self._forget(number)
+
+    def _held(self, container_id: str) -> None:
+        with self._guard:
+            for number, start in list(self._starts.items()):
+                hold = start.hold
+                if hold and start.container.id == container_id:
+                    self._send(Changed(number, hold.stopped, hold.over, hold.held))
+                    if hold.over:
+                        self._forget(number)
+
+    def _ended(self, container_id: str, cgroup: str) -> None:
+        self._send(Ended(container_id, cgroup))
+
+    def _missed(self, container: Container, reason: str) -> None:
+        self._send(Missed(container.id, reason))
+
+    def _tell(self, number: int) -> None:
+        start = self._starts[number]
+        hold = start.hold
+        self._send(
+            Started(
+                number,
+                start.container.id,
+                start.cgroup,
+                start.container.pid,
+                start.since,
+                start.limit.seconds,
+                start.limit.kill,
+                has_hold=hold is not None,
+                stopped=bool(hold and hold.stopped),
+                over=hold.over if hold else "",
+                held=hold.held if hold else 0.0,
+            ),
+            start.namespace.fd,
+            start.directory,
+        )
+
+    def _forget(self, number: int) -> None:
+        self._starts.pop(number).close()
+
+    def _send(self, message: Message, *fds: int) -> None:
+        """Tell the daemon, if there is one. One that does not read any more is dropped: it connects anew, if it can."""
+        with self._guard:
+            if self._link is None:
+                return
+            try:
+                messages.send(self._link, message, *fds)
+            except BlockingIOError:
+                self._drop_link()
+            except OSError:  # it is gone; its last words are yet to be read
+                pass
+
+    # what it has to say
+
+    def say(self, _logger: Any, _method: str, event: EventDict) -> str:
+        """The end of structlog's chain."""
+        level, name = str(event.pop("level")), str(event.pop("event"))
+        said = Said(level, name, {key: str(value)[-_LONGEST:] for key, value in event.items()})
+        with self._guard:
+            if self._link:
+                self._send(said)
+            else:
+                self._said.append(said)
+        raise structlog.DropEvent
+
+
+def main(fd: int, run_dir: str) -> None:
+    """Serve on the listening socket `fd`, which is to be found in `run_dir`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)  # it ends when nobody needs it any more
+    os.chdir("/")
+    sys.setswitchinterval(_SWITCH)
+    listening = socket.socket(fileno=fd)
+    listening.listen()  # again: who connects asks the kernel who did so last, and ends that one if it hangs
+    gate = Gate(listening, os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, gate.say],
+        cache_logger_on_first_use=True,
+    )
+    supervision.install()
+    gate.run()
+    os._exit(0)  # at once: every moment that it takes, somebody stands still

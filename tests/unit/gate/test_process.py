@@ -1,0 +1,163 @@
+"""The gate's process: what it says to its daemons, when it ends, and whom it lets in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from dockercni import __version__
+from dockercni.gate import messages, process
+from dockercni.gate.messages import Down, Hello, Leave, Message, Retry, Said, Serve, Watching
+from dockercni.gate.process import Gate
+from dockercni.kernel import cgroups
+from tests.hosts import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Connect = Callable[[], socket.socket]
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """One that watches an empty directory, and has not begun to serve."""
+    (tmp_path / "cgroups").mkdir()
+    monkeypatch.setattr(cgroups, "hierarchy", lambda: tmp_path / "cgroups")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(tmp_path / messages.SOCKET))
+        listening.listen()
+        directory = os.open(tmp_path, os.O_RDONLY)
+        yield Gate(listening, directory)
+        os.close(directory)
+
+
+@pytest.fixture
+def running(gate: Gate, tmp_path: Path) -> Iterator[threading.Thread]:
+    """It serves."""
+    thread = threading.Thread(target=gate.run)
+    thread.start()
+    yield thread
+    if thread.is_alive():
+        with connected(tmp_path) as link:
+            tell(link, Leave())
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def connected(directory: Path) -> socket.socket:
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    link.connect(str(directory / messages.SOCKET))
+    return link
+
+
+def tell(link: socket.socket, message: Message) -> None:
+    messages.send(link, message)
+
+
+def heard(link: socket.socket, kind: type[Message]) -> Any:
+    """Its next message of that kind."""
+    while select.select([link], [], [], 10)[0]:
+        said = messages.for_daemon(link)
+        assert said, "it has ended"
+        if isinstance(said[0], kind):
+            return said[0]
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def orders(directory: Path) -> Serve:
+    return Serve(str(directory), "", str(directory), 0.0, "leave", "all", trust_image_labels=False, may_hold=False)
+
+
+@pytest.mark.usefixtures("running")
+def test_first_words(tmp_path: Path) -> None:
+    """It says who it is, and once it serves that it watches; a daemon that comes later hears the same."""
+    for _ in range(2):
+        with connected(tmp_path) as link:
+            assert heard(link, Hello) == Hello(messages.PROTOCOL, __version__)
+            assert heard(link, Down) == Down({})
+            tell(link, orders(tmp_path))
+            assert heard(link, Watching) == Watching("")
+
+
+def test_tried_again(running: threading.Thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be watched is said with the reason, and tried again when the daemon asks for it."""
+    places: list[Path | OSError] = [OSError(24, "inotify is at its limit"), tmp_path / "cgroups"]
+
+    def hierarchy() -> Path:
+        place = places.pop(0)
+        if isinstance(place, OSError):
+            raise place
+        return place
+
+    monkeypatch.setattr(cgroups, "hierarchy", hierarchy)
+    with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
+        assert heard(link, Watching).problem == "inotify is at its limit"
+        tell(link, Retry())
+        assert heard(link, Watching).problem == ""
+    assert running.is_alive()
+
+
+@pytest.mark.usefixtures("running")
+def test_a_thread_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread that follows starts is started anew when an exception ends it, which the daemon hears."""
+    failures = [MemoryError()]
+
+    def hierarchy() -> Path:
+        if failures:
+            raise failures.pop()
+        return tmp_path / "cgroups"
+
+    monkeypatch.setattr(cgroups, "hierarchy", hierarchy)
+    with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
+        assert heard(link, Down) == Down({})
+        assert heard(link, Down) == Down({"starts": "MemoryError"})
+        assert heard(link, Down) == Down({})
+        assert heard(link, Watching).problem == ""
+
+
+def test_without_a_daemon(
+    gate: Gate, running: threading.Thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has to say for the log waits for the next daemon; without one it ends after a while."""
+    with connected(tmp_path) as link:
+        assert heard(link, Hello)
+    with pytest.raises(structlog.DropEvent):
+        gate.say(None, "", {"level": "warning", "event": "cgroup ignored", "id": "one", "number": 1})
+    with connected(tmp_path) as link:
+        assert heard(link, Said) == Said("warning", "cgroup ignored", {"id": "one", "number": "1"})
+    monkeypatch.setattr(process, "LINGER", 0.0)
+    wait_until(lambda: not running.is_alive(), 10, "its end")
+
+
+def test_nobody_can_find_it(running: threading.Thread, tmp_path: Path) -> None:
+    """With its socket gone, no daemon will come: the next one starts another gate, and only one may hold."""
+    with connected(tmp_path) as link:
+        assert heard(link, Hello)
+        (tmp_path / messages.SOCKET).unlink()
+        tell(link, orders(tmp_path))
+        assert heard(link, Watching)  # its daemon is still there
+    wait_until(lambda: not running.is_alive(), 10, "its end")
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("data", [b"{", b'{"say":"Go"}', b'{"say":"Nothing"}', b"\xff" * 100])
+def test_garbled(tmp_path: Path, data: bytes) -> None:
+    """Who says what cannot be understood is not heard any longer; the next one is."""
+    with connected(tmp_path) as link:
+        assert heard(link, Hello)
+        link.send(data)
+        with contextlib.suppress(ConnectionError):
+            while link.recv(messages.MOST):
+                pass
+    with connected(tmp_path) as link:
+        assert heard(link, Hello)
