@@ -51,6 +51,7 @@ _PROGRAM: Final = (
 )
 _SILENT: Final = 3.0  # seconds: three signs of life that did not come
 _STARTING: Final = 15.0  # seconds that a gate may take until its first word
+_SUN_PATH: Final = 108  # bytes of a path in sockaddr_un, its end included (unix(7))
 _LONGEST: Final = 4000  # characters of the last words of a container
 
 log = structlog.get_logger()
@@ -158,7 +159,8 @@ class Gate:
                 return
             self._link = link
         try:
-            self._listen(link)
+            with contextlib.suppress(ConnectionError):  # it has ended
+                self._listen(link)
         except BaseException:
             _end(link, child)
             raise
@@ -303,6 +305,10 @@ def _spawn(run_dir: Path) -> tuple[subprocess.Popen[bytes], socket.socket]:
 @contextlib.contextmanager
 def _reachable(run_dir: Path) -> Iterator[str]:
     """The path of the socket, short enough for sockaddr_un whatever the run directory is called. Raises OSError."""
+    path = str(run_dir / messages.SOCKET)
+    if len(os.fsencode(path)) < _SUN_PATH:
+        yield path
+        return
     directory = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{directory}/{messages.SOCKET}"

@@ -142,7 +142,10 @@ def send(link: socket.socket, message: Message, *fds: int) -> None:
 
 def for_gate(link: socket.socket) -> ToGate | None:
     """The daemon's next message; None when it is gone. Raises OSError, msgspec.DecodeError."""
-    data = link.recv(MOST)
+    try:
+        data = link.recv(MOST)
+    except ConnectionResetError:  # it left words of ours unread; its own last ones are there still
+        data = link.recv(MOST)
     return _to_gate.decode(data) if data else None
 
 

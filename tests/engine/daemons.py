@@ -71,6 +71,15 @@ def run_cli(
     )
 
 
+def family(pid: int) -> list[int]:
+    """The process and all that descend from it, whichever of its threads started them."""
+    found = [pid]
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            found += family(int(child))
+    return found
+
+
 def environment() -> dict[str, str]:
     """The package that these tests would import is the one that runs, whether it is installed or just here.
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import stat
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engine.containers import addresses, network, run, wait_attached
-from tests.engine.daemons import environment
+from tests.engine.daemons import environment, family
 from tests.hosts import wait_until
 
 if TYPE_CHECKING:
@@ -76,16 +75,14 @@ def test_nothing_is_open_to_other_users(host: Host, daemon: Start) -> None:
     assert entered.returncode != 0
 
 
-def test_there_is_no_socket_to_talk_to(host: Host, daemon: Start) -> None:
-    """Neither the daemon nor the helper that holds containers has a socket that others could connect to."""
+def test_there_is_no_socket_for_others(host: Host, daemon: Start) -> None:
+    """Of the daemon's processes only the gate has a socket to connect to, in a directory of root's."""
     running = daemon()
     run(host, "web")
     wait_attached(host, "web")
-    listening = [line.split() for line in host.run("ss", "-xlpnH").stdout.splitlines()]
-    ours = f"pid={running.program.pid},"
-    assert not [line for line in listening if any(ours in word for word in line)]
-    children = Path(f"/proc/{running.program.pid}/task/{running.program.pid}/children").read_text().split()
-    assert not [line for line in listening if any(f"pid={child}," in word for word in line for child in children)]
+    listening = host.run("ss", "-xlpnH").stdout.splitlines()
+    ours = [line for pid in family(running.program.pid) for line in listening if f"pid={pid}," in line]
+    assert [next(word for word in line.split() if "/" in word) for line in ours] == ["/run/dockercni/gate.sock"], ours
     assert host.run("ss", "-tulnH").stdout == ""
 
 

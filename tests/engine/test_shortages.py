@@ -145,7 +145,7 @@ def test_no_descriptor_is_left(host: Host, cli: Cli, daemon: Start, room: int) -
 
 
 def test_run_is_full(host: Host, daemon: Start, cli: Cli) -> None:
-    """ADD, DEL and the probe need no room in /run but that for a name; one warning tells of it."""
+    """ADD, DEL and the probe need no room in /run but that for a name; one warning tells of it each time it is full."""
     one = daemon()
     for name in ("before", "other"):
         run(host, name)
@@ -166,7 +166,8 @@ def test_run_is_full(host: Host, daemon: Start, cli: Cli) -> None:
         assert cli("status", "--probe").returncode == 0
     run(host, "after")
     wait_attached(host, "after")
-    assert len([event for event in one.log() if event["event"] == "heartbeat not written"]) == 1
+    times = 3  # a beat may have found the room that the engine gave back
+    assert 1 <= len([event for event in one.log() if event["event"] == "heartbeat not written"]) <= times
     assert not [event for event in one.log() if "Traceback" in json.dumps(event)]
 
 

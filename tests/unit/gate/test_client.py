@@ -1,0 +1,164 @@
+"""The daemon's side of the gate, with gates that are none."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from dockercni import supervision
+from dockercni.engine.starts import Listener, Start
+from dockercni.gate import client, messages
+from dockercni.gate.client import Gate, GateEnded
+from dockercni.gate.messages import Changed, Down, Go, Hello, Kill, Leave, Said, Serve, Started, Watching
+from dockercni.model import Container
+from tests.hosts import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ID = "0" * 64
+ORDERS = Serve("/", "", "/", 10.0, "leave", "all", trust_image_labels=False, may_hold=True)
+
+
+class World:
+    """A gate that the test plays, and what the daemon hears of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.starts: list[Start] = []
+        self.told: list[str] = []
+        self.container: Container | None = Container(ID, "web", running=False)
+        self.problem: list[str] = []
+        listener = Listener(self.starts.append, self.told.append, lambda *_: None, lambda *_: None)
+        self.gate = Gate(directory, lambda _: self.container, listener, self.problem.append)
+        self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listening.bind(str(directory / messages.SOCKET))
+        self.listening.listen()
+        self.failure: BaseException | None = None
+        self.thread = threading.Thread(target=self.serve)
+
+    def serve(self) -> None:
+        try:
+            self.gate._hear_out()
+        except BaseException as error:  # noqa: BLE001
+            self.failure = error
+
+    def accept(self, version: str = "0.1.0", protocol: int = messages.PROTOCOL) -> socket.socket:
+        self.gate._serve = ORDERS
+        self.thread.start()
+        link, _ = self.listening.accept()
+        assert messages.for_gate(link) == ORDERS
+        messages.send(link, Hello(protocol, version))
+        return link
+
+    def start(self, link: socket.socket, **state: Any) -> None:
+        namespace, directory = os.open("/proc/self/ns/net", os.O_RDONLY), os.open("/", os.O_RDONLY)
+        said = Started(7, ID, "/c", 1, 0.0, 10.0, kill=False, has_hold=True, **state)
+        messages.send(link, said, namespace, directory)
+        os.close(namespace)
+        os.close(directory)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.gate.close()
+    made.thread.join(10)
+    made.listening.close()
+
+
+def test_a_start(world: World) -> None:
+    """A start comes with its descriptors and the state of its hold, and what is said of it reaches the gate."""
+    with world.accept() as link:
+        world.start(link, stopped=True)
+        wait_until(lambda: world.starts, 10, "the start")
+        (start,) = world.starts
+        assert (start.container.name, start.container.running, start.container.pid) == ("web", True, 1)
+        assert start.hold
+        assert (start.hold.stopped, start.hold.over, start.limit.seconds) == (True, "", 10.0)
+        start.hold.go()
+        start.hold.kill("no address")
+        assert [messages.for_gate(link) for _ in range(2)] == [Go(7), Kill(7, "no address")]
+        messages.send(link, Changed(7, stopped=True, over="go", held=0.5))
+        wait_until(lambda: world.told == [ID], 10, "its end")
+        assert (start.hold.over, start.hold.held) == ("go", 0.5)
+        start.close()
+
+
+def test_the_gate_ends(world: World) -> None:
+    """With the gate all that it held runs: the daemon hears so of each."""
+    with world.accept() as link:
+        world.start(link)
+        wait_until(lambda: world.starts, 10, "the start")
+    world.thread.join(10)
+    assert isinstance(world.failure, GateEnded)
+    assert world.starts[0].hold
+    assert world.starts[0].hold.over == "the gate ended"
+    world.starts[0].close()
+
+
+def test_a_container_that_is_gone(world: World) -> None:
+    """What the engine's files do not know any more is let go."""
+    world.container = None
+    with world.accept() as link:
+        world.start(link)
+        assert messages.for_gate(link) == Go(7)
+    assert not world.starts
+
+
+def test_another_version(world: World) -> None:
+    """A gate of another version goes on until nothing is held any more, and is then sent away."""
+    with world.accept(version="0.0.9") as link:
+        world.start(link)
+        wait_until(lambda: world.starts, 10, "the start")
+        messages.send(link, Changed(7, stopped=True, over="go", held=0.5))
+        while (said := messages.for_gate(link)) and said != Leave():
+            pass
+    world.thread.join(10)
+    assert world.failure is None
+    world.starts[0].close()
+
+
+@pytest.mark.parametrize("what", ["protocol", "garbled"])
+def test_not_understood(world: World, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that cannot be understood is ended."""
+    ended: list[object] = []
+    monkeypatch.setattr(client, "_end", lambda *_: ended.append(1))
+    with world.accept(protocol=99 if what == "protocol" else messages.PROTOCOL) as link:
+        if what == "garbled":
+            link.send(b"{")
+        world.thread.join(10)
+    assert isinstance(world.failure, GateEnded)
+    assert ended == [1]
+
+
+def test_what_it_says(world: World) -> None:
+    """Its events become the daemon's, its threads count as the daemon's, and why it cannot watch is known."""
+    with capture_logs() as logs, world.accept() as link:
+        messages.send(link, Said("warning", "cgroup ignored", {"id": ID}))
+        messages.send(link, Down({"starts": "MemoryError"}))
+        messages.send(link, Watching("no cgroups"))
+        wait_until(lambda: world.problem == ["no cgroups"], 10, "the reason")
+        assert supervision.down()["starts"] == "MemoryError"
+        messages.send(link, Down({}))
+        wait_until(lambda: "starts" not in supervision.down(), 10, "all of them")
+    assert [(log["event"], log["log_level"], log["id"]) for log in logs if log["event"] == "cgroup ignored"] == [
+        ("cgroup ignored", "warning", ID)
+    ]
+
+
+def test_long_directory(tmp_path: Path) -> None:
+    """A run directory with a path of any length will do."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    child, link = client._spawn(long)
+    assert (long / messages.SOCKET).is_socket()
+    with link:
+        messages.send(link, Leave())
+        assert child.wait(20) == 0
