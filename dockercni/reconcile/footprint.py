@@ -6,12 +6,17 @@ we have to know them ourselves (bridge and ptp with ipMasq, portmap, firewall; i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from ipaddress import ip_address
+from typing import Any, Final, NamedTuple
 
 from dockercni.cni import EXEC, CacheEntry, CNIError, Result, parse_list
+from dockercni.model import IPNetwork
 
 IPTABLES: Final = {4: "iptables", 6: "ip6tables"}
 MASQUERADE: Final = "masquerade"
@@ -20,6 +25,10 @@ FIREWALL: Final = "firewall"
 
 _FORWARD: Final = "CNI-FORWARD"
 _DNAT: Final = "CNI-HOSTPORT-DNAT"
+_MARK: Final = "CNI-HOSTPORT-SETMARK"
+_MASQ: Final = "CNI-HOSTPORT-MASQ"
+_PORT: Final = re.compile(r"-p (\S+) .*--dport (\d+) .*-j (\S+)")
+_PORTS: Final = re.compile(r"-p (\S+) .*--dports ([\d,]+) ")
 _MULTICAST: Final = {4: "224.0.0.0/4", 6: "ff00::/8"}
 
 
@@ -55,14 +64,27 @@ class Change:
     lines: tuple[str, ...]
 
 
+class Published(NamedTuple):
+    """A port of the host that portmap publishes; `host_ip` is "" for any address."""
+
+    protocol: str
+    port: int
+    host_ip: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one attachment has by rights: for each kind of rule, the position of the plugin that makes it."""
+    """What one attachment has by rights: for each kind of rule, the position of the plugin that makes it.
+
+    `mark` is the chain that portmap sends to what is to be masqueraded, "" where it masquerades nothing.
+    """
 
     network: str
     container_id: str
     result: Result
     kinds: Mapping[str, int]
+    published: tuple[Published, ...] = ()
+    mark: str = ""
 
     @property
     def _digest(self) -> str:
@@ -85,8 +107,10 @@ class Footprint:
 
     def _masquerades(self, ruleset: Ruleset) -> bool:
         return all(
-            ruleset.rules(command, "nat", self.masquerade_chain)
-            and any(
+            _spares(ruleset.rules(IPTABLES[ip.address.version], "nat", self.masquerade_chain), ip.address.network)
+            for ip in self.result.ips
+        ) and all(
+            any(
                 chain == "POSTROUTING" and f"-s {host} " in rule
                 for chain, rule in ruleset.jumps(command, "nat", self.masquerade_chain)
             )
@@ -94,11 +118,41 @@ class Footprint:
         )
 
     def _publishes(self, ruleset: Ruleset) -> bool:
-        return all(
-            ruleset.rules(command, "nat", self.portmap_chain)
-            and any(chain == _DNAT for chain, _ in ruleset.jumps(command, "nat", self.portmap_chain))
+        """Whether each port has its rules: a flush can come in the middle of the plugin's ADD, and leave some."""
+        return all(self._published(version, ruleset) for version in {ip.address.version for ip in self.result.ips})
+
+    def _published(self, version: int, ruleset: Ruleset) -> bool:
+        command = IPTABLES[version]
+        wanted = Counter(
+            (one.protocol, one.port)
+            for one in self.published
+            if not one.host_ip or ip_address(one.host_ip).version == version
+        )
+        if not wanted:
+            return True
+        led: defaultdict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
+        for match in filter(None, map(_PORT.search, ruleset.rules(command, "nat", self.portmap_chain))):
+            led[match[3]][match[1], int(match[2])] += 1
+        jumps = [rule for at, rule in ruleset.jumps(command, "nat", self.portmap_chain) if at == _DNAT]
+        reached = {
+            (match[1], int(port)) for match in map(_PORTS.search, jumps) if match for port in match[2].split(",")
+        }
+        # one mark for the container's own subnet, and for IPv4 one for localhost
+        marks = Counter({port: number * (2 if version == 4 else 1) for port, number in wanted.items()})
+        return (
+            wanted <= led["DNAT"]
+            and wanted.keys() <= reached
+            and (not self.mark or marks <= led[self.mark])
             and {"PREROUTING", "OUTPUT"} <= {chain for chain, _ in ruleset.jumps(command, "nat", _DNAT)}
-            for command in {command for command, _ in self._hosts()}
+            and (self.mark != _MARK or self._marks(command, ruleset))
+        )
+
+    def _marks(self, command: str, ruleset: Ruleset) -> bool:
+        """Whether what is marked is masqueraded."""
+        return (
+            bool(ruleset.rules(command, "nat", _MARK))
+            and bool(ruleset.rules(command, "nat", _MASQ))
+            and any(chain == "POSTROUTING" for chain, _ in ruleset.jumps(command, "nat", _MASQ))
         )
 
     def _accepts(self, ruleset: Ruleset) -> bool:
@@ -153,6 +207,11 @@ class Footprint:
             yield IPTABLES[ip.address.version], f"{ip.address.ip}/{ip.address.max_prefixlen}"
 
 
+def _spares(rules: Sequence[str], network: IPNetwork) -> bool:
+    """Whether a chain masquerades all but what stays in the subnet."""
+    return any(f"-d {network} " in rule for rule in rules) and any("-j MASQUERADE" in rule for rule in rules)
+
+
 def footprint(entry: CacheEntry) -> Footprint | None:
     """The footprint of a recorded attachment; None if no executable that we know left one."""
     try:
@@ -166,7 +225,19 @@ def footprint(entry: CacheEntry) -> Footprint | None:
         if position >= len(entry.served) or entry.served[position] == EXEC  # who served it may have been lost
         if (kind := _kind(plugin.type, plugin.raw, entry.capability_args))
     }
-    return Footprint(entry.network, entry.container_id, result, kinds) if kinds else None
+    if not kinds:
+        return None
+    portmap = plugins[kinds[PORTMAP]].raw if PORTMAP in kinds else {}
+    mark = "" if portmap.get("snat") is False else str(portmap.get("externalSetMarkChain") or _MARK)
+    return Footprint(
+        entry.network, entry.container_id, result, kinds, tuple(dict.fromkeys(_ports(entry.capability_args))), mark
+    )
+
+
+def _ports(capability_args: Mapping[str, Any]) -> Iterator[Published]:
+    for one in capability_args.get("portMappings") or ():
+        with contextlib.suppress(TypeError, ValueError, AttributeError):  # the plugin refused it
+            yield Published(str(one.get("protocol", "tcp")).lower(), int(one["hostPort"]), str(one.get("hostIP") or ""))
 
 
 def _kind(plugin: str, conf: Mapping[str, Any], capability_args: Mapping[str, Any]) -> str:

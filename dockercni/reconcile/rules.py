@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -176,5 +176,5 @@ def _footprint(entry: CacheEntry) -> Footprint | None:
     found = footprint(entry)
     if found and FIREWALL in found.kinds and firewalld.runs():  # then the plugin makes no rules of its own
         kinds = {kind: position for kind, position in found.kinds.items() if kind != FIREWALL}
-        return Footprint(found.network, found.container_id, found.result, kinds)
+        return replace(found, kinds=kinds)
     return found

@@ -70,6 +70,25 @@ def test_wiped_rules(host: Host, outside: Outside, daemon: Start, wipe: tuple[st
         host.kill_engine()
 
 
+def nat_rules(host: Host) -> set[str]:
+    """The rules of the reference plugins' chains, and those that lead there."""
+    saved = host.run("iptables-save", "-t", "nat").stdout.splitlines()
+    return {line for line in saved if line.startswith("-A ") and "CNI-" in line}
+
+
+@pytest.mark.timeout(300)
+def test_one_rule_wiped(host: Host, outside: Outside, daemon: Start) -> None:
+    """Of what the executables have in the nat table every single rule comes back by itself."""
+    daemon("--attach-running", "--engine=exec")
+    run_web(host)
+    wait_until(lambda: published(host, outside), 20, "port published")
+    wait_until(lambda: len(nat_rules(host)) >= 10, 20, "all rules", lambda: nat_rules(host))
+    before = nat_rules(host)
+    for rule in sorted(before):
+        host.run("/bin/sh", "-c", f"iptables -t nat -D {rule.removeprefix('-A ')}")
+        wait_until(lambda: nat_rules(host) == before, 20, f"again: {rule}", lambda: before ^ nat_rules(host))
+
+
 @pytest.mark.parametrize(
     ("damage", "verb"),
     [

@@ -21,7 +21,13 @@ NAT = {
     "POSTROUTING": ["-j CNI-HOSTPORT-MASQ", f"-s 10.22.0.2/32 {COMMENT} -j {CHAIN}"],
     CHAIN: [f"-d 10.22.0.0/16 {COMMENT} -j ACCEPT", f"! -d 224.0.0.0/4 {COMMENT} -j MASQUERADE"],
     "CNI-HOSTPORT-DNAT": [f"-p tcp -m multiport --dports 8080 -j {PUBLISHED}"],
-    PUBLISHED: ["-p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.22.0.2:80"],
+    "CNI-HOSTPORT-SETMARK": ["-j MARK --set-xmark 0x2000/0x2000"],
+    "CNI-HOSTPORT-MASQ": ["-m mark --mark 0x2000/0x2000 -j MASQUERADE"],
+    PUBLISHED: [
+        "-s 10.22.0.0/16 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK",
+        "-s 127.0.0.1/32 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK",
+        "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.22.0.2:80",
+    ],
 }
 FILTER = {
     "FORWARD": ['-m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD'],
@@ -73,7 +79,9 @@ def test_complete() -> None:
 @pytest.mark.parametrize(
     ("table", "chain", "lacks"),
     [
-        ("nat", "POSTROUTING", [MASQUERADE]),
+        ("nat", "POSTROUTING", [MASQUERADE, PORTMAP]),
+        ("nat", "CNI-HOSTPORT-SETMARK", [PORTMAP]),
+        ("nat", "CNI-HOSTPORT-MASQ", [PORTMAP]),
         ("nat", CHAIN, [MASQUERADE]),
         ("nat", "PREROUTING", [PORTMAP]),
         ("nat", "OUTPUT", [PORTMAP]),
@@ -87,6 +95,35 @@ def test_missing(table: str, chain: str, lacks: list[str]) -> None:
     """Each chain that is flushed is missed, as a rule of the plugin that fills it."""
     nat, flt = ({**NAT, chain: []}, FILTER) if table == "nat" else (NAT, {**FILTER, chain: []})
     assert known().missing(ruleset(nat, flt)) == lacks
+
+
+@pytest.mark.parametrize("chain", [CHAIN, PUBLISHED])
+def test_one_rule_missing(chain: str) -> None:
+    """Each rule of a container's own chains is missed: what flushes them may come in the middle of an ADD."""
+    for rule in NAT[chain]:
+        rest = [other for other in NAT[chain] if other != rule]
+        assert known().missing(ruleset({**NAT, chain: rest})) == [MASQUERADE if chain == CHAIN else PORTMAP], rule
+
+
+def test_ports() -> None:
+    """Each published port has to be reached and led on, in the families of its address and of the container's."""
+    ports = ((8080, "tcp", ""), (8081, "tcp", "127.0.0.1"), (8080, "udp", ""), (9, "tcp", "::1"))
+    mappings = [{"hostPort": port, "containerPort": 80, "protocol": name, "hostIP": ip} for port, name, ip in ports]
+    mark = "CNI-HOSTPORT-SETMARK"
+    lines = [
+        f"-s {source} {host}-p {protocol} -m {protocol} --dport {port} -j {target}"
+        for host, protocol, port in (("", "tcp", 8080), ("-d 127.0.0.1/32 ", "tcp", 8081), ("", "udp", 8080))
+        for source, target in (("10.22.0.0/16", mark), ("127.0.0.1/32", mark), ("any", "DNAT --to-destination x"))
+    ]
+    jumps = [
+        f"-p {protocol} -m multiport --dports {listed} -j {PUBLISHED}"
+        for protocol, listed in (("tcp", "8080"), ("tcp", "8081"), ("udp", "8080,9"))
+    ]
+    found = known(capability_args={"portMappings": [*mappings, mappings[0]]})
+    assert found.missing(ruleset({**NAT, "CNI-HOSTPORT-DNAT": jumps, PUBLISHED: lines})) == []
+    for line in [*lines, *jumps]:
+        to, on = ([other for other in some if other != line] for some in (jumps, lines))
+        assert found.missing(ruleset({**NAT, "CNI-HOSTPORT-DNAT": to, PUBLISHED: on})) == [PORTMAP], line
 
 
 def test_masquerade_put_back() -> None:
