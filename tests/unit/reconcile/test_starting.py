@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockercni.errors import EngineUnavailable
+from dockercni.kernel.hold import Limit
 from dockercni.model import Container
 from dockercni.reconcile import starting
 from dockercni.reconcile.labels import Holding
