@@ -94,7 +94,7 @@ class Gate:
 
     def run(self) -> None:
         """Serve until nobody needs it any more."""
-        supervision.on_change(lambda: self._send(Down(supervision.down())))
+        supervision.on_change(self._tell_down)
         supervision.start("starts", self._watch)
         while True:
             poll = select.poll()
@@ -137,13 +137,16 @@ class Gate:
             self._drop_link()
             self._link, self._closing = link, False
             self._send(Hello(messages.PROTOCOL, __version__))
-            self._send(Down(supervision.down()))
+            self._tell_down()
             if self._problem is not None:
                 self._send(Watching(self._problem))
-            while self._said:
-                self._send(self._said.popleft())
+            for said in [self._said.popleft() for _ in range(len(self._said))]:
+                self._send(said)
             for number in list(self._starts):
                 self._tell(number)
+
+    def _tell_down(self) -> None:
+        self._send(Down(supervision.down()))
 
     def _drop_link(self) -> None:
         if self._link:
@@ -274,17 +277,22 @@ class Gate:
     def _forget(self, number: int) -> None:
         self._starts.pop(number).close()
 
-    def _send(self, message: Message, *fds: int) -> None:
-        """Tell the daemon, if there is one. One that does not read any more is dropped: it connects anew, if it can."""
+    def _send(self, message: Message, *fds: int) -> bool:
+        """Tell the daemon, if there is one; whether that is on its way.
+
+        One that does not read any more is dropped: it connects anew, if it can.
+        """
         with self._guard:
             if self._link is None:
-                return
+                return False
             try:
                 messages.send(self._link, message, *fds)
             except BlockingIOError:
                 self._drop_link()
+                return False
             except OSError:  # it is gone; its last words are yet to be read
-                pass
+                return False
+            return True
 
     # what it has to say
 
@@ -293,9 +301,7 @@ class Gate:
         level, name = str(event.pop("level")), str(event.pop("event"))
         said = Said(level, name, {key: str(value)[-_LONGEST:] for key, value in event.items()})
         with self._guard:
-            if self._link:
-                self._send(said)
-            else:
+            if not self._send(said):
                 self._said.append(said)
         raise structlog.DropEvent
 

@@ -106,6 +106,7 @@ def test_gate_killed_or_stopped(host: Host, daemon: Start, number: signal.Signal
     one = daemon(BIN_DIR, "--hold=60s")
     begin(host)
     wait_until(lambda: tracer(host), 10, "the hold")
+    wait_until(lambda: len(gates(host)) == 1, 20, "the end of the gate of an earlier test")
     (gate,) = gates(host)
     os.kill(gate, number)
     wait_executed(host)
@@ -120,6 +121,7 @@ def test_gate_killed_or_stopped(host: Host, daemon: Start, number: signal.Signal
 def test_gate_of_the_daemon_before(host: Host, daemon: Start, cli: Cli) -> None:
     """A daemon takes over the gate that it finds, also one that hangs by then; uninstall ends it."""
     one = daemon()
+    wait_until(lambda: len(gates(host)) == 1, 20, "the end of the gate of an earlier test")
     (gate,) = gates(host)
     assert one.stop() == 0
     two = daemon()
