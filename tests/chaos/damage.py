@@ -12,7 +12,7 @@ from tests.chaos.rules import FILTER
 from tests.hosts import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from tests.chaos.rules import Rule
     from tests.hosts import Host
@@ -37,9 +37,10 @@ HOST = {
 }
 
 
-def break_host(host: Host, what: str, bridge: str) -> None:
-    """Do one of HOST, if what it is done to is there."""
-    ports = host.run("/bin/sh", "-c", f"ls /sys/class/net/{bridge}/brif", check=False).stdout.split()
+def break_host(host: Host, what: str, bridge: str, spared: Collection[str] = ()) -> None:
+    """Do one of HOST, if what it is done to is there; `spared` are ports of somebody else's."""
+    found = host.run("/bin/sh", "-c", f"ls /sys/class/net/{bridge}/brif", check=False).stdout.split()
+    ports = [port for port in found if port not in spared]
     command = HOST[what].replace("BRIDGE", bridge).replace("PORT", ports[0] if ports else "none")
     host.run(*command.split(), check=False)
 

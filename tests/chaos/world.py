@@ -250,7 +250,7 @@ class World:
 
     def damage(self, step: Step) -> None:
         bridge = next(network.bridge for network in NETWORKS if network.name == step.target)
-        break_host(self.host, step.detail, bridge)
+        break_host(self.host, step.detail, bridge, self.neighbours.links)
 
     def containerd_kill(self, _: Step) -> None:
         self.host.kill_containerd()
