@@ -104,8 +104,7 @@ def test_closed_by_one_process_opened_by_another(host: Host, daemon: Start, cli:
     running = daemon()
     run(host, "one")
     running.wait_event("ADD", container="one")
-    cli("del", "one", check=True)
-    assert opened(host) == []
+    cli("del", "one", check=True)  # the daemon sees its link go, and may attach it anew at once
     run(host, "two")
     running.wait_event("ADD", container="two")
     assert opened(host) == ["dockercni0"]
