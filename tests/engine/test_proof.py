@@ -29,6 +29,7 @@ BRIDGE = {
 NETWORK: dict[str, Any] = {
     "cniVersion": "1.1.0",
     "name": "lan",
+    "dockercni": {"engine": "native"},  # the installed executables do not know this version
     "plugins": [BRIDGE, {"type": "portmap", "capabilities": {"portMappings": True}}, {"type": "firewall"}],
 }
 STORE = "/var/lib/cni/networks/lan"
