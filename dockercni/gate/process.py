@@ -111,6 +111,12 @@ class Gate:
             if self._link is None and self._given_up():
                 return
 
+    def leave(self) -> None:
+        """Take the socket away, if it is ours still."""
+        with contextlib.suppress(OSError):
+            if self._found() == self._place:
+                os.unlink(messages.SOCKET, dir_fd=self._directory)
+
     def _given_up(self) -> bool:
         with self._guard:
             self._closing = self._closing or time.monotonic() - self._alone_since > LINGER or self._lost()
@@ -321,4 +327,5 @@ def main(fd: int, run_dir: str) -> None:
     )
     supervision.install()
     gate.run()
+    gate.leave()
     os._exit(0)  # at once: every moment that it takes, somebody stands still

@@ -93,6 +93,7 @@ def test_no_daemon_comes(host: Host, daemon: Start) -> None:
     begin(host)
     assert "inet " not in wait_executed(host)
     wait_until(lambda: not gates(host), 30, "the gate's end")
+    assert not host.path(SOCKET).exists()
     host.docker("rm", "--force", "one")
     begin(host)
     assert "inet " not in wait_executed(host)
