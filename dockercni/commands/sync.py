@@ -6,6 +6,7 @@ from dockercni import render
 from dockercni.commands.containers import look_at, resolve
 from dockercni.commands.table import Request
 from dockercni.daemon import wire
+from dockercni.gate import client as gate
 from dockercni.observe import logs
 from dockercni.reconcile import strays
 from dockercni.reconcile.look import NOTE, Outcome, Policy, Seen
@@ -31,6 +32,7 @@ def run(request: Request) -> int:
     closed = parts.not_let_through()  # before any look, which opens the way for its container
     seen = look_at(parts, looker, ids, dry_run=dry_run, by_hand=bool(named))
     if not dry_run:
+        gate.served(request.settings.run_dir, [one.id for one in seen if one.attachments and one.converged])
         parts.attacher.cache.sweep()
         parts.let_through()
     found = [] if named else list(strays.collect(parts.attacher, dry_run=dry_run))

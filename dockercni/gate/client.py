@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,7 @@ from dockercni.gate.messages import (
     Missed,
     Said,
     Serve,
+    Served,
     Started,
     ToDaemon,
     Watching,
@@ -258,10 +259,21 @@ class Gate:
 
 def dismiss(run_dir: Path) -> None:
     """End a gate that waits for a daemon: there will be none."""
+    _tell(run_dir, [Leave()])
+
+
+def served(run_dir: Path, container_ids: Iterable[str]) -> None:
+    """These containers have their networks: if a gate holds any of them, it may let it go."""
+    _tell(run_dir, map(Served, container_ids))
+
+
+def _tell(run_dir: Path, words: Iterable[Message]) -> None:
     with contextlib.suppress(OSError):
         if link := _connect(run_dir):
             with link:
-                messages.send(link, Leave())
+                link.settimeout(_SILENT)
+                for message in words:
+                    link.send(messages.encoded(message))
 
 
 def _connect(run_dir: Path) -> socket.socket | None:

@@ -19,7 +19,10 @@ class Message(msgspec.Struct, frozen=True, tag=True, tag_field="say"):
 
 
 class Serve(Message, frozen=True):
-    """From the daemon: find and hold the containers of that engine by these settings, until something else is said."""
+    """From the daemon, first of all: find and hold the containers of that engine, by these settings.
+
+    They hold until something else is said.
+    """
 
     root: str
     engine: str
@@ -48,8 +51,14 @@ class Retry(Message, frozen=True):
     """From the daemon: try again now what could not be watched."""
 
 
+class Served(Message, frozen=True):
+    """From a command: that container has its network, and may go."""
+
+    container_id: str
+
+
 class Leave(Message, frozen=True):
-    """From the daemon: watch no longer, let everything go, end."""
+    """From the daemon or a command: watch no longer, let everything go, end."""
 
 
 class Hello(Message, frozen=True):
@@ -126,18 +135,18 @@ class Alive(Message, frozen=True):
     """From the gate, when there was nothing else to say for a while."""
 
 
-ToGate = Serve | Go | Kill | Retry | Leave
+ToGate = Serve | Go | Kill | Retry | Served | Leave
 ToDaemon = Hello | Started | Changed | Ended | Missed | Watching | Down | Said | Alive
 
 # msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
-_encode = msgspec.json.Encoder().encode
+encoded = msgspec.json.Encoder().encode
 _to_gate = msgspec.json.Decoder(ToGate)
 _to_daemon = msgspec.json.Decoder(ToDaemon)
 
 
 def send(link: socket.socket, message: Message, *fds: int) -> None:
     """Send it at once. Raises OSError, also where the other side does not read (EAGAIN)."""
-    socket.send_fds(link, [_encode(message)], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    socket.send_fds(link, [encoded(message)], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def for_gate(link: socket.socket) -> ToGate | None:

@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,12 +51,13 @@ from dockercni.gate.messages import (
     Retry,
     Said,
     Serve,
+    Served,
     Started,
     ToGate,
     Watching,
 )
 from dockercni.kernel import cgroups
-from dockercni.kernel.hold import Holder, Limit
+from dockercni.kernel.hold import Held, Holder, Limit
 from dockercni.model import Container
 from dockercni.reconcile import images
 from dockercni.reconcile.labels import Holding
@@ -78,6 +80,7 @@ class Gate:
         self._place = self._found()
         self._guard = threading.RLock()
         self._link: socket.socket | None = None
+        self._strangers: dict[int, socket.socket] = {}  # until they say what they want
         self._alone_since = time.monotonic()
         self._closing = False
         self._numbers = itertools.count(1)
@@ -99,13 +102,15 @@ class Gate:
         while True:
             poll = select.poll()
             poll.register(self._listening, select.POLLIN)
-            if link := self._link:
+            known = {**self._strangers, **({self._link.fileno(): self._link} if self._link else {})}
+            for link in known.values():
                 poll.register(link, select.POLLIN)
             ready = poll.poll(messages.ALIVE * 1000)
-            if any(fd == self._listening.fileno() for fd, _ in ready):
-                self._accept()
-            elif ready and link and not self._receive(link):
-                return
+            for fd, _ in ready:
+                if fd == self._listening.fileno():
+                    self._accept()
+                elif not self._receive(known[fd]):
+                    return
             if not ready:
                 self._send(Alive())
             if self._link is None and self._given_up():
@@ -139,6 +144,11 @@ class Gate:
         if int.from_bytes(uid, sys.byteorder) != os.geteuid():
             link.close()
             return
+        self._strangers[link.fileno()] = link
+
+    def _meet(self, link: socket.socket) -> None:
+        """Whoever it is, it is the daemon from now on."""
+        del self._strangers[link.fileno()]
         with self._guard:
             self._drop_link()
             self._link, self._closing = link, False
@@ -161,33 +171,45 @@ class Gate:
             self._alone_since = time.monotonic()
 
     def _receive(self, link: socket.socket) -> bool:
-        """Do what the daemon says; False if that is to end."""
+        """Do what is said; False if that is to end."""
         try:
             message = messages.for_gate(link)
         except (OSError, msgspec.DecodeError):
             message = None
         if message is None:
+            if stranger := self._strangers.pop(link.fileno(), None):
+                stranger.close()
             with self._guard:
                 if self._link is link:
                     self._drop_link()
             return True
+        if isinstance(message, Serve) and link.fileno() in self._strangers:
+            self._meet(link)
         return self._obey(message)
 
     def _obey(self, message: ToGate) -> bool:
         match message:
             case Serve():
                 self._serve(message)
-            case Go(number):
-                if (start := self._starts.get(number)) and start.hold:
-                    start.hold.go()
-            case Kill(number, words):
-                if (start := self._starts.get(number)) and start.hold:
-                    start.hold.kill(words)
+            case Go() | Served():
+                for hold in self._meant(message):
+                    hold.go()
+            case Kill():
+                for hold in self._meant(message):
+                    hold.kill(message.words)
             case Retry():
                 self._again.set()
             case Leave():
                 return False
         return True
+
+    def _meant(self, message: Go | Kill | Served) -> Iterator[Held]:
+        for number, start in list(self._starts.items()):
+            meant = (
+                start.container.id == message.container_id if isinstance(message, Served) else number == message.start
+            )
+            if start.hold and meant:
+                yield start.hold
 
     def _serve(self, said: Serve) -> None:
         self._limits = Limits(Holding(said.hold, said.on_failure), said.attach, said.may_hold)

@@ -87,6 +87,15 @@ def test_held_already(host: Host, daemon: Start, number: signal.Signals) -> None
     assert "inet " in wait_executed(host)
 
 
+def test_sync_without_a_daemon(host: Host, daemon: Start, cli: Cli) -> None:
+    """What is held while no daemon runs is let go by the sync that attaches it."""
+    daemon("--hold=60s").kill()
+    begin(host)
+    wait_until(lambda: tracer(host), 10, "the hold")
+    cli("sync", check=True)
+    assert "inet " in wait_executed(host)
+
+
 def test_no_daemon_comes(host: Host, daemon: Start) -> None:
     """Without another daemon a container runs at its limit, the gate ends, and nothing holds what starts afterwards."""
     daemon("--hold=2s").kill()

@@ -13,8 +13,8 @@ import pytest
 import structlog
 
 from dockercni import __version__
-from dockercni.gate import messages, process
-from dockercni.gate.messages import Down, Hello, Leave, Message, Retry, Said, Serve, Watching
+from dockercni.gate import client, messages, process
+from dockercni.gate.messages import Alive, Down, Hello, Leave, Message, Retry, Said, Serve, Watching
 from dockercni.gate.process import Gate
 from dockercni.kernel import cgroups
 from tests.hosts import wait_until
@@ -81,9 +81,9 @@ def test_first_words(tmp_path: Path) -> None:
     """It says who it is, and once it serves that it watches; a daemon that comes later hears the same."""
     for _ in range(2):
         with connected(tmp_path) as link:
+            tell(link, orders(tmp_path))
             assert heard(link, Hello) == Hello(messages.PROTOCOL, __version__)
             assert heard(link, Down) == Down({})
-            tell(link, orders(tmp_path))
             assert heard(link, Watching) == Watching("")
 
 
@@ -130,10 +130,12 @@ def test_without_a_daemon(
 ) -> None:
     """What it has to say for the log waits for the next daemon; without one it ends after a while."""
     with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
         assert heard(link, Hello)
     with pytest.raises(structlog.DropEvent):
         gate.say(None, "", {"level": "warning", "event": "cgroup ignored", "id": "one", "number": 1})
     with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
         assert heard(link, Said) == Said("warning", "cgroup ignored", {"id": "one", "number": "1"})
     monkeypatch.setattr(process, "LINGER", 0.0)
     wait_until(lambda: not running.is_alive(), 10, "its end")
@@ -142,6 +144,7 @@ def test_without_a_daemon(
 def test_nobody_can_find_it(running: threading.Thread, tmp_path: Path) -> None:
     """With its socket gone, no daemon will come: the next one starts another gate, and only one may hold."""
     with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
         assert heard(link, Hello)
         (tmp_path / messages.SOCKET).unlink()
         tell(link, orders(tmp_path))
@@ -152,12 +155,26 @@ def test_nobody_can_find_it(running: threading.Thread, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize("data", [b"{", b'{"say":"Go"}', b'{"say":"Nothing"}', b"\xff" * 100])
 def test_garbled(tmp_path: Path, data: bytes) -> None:
-    """Who says what cannot be understood is not heard any longer; the next one is."""
+    """Who says what cannot be understood is not heard any longer, be it the daemon; the next one is."""
+    for first in (False, True):
+        with connected(tmp_path) as link:
+            if not first:
+                tell(link, orders(tmp_path))
+                assert heard(link, Hello)
+            link.send(data)
+            with contextlib.suppress(ConnectionError):
+                while link.recv(messages.MOST):
+                    pass
     with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
         assert heard(link, Hello)
-        link.send(data)
-        with contextlib.suppress(ConnectionError):
-            while link.recv(messages.MOST):
-                pass
+
+
+@pytest.mark.usefixtures("running")
+def test_commands_beside_the_daemon(tmp_path: Path) -> None:
+    """A command that has something to say does not come in the place of the daemon."""
     with connected(tmp_path) as link:
-        assert heard(link, Hello)
+        tell(link, orders(tmp_path))
+        assert heard(link, Watching)
+        client.served(tmp_path, ["0" * 64])
+        assert heard(link, Alive)
