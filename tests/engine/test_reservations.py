@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,7 +97,11 @@ def test_another_process_takes_it_back(host: Host, daemon: Start, cli: Cli) -> N
     host.docker("run", "-d", "--name", "web", "--network", "none", "-p", "8080:80", IMAGE, *serve_tcp(80))
     running.wait_event("ADD", container="web")
     wait_until(lambda: not can_bind(host), 10, "the port is held")
-    cli("del", "web", check=True)
+    os.kill(running.program.pid, signal.SIGSTOP)  # else it may see the link go before the record, and attach it anew
+    try:
+        cli("del", "web", check=True)
+    finally:
+        os.kill(running.program.pid, signal.SIGCONT)
     wait_until(lambda: can_bind(host), 10, "the port is free")
 
 
