@@ -169,6 +169,14 @@ def routes(socket_: Netlink, version: int, *, every_table: bool = False) -> list
     return found
 
 
+def routes_over(socket_: Netlink, link: int, version: int) -> list[Path]:
+    """The routes of all tables that lead over a link: a host may have a million others."""
+    request = _RTMSG.pack(_FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0) + u32(_RTA_OIF, link)
+    bodies = socket_.dump(Message(_GETROUTE, 0, request))
+    ways = (way for body in bodies if body[0] == _FAMILY[version] for way in _ways(body, _path(body, version)))
+    return [way for way in ways if way.link == link]  # kernels before 4.20 do not filter
+
+
 def learned(socket_: Netlink) -> set[int]:
     """The indexes of the links over which the kernel learned IPv6 routes by router advertisement."""
     bodies = socket_.dump(Message(_GETROUTE, 0, _RTMSG.pack(_FAMILY[6], 0, 0, 0, 0, 0, 0, 0, 0)))

@@ -54,7 +54,7 @@ class _Seen:
     _links: dict[str, Link | None] = field(default_factory=dict)
     _addresses: dict[int, frozenset[Prefixed]] = field(default_factory=dict)
     _settings: dict[str, str] = field(default_factory=dict)
-    _routes: dict[int, frozenset[tuple[int, IPNetwork]]] = field(default_factory=dict)
+    _routes: dict[tuple[int, int], frozenset[IPNetwork]] = field(default_factory=dict)
 
     def link(self, name: str) -> Link | None:
         if name not in self._links:
@@ -68,11 +68,10 @@ class _Seen:
         return self._addresses[link.index]
 
     def leads(self, link: Link, destination: IPNetwork) -> bool:
-        version = destination.version
-        if version not in self._routes:  # those of a link that is part of a VRF are in that one's table
-            paths = addressing.routes(self.netlink, version, every_table=True)
-            self._routes[version] = frozenset((path.link, path.dst) for path in paths)
-        return (link.index, destination) in self._routes[version]
+        key = link.index, destination.version
+        if key not in self._routes:  # those of a link that is part of a VRF are in that one's table
+            self._routes[key] = frozenset(path.dst for path in addressing.routes_over(self.netlink, *key))
+        return destination in self._routes[key]
 
     def setting(self, name: str) -> str:
         if name not in self._settings:
