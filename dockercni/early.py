@@ -161,9 +161,10 @@ class Early:
         self._tell_off(what, reason)
 
 
-def remembered_id(state_dir: Path) -> str:
-    """The id of the engine that was served last; "" if there was none."""
+def remembered_mark(state_dir: Path) -> str:
+    """The mark of the engine that was served last; "" if there was none."""
     try:
-        return state.read(state_dir / _REMEMBERED, dict[str, str], {}).get("id", "")
+        facts = state.read(state_dir / _REMEMBERED, dict[str, str], {})
     except state.StateError:
         return ""
+    return Engine(facts["id"], "", facts.get("root", "")).mark if facts.get("id") else ""

@@ -12,7 +12,7 @@ from dockercni.commands.setup import effects, plan
 from dockercni.commands.sync import DRIFT
 from dockercni.commands.table import Request
 from dockercni.daemon import Parts, wire
-from dockercni.early import remembered_id
+from dockercni.early import remembered_mark
 from dockercni.errors import DockercniError, LockHeld
 from dockercni.gate import client as gate
 from dockercni.kernel.nftables import NftablesError
@@ -118,18 +118,18 @@ def _recorded(parts: Parts) -> tuple[list[CacheEntry], list[CacheEntry]]:
             render.line(f"leave a record: {entry}")
             continue
         owner = entry.owner or {}
-        of_engine = not engine or owner.get(records.ENGINE, "") in {"", engine}
+        of_engine = not engine or not owner.get(records.ENGINE) or records.is_of(owner, engine)
         mine = records.record(entry) and (of_engine or entry.container_id in known)  # the engine may have a new id
         (ours if mine else others).append(entry)
     return ours, others
 
 
 def _engine(parts: Parts) -> str:
-    """The id of our engine, which may have been removed already; "" if it was never known."""
+    """The mark of our engine, which may have been removed already; "" if it was never known."""
     try:
-        return parts.client.engine().id
+        return parts.client.engine().mark
     except DockercniError:
-        return remembered_id(parts.settings.state_dir)
+        return remembered_mark(parts.settings.state_dir)
 
 
 def _names(entries: Sequence[CacheEntry]) -> dict[str, str]:

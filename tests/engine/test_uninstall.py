@@ -50,3 +50,21 @@ def test_what_cannot_be_given_back_stays(host: Host, cli: Cli) -> None:
     assert cli("ps", "-o", "name").stdout == "web\n"
     assert cli("uninstall", "--keep").returncode == 0
     assert cli("ps", "-o", "name").stdout == "web\n"
+
+
+def test_another_engine_with_the_same_id(host: Host, cli: Cli) -> None:
+    """What belongs to an engine of another data root is left and named: two of 20.10 on a host have the same id."""
+    run(host, "web")
+    cli("sync", check=True)
+    (record,) = host.path("/var/lib/cni/results").glob("*-eth0")
+    ours = record.read_text()
+    theirs = ours.replace('"root":"/var/lib/docker"', '"root":"/srv/docker"')
+    assert theirs != ours
+    record.write_text(theirs)
+    host.run("find", "/var/lib/dockercni/containers", "-mindepth", "1", "-delete")  # the other daemon has its own
+    dry = cli("uninstall", "--dry-run").stdout
+    assert "leave the networks of web: another runtime or engine has them\n" in dry
+    assert "give back" not in dry
+    record.write_text(ours)
+    assert "give back the networks of web\n" in cli("uninstall", check=True).stdout
+    assert leftovers(host) == []
