@@ -102,9 +102,9 @@ class Gate:
         while True:
             poll = select.poll()
             poll.register(self._listening, select.POLLIN)
-            known = {**self._strangers, **({self._link.fileno(): self._link} if self._link else {})}
-            for link in known.values():
-                poll.register(link, select.POLLIN)
+            known = self._known()
+            for fd in known:
+                poll.register(fd, select.POLLIN)
             ready = poll.poll(messages.ALIVE * 1000)
             for fd, _ in ready:
                 if fd == self._listening.fileno():
@@ -115,6 +115,12 @@ class Gate:
                 self._send(Alive())
             if self._link is None and self._given_up():
                 return
+
+    def _known(self) -> dict[int, socket.socket]:
+        """Whom to listen to, by descriptor; one that another thread drops meanwhile is found to be gone."""
+        with self._guard:
+            daemon = {self._link.fileno(): self._link} if self._link else {}
+        return {**self._strangers, **daemon}
 
     def leave(self) -> None:
         """Take the socket away, if it is ours still."""
