@@ -56,7 +56,7 @@ from dockercni.gate.messages import (
     ToGate,
     Watching,
 )
-from dockercni.kernel import cgroups
+from dockercni.kernel import cgroups, urgency
 from dockercni.kernel.hold import Held, Holder, Limit
 from dockercni.model import Container
 from dockercni.reconcile import images
@@ -345,6 +345,7 @@ def main(fd: int, run_dir: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)  # it ends when nobody needs it any more
     os.chdir("/")
+    urgency.ask()
     sys.setswitchinterval(_SWITCH)
     listening = socket.socket(fileno=fd)
     listening.listen()  # again: who connects asks the kernel who did so last, and ends that one if it hangs

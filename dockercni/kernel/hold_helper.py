@@ -23,7 +23,7 @@ import socket
 import time
 from typing import Final
 
-from dockercni.kernel import last_words, ptrace, runtimes
+from dockercni.kernel import last_words, ptrace, runtimes, urgency
 
 HANGING: Final = 30.0  # seconds until the kernel ends a helper that hangs, should the daemon not do it before
 ALIVE: Final = 1.0  # seconds from one sign of life to the next
@@ -276,6 +276,7 @@ def main(fd: int) -> None:
     """Serve on the socket `fd`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)  # the daemon decides when to end
+    urgency.ask()
     with contextlib.suppress(ConnectionError):  # the daemon is gone
         Helper(socket.socket(fileno=fd)).run()
     os._exit(0)  # at once: every moment that it takes, somebody stands still

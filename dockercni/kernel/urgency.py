@@ -1,0 +1,30 @@
+"""A processor at once, for the gate and the hold's helper: they compute next to nothing, and must not be late.
+
+With twenty programs that compute on two processors a process that wakes up waits 25 ms in one of ten cases and 120 ms
+in one of a hundred, and an entrypoint may begin meanwhile; by what is done here it is 3 ms and 15 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+from typing import Final
+
+_SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274, "riscv64": 274}  # the number of the call, which few libcs have
+_ATTRIBUTES: Final = struct.Struct("IIQiIQQQ")  # size, policy, flags, niceness, priority, runtime, deadline, period
+_FIRST: Final = -20
+_SLICE: Final = 100_000  # nanoseconds that it asks for at a time, which is the least; kernels before 6.12 do not care
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def ask() -> None:
+    """Have this process served before others, as far as it may. Real-time priority would not be ours to take."""
+    with contextlib.suppress(OSError):  # neither CAP_SYS_NICE nor RLIMIT_NICE
+        os.setpriority(os.PRIO_PROCESS, 0, _FIRST)
+    if number := _SCHED_SETATTR.get(os.uname().machine):
+        niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, niceness, 0, _SLICE, 0, 0)
+        _libc.syscall(ctypes.c_long(number), 0, attributes, 0)
