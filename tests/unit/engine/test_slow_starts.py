@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockercni.engine import starts as module
-from dockercni.engine.starts import Listener, Starts
+from dockercni.engine.starts import Starts
 from dockercni.kernel import hold_helper
 from dockercni.kernel.hold import Limit
 from dockercni.model import Container
@@ -23,8 +23,8 @@ ID = "0" * 64
 def test_a_namespace_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hold: float, within: float) -> None:
     """A start is followed for as long as it may be held, though no process has a namespace yet, then named."""
     nobody: Any = None
-    listener = Listener(lambda _: Limit(hold), *([nobody] * 4))
-    one = Starts(tmp_path, lambda _: Container(ID, "web", running=True), nobody, nobody, listener)
+    known = Container(ID, "web", running=True)
+    one = Starts(tmp_path, lambda _: known, lambda _: Limit(hold), nobody, nobody, nobody)
     (cgroup := tmp_path / f"docker-{ID}.scope").mkdir()
     (cgroup / "cgroup.procs").touch()
     one._appeared(str(cgroup))
