@@ -44,7 +44,8 @@ class _Entry:
     until: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.until = time.monotonic() + max(BELIEVED, self.start.limit.seconds)
+        # from its own beginning: a daemon that takes it over may come long after that
+        self.until = self.start.since + max(BELIEVED, self.start.limit.seconds)
 
     @property
     def held(self) -> bool:

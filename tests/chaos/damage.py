@@ -65,6 +65,7 @@ class Claimant:
     """A process in a cgroup that bears a container's id, where the engine would never put that container."""
 
     def __init__(self, host: Host, container_id: str) -> None:
+        self.container_id = container_id
         self._directories = [place / host.name / "claims" / container_id for place in _hierarchies()]
         assert host.holder
         host_namespace = _namespace(host.holder.pid)

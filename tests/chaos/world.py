@@ -266,7 +266,8 @@ class World:
             close_port(self.host, ports[0], where=step.detail)
 
     def claim(self, step: Step) -> None:
-        self.claimants += [Claimant(self.host, container_id) for container_id in self._ids(step.target)]
+        claimed = {claimant.container_id for claimant in self.claimants}
+        self.claimants += [Claimant(self.host, one) for one in self._ids(step.target) if one not in claimed]
 
     def _ids(self, name: str) -> list[str]:
         """The container's id, from the engine's own files: it may not be running."""

@@ -39,7 +39,7 @@ class Looked:
 class World:
     """Starts with a hold that is made up."""
 
-    def __init__(self, container: Container = CONTAINER, limit: float = 10.0) -> None:
+    def __init__(self, container: Container = CONTAINER, limit: float = 10.0, age: float = 0.0) -> None:
         self.late = 0
         self.vetting: Any = lambda one: one
         self.starting = Starting(Holding(10.0, "leave"), lambda *_: None, self.vet, self.count)
@@ -47,7 +47,12 @@ class World:
         self.gone = gone
         self.hold = SimpleNamespace(stopped=False, over="", held=0.0, go=lambda: gone.append("go"))
         start: Any = SimpleNamespace(
-            container=container, cgroup="c", since=0.0, hold=self.hold, limit=Limit(limit), close=lambda: None
+            container=container,
+            cgroup="c",
+            since=starting.time.monotonic() - age,
+            hold=self.hold,
+            limit=Limit(limit),
+            close=lambda: None,
         )
         self.starting.started(start)
 
@@ -86,6 +91,17 @@ def test_where_all_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(starting.time, "monotonic", lambda later=seconds: now + later)
         world.starting.touch(ID)
         assert world.look().starts == [believed]
+
+
+def test_taken_over_late() -> None:
+    """A daemon that hears of a start long after it began asks the engine, unless it stands at its execve.
+
+    After kill -9 of containerd a stage of the runtime stays, which the gate tells every daemon of.
+    """
+    assert World(age=11.0).look().starts == [False]
+    world = World(age=11.0)
+    world.hold.stopped = True
+    assert world.look().starts == [True]
 
 
 def test_the_engine_doubts_it(monkeypatch: pytest.MonkeyPatch) -> None:
