@@ -20,6 +20,7 @@ NUMBERS: Final = {
 }
 
 _UNCONFINED_DOMAINS: Final = ("unconfined_t", "unconfined_service_t", "spc_t", "kernel_t")
+_SELINUX: Final = "/sys/fs/selinux"
 _NO_PROFILE: Final = ("", "unconfined", "kernel")  # the last is what SELinux says while it has no policy
 _NOT_ENFORCED: Final = ("complain)", "unconfined)")  # the modes of a profile that AppArmor only writes to the log
 
@@ -94,11 +95,40 @@ def confinement() -> str:
     label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
     context = label.split(":")
     if len(context) > 3:
-        confined = context[2] not in _UNCONFINED_DOMAINS and _read("/sys/fs/selinux/enforce") != "0"
+        confined = (
+            context[2] not in _UNCONFINED_DOMAINS and _read(f"{_SELINUX}/enforce") != "0" and not _may_trace_init(label)
+        )
     else:
         profile, _, mode = label.partition(" (")
         confined = profile not in _NO_PROFILE and mode not in _NOT_ENFORCED
     return label if confined else ""
+
+
+def _may_trace_init(label: str) -> bool:
+    """Whether SELinux's policy lets our domain trace process 1's.
+
+    What domains are called depends on the policy: Debian's runs services that it does not know as initrc_t, and lets
+    that do everything, as long as its module "unconfined" is there. One that may trace init is not confined.
+    """
+    init = _read("/proc/1/attr/current")
+    if init.split(":")[2:3] == label.split(":")[2:3]:  # in a container, process 1 is as confined as we are
+        return False
+    try:
+        kind = _read(f"{_SELINUX}/class/process/index")
+        bit = int(_read(f"{_SELINUX}/class/process/perms/ptrace")) - 1
+        return bool(int(_decision(f"{label} {init} {kind}").split()[0], 16) >> bit & 1)
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _decision(question: str) -> str:
+    """What the kernel answers to "context context class": permissions as hexadecimal bits come first."""
+    fd = os.open(f"{_SELINUX}/access", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.write(fd, question.encode())
+        return os.pread(fd, 4096, 0).decode("ascii", "replace")
+    finally:
+        os.close(fd)
 
 
 def cgroup_layout(root: Path = Path("/sys/fs/cgroup")) -> str:

@@ -72,3 +72,42 @@ def test_obstacle(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], reason
     assert reason in rights.obstacle()
     assert bool(rights.obstacle()) == bool(reason)
     assert bool(rights.confinement()) == ("confined" in reason)  # which is what doctor says
+
+
+SERVICE = "system_u:system_r:initrc_t:s0"
+INIT = "system_u:system_r:init_t:s0"
+
+
+@pytest.mark.parametrize(
+    ("label", "init", "answer", "confined"),
+    [
+        (SERVICE, INIT, "83ffff ffffffff 0 ffffffff 1 0", False),
+        (SERVICE, INIT, "0 ffffffff 0 ffffffff 1 0", True),
+        (SERVICE, INIT, "", True),
+        (SERVICE, "", "83ffff ffffffff 0 ffffffff 1 0", True),
+        (SERVICE, "system_u:system_r:initrc_t:s0:c1", "83ffff ffffffff 0 ffffffff 1 0", True),
+    ],
+)
+def test_selinux_is_asked(
+    monkeypatch: pytest.MonkeyPatch, label: str, init: str, answer: str, *, confined: bool
+) -> None:
+    """A domain that the policy lets trace process 1, which is in another one, is not confined, whatever its name."""
+    seen = {
+        "/proc/self/attr/current": label,
+        "/proc/1/attr/current": init,
+        "/sys/fs/selinux/enforce": "1",
+        "/sys/fs/selinux/class/process/index": "2",
+        "/sys/fs/selinux/class/process/perms/ptrace": "8",
+    }
+    asked: list[str] = []
+
+    def decide(question: str) -> str:
+        asked.append(question)
+        if not init:
+            raise OSError
+        return answer
+
+    monkeypatch.setattr(rights, "_read", lambda path: seen.get(path, ""))
+    monkeypatch.setattr(rights, "_decision", decide)
+    assert bool(rights.confinement()) is confined
+    assert asked in ([], [f"{label} {init} 2"])
