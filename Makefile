@@ -4,7 +4,7 @@ PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 export PYTHON
 
-.PHONY: run test test-slow test-exec test-points test-install test-engines score chaos soak bench dist venv test-tools lint clean
+.PHONY: run test test-slow test-exec test-points test-install test-engines test-machine score chaos soak bench dist venv test-tools lint clean
 
 run:
 	@scripts/venv.sh runtime
@@ -12,7 +12,7 @@ run:
 	@exec .venv/bin/dockercni daemon --attach-running
 
 test: venv test-tools
-	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not point and not install" tests
+	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not point and not install and not machine" tests
 
 # Native plugins beside the executables; every way of starting, in numbers; death at every sixth step of ADD and DEL.
 test-slow: venv test-tools
@@ -37,6 +37,12 @@ test-install: venv test-tools
 test-engines: venv test-tools
 	@scripts/install-tools.sh
 	.venv/bin/python -m pytest -n 0 $(or $(ENGINES),-m install) tests/machines
+
+# One whole machine, emulated by software alone (an hour): AppArmor, SELinux, all controllers, real reboots, runc and crun,
+# both image stores. By hand, and not in CI. MACHINE="-k crun" chooses tests. The disk is made once, and kept in KEEP.
+test-machine: venv test-tools
+	@scripts/install-tools.sh machine
+	.venv/bin/python -m pytest -n 0 -m machine $(MACHINE) tests/emulated
 
 # Break every key of every native plugin on purpose: some case has to notice.
 score: venv test-tools

@@ -32,7 +32,7 @@ def test_ruff_format() -> None:
 
 def test_types() -> None:
     """Package, private hosts, machines and what compares plugins pass mypy's strict mode."""
-    packages = ("dockercni", "tests.hosts", "tests.machines", "tests.differential")
+    packages = ("dockercni", "tests.hosts", "tests.machines", "tests.emulated", "tests.differential")
     check(sys.executable, "-m", "mypy", *(f"--package={package}" for package in packages))
 
 

@@ -2,7 +2,7 @@
 
 from tests.hosts.commands import CommandError
 from tests.hosts.host import Host
-from tests.hosts.image import IMAGE, PYTHON_FLAGS, import_image, serve_tcp, serve_udp
+from tests.hosts.image import IMAGE, PYTHON_FLAGS, import_image, serve_tcp, serve_udp, write_archive
 from tests.hosts.leftovers import leftovers, wipe
 from tests.hosts.outside import Outside
 from tests.hosts.place import NoAnswer, Place, peer_of
@@ -28,4 +28,5 @@ __all__ = [
     "sweep",
     "wait_until",
     "wipe",
+    "write_archive",
 ]

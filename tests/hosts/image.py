@@ -55,7 +55,15 @@ def serve_udp(port: int) -> tuple[str, ...]:
 
 
 def import_image(host: Host) -> None:
-    """Make the image in the engine of this host; its containers end at once when they are stopped.
+    """Make the image in the engine of this host."""
+    archive = host.path("/run/private/image.tar")
+    write_archive(archive)
+    host.docker("load", "--input", "/run/private/image.tar")
+    archive.unlink()
+
+
+def write_archive(archive: Path) -> None:
+    """Make what `docker load` takes; containers of the image end at once when they are stopped.
 
     It is loaded, since `docker import` cannot be told a stop signal, and process 1 ignores SIGTERM.
     """
@@ -68,14 +76,11 @@ def import_image(host: Host) -> None:
         "history": [{"created_by": "tests/hosts/image.py"}],
     }
     manifest = [{"Config": "config.json", "RepoTags": [f"{IMAGE}:latest"], "Layers": ["layer/layer.tar"]}]
-    archive = host.path("/run/private/image.tar")
     with tarfile.open(archive, mode="w") as tar:
         _add(tar, "layer", tarfile.DIRTYPE, 0o755)
         _add(tar, "layer/layer.tar", content=layer)
         _add(tar, "config.json", content=json.dumps(config).encode())
         _add(tar, "manifest.json", content=json.dumps(manifest).encode())
-    host.docker("load", "--input", "/run/private/image.tar")
-    archive.unlink()
 
 
 def _layer() -> bytes:

@@ -64,7 +64,7 @@ class Release:
     def root(self) -> Path:
         """Its root directory, which is only to be read."""
         packages = sorted(self.packages)
-        return _kept(f"root-{self.name}", packages, self._debootstrap)
+        return keep(f"root-{self.name}", packages, self._debootstrap)
 
     def wheels(self) -> Path:
         """All that a virtual environment of this project needs, for its Python: hosts have no way to an index."""
@@ -79,14 +79,14 @@ class Release:
 
         def download(directory: Path) -> None:
             pip = (sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:")
-            _run(*pip, f"--python-version={python}", f"--dest={directory}", *wanted)
+            run(*pip, f"--python-version={python}", f"--dest={directory}", *wanted)
 
-        return _kept(f"wheels-{python}", wanted, download)
+        return keep(f"wheels-{python}", wanted, download)
 
     def _debootstrap(self, directory: Path) -> None:
         options = ("--variant=minbase", f"--components={self.components}", f"--include={','.join(self.packages)}")
         script = (MIRROR, f"/usr/share/debootstrap/scripts/{self.script}") if self.script else ()
-        _run("debootstrap", *options, self.name, str(directory), *script)
+        run("debootstrap", *options, self.name, str(directory), *script)
         for path in LEFT_OUT:
             shutil.rmtree(directory / path)
             (directory / path).mkdir()
@@ -116,7 +116,7 @@ def kept() -> Path:
     return Path(os.environ.get("KEEP") or home / "dockercni-tests")
 
 
-def _kept(name: str, wanted: list[str], make: Callable[[Path], None]) -> Path:
+def keep(name: str, wanted: list[str], make: Callable[[Path], None]) -> Path:
     """A directory from an earlier run; made, if what is wanted in it has changed."""
     key = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:12]
     directory = kept() / f"{name}-{key}"
@@ -141,6 +141,7 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _run(*argv: str) -> None:
+def run(*argv: str) -> None:
+    """Run a program; what it says is the failure."""
     done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200)
     assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout[-4000:]}"
