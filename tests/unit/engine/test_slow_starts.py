@@ -39,6 +39,22 @@ def test_a_namespace_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             )
 
 
+@pytest.mark.parametrize(("age", "pause"), [(0.0, 0.0005), (0.2, 0.002), (3.0, 0.02), (8.0, 0.1)])
+def test_slow_starts_are_looked_at_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, pause: float
+) -> None:
+    """The older the youngest start is, the longer are the pauses: what they leave is there for the ADDs."""
+    nobody: Any = None
+    one = Starts(tmp_path, nobody, nobody, nobody, nobody, nobody)
+    now = module.time.monotonic()
+    for number, older in enumerate((0.0, 60.0)):
+        (cgroup := tmp_path / f"docker-{number:064x}.scope").mkdir()
+        one._appeared(str(cgroup))
+        one._findings[str(cgroup)].since = now - older
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + age)
+    assert one._pause() == pause
+
+
 @pytest.mark.parametrize(("hold", "within"), [(1.0, hold_helper.STARTING), (100.0, 100.0)])
 def test_an_execve_may_come_late(monkeypatch: pytest.MonkeyPatch, hold: float, within: float) -> None:
     """A process that is followed to its execve may take as long to get there as it may be held there."""
