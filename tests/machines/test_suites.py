@@ -21,7 +21,6 @@ pytestmark = [
 ]
 
 
-@pytest.mark.short
 def test_unit(machine: Machine) -> None:
     """The unit tests pass under its Python."""
     passes(machine, "-n2", "tests/unit")
