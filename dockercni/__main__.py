@@ -1,12 +1,20 @@
 """`dockercni`, `dockercni-NAME` and `python -m dockercni`."""
 
+import os
 import sys
 
 from dockercni.plugins.__main__ import named, serve
 
+_SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
 
 def main() -> int:
-    """Be the plugin that the command line names, before anything slow is imported; else run a command."""
+    """Be the plugin that the command line names, before anything slow is imported; else run a command.
+
+    iptables, nft and firewalld are looked for where the system keeps them, too: cron and `su` leave that out of PATH.
+    """
+    known = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join([*known, *(place for place in _SYSTEM if place not in known)])
     if plugin := named(sys.argv):
         return serve(plugin)
     from dockercni import cli  # noqa: PLC0415  a CNI plugin must not wait for it

@@ -54,8 +54,10 @@ class Filter:
 def saved(command: str) -> dict[str, dict[str, list[str]]]:
     """Every chain of every table that `command` ("iptables", "ip6tables") has: {table: {chain: [rule]}}.
 
-    A rule is what `iptables -S` prints without "-A CHAIN ". Raises IptablesError.
+    A rule is what `iptables -S` prints without "-A CHAIN ". Nothing where there is no iptables. Raises IptablesError.
     """
+    if not shutil.which(f"{command}-save"):
+        return {}
     tables: dict[str, dict[str, list[str]]] = {}
     chains: dict[str, list[str]] = {}
     for line in _run([f"{command}-save"]).split("\n"):

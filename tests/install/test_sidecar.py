@@ -142,7 +142,7 @@ def test_what_runs_is_what_the_file_says(sidecar: Host) -> None:
     shown = json.loads(sidecar.docker("inspect", SIDECAR))[0]
     config = shown["HostConfig"]
     assert (config["Privileged"], config["ReadonlyRootfs"], config["CapDrop"]) == (False, True, ["ALL"])
-    assert len(config["CapAdd"]) == 9
+    assert len(config["CapAdd"]) == 10
     assert shown["Config"]["Labels"]["org.opencontainers.image.title"] == "dockercni"
     assert shown["Config"]["Healthcheck"]["Test"][-2:] == ["status", "--probe"]
 

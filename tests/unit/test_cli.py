@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dockercni import __main__ as program
 from dockercni import __version__, errors, settings
 from dockercni.cli import main
 from dockercni.commands.table import COMMANDS, EXIT_CODES, Request
@@ -116,6 +117,21 @@ def test_settings_flags_stand_before_or_after_the_command(
     assert getattr(requests[0].settings, attribute) == value
     assert requests[0].settings.origins[attribute.replace("_", "-")] == f"flag --{attribute.replace('_', '-')}"
     assert sorted(vars(requests[0].args)) == ["all", "containers"]
+
+
+@pytest.mark.parametrize(
+    ("path", "completed"),
+    [
+        ("/usr/bin:/bin", "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+        ("/usr/sbin:/mine", "/usr/sbin:/mine:/usr/local/sbin:/sbin"),
+    ],
+)
+def test_where_programs_are_looked_for(path: str, completed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """iptables and nft are found where the system keeps them, though cron and `su` leave that out of PATH."""
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setattr(sys, "argv", ["dockercni", "version"])
+    program.main()
+    assert os.environ["PATH"] == completed
 
 
 @pytest.mark.parametrize(("line", "output"), [("ps", "table"), ("ps -o json", "json"), ("--output json ps", "json")])
