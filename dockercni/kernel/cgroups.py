@@ -131,6 +131,8 @@ class Tree:
             yield Change(path, came=False)
 
     def _appeared(self, path: str, name: str) -> Iterator[Change]:
+        if not _is_text(name):
+            return
         if not self._is_leaf(name):
             yield from self._scan(path)
         elif path not in self._leaves and _only_roots(os.path.dirname(path)):
@@ -196,6 +198,15 @@ def _read(name: str, directory: int) -> bytes:
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     with os.fdopen(fd, "rb", buffering=0) as file:
         return file.read()
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is one that an engine may have asked for, in JSON: others could not be told anybody."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _only_roots(path: str) -> bool:

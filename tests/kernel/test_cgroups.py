@@ -124,6 +124,23 @@ def test_cgroups_of_other_users(top: Path, tree: cgroups.Tree) -> None:
     assert _changes(tree, 1, until=(str(leaf), True)) == [(str(leaf), True)]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_no_text(top: Path, late: bool) -> None:
+    """What bears a name that is no text is no engine's doing: nobody could even be told of it."""
+    strange = [top / os.fsdecode(name) for name in (b"\xff", b"\xff" + LEAF.encode())]
+    if not late:
+        for each in strange:
+            each.mkdir()
+    watch = cgroups.Tree(top, is_leaf=lambda name: LEAF in name)
+    if late:
+        for each in strange:
+            each.mkdir()
+    (strange[0] / f"{LEAF}1").mkdir()
+    (leaf := top / f"{LEAF}2").mkdir()
+    assert _changes(watch, 1, until=(str(leaf), True)) == [(str(leaf), True)]
+    watch.close()
+
+
 def test_too_many_events(top: Path, tree: cgroups.Tree) -> None:
     """When the kernel had to drop events, what is there now is reported all the same."""
     queue = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
