@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
 import dockercni
@@ -25,6 +24,7 @@ from dockercni.engine.starts import Listener, Start
 from dockercni.errors import DockercniError
 from dockercni.gate import messages
 from dockercni.gate.messages import (
+    Alive,
     Changed,
     Down,
     Ended,
@@ -113,6 +113,7 @@ class Gate:
         self._known: dict[int, _Known] = {}
         self._answered = threading.Event()
         self._closed = False
+        self._child: subprocess.Popen[bytes] | None = None  # the gate, if we have started it
         self._met = False  # it has said its first word
         self._old = False  # it is that of another version
 
@@ -150,10 +151,12 @@ class Gate:
     def _hear_out(self) -> None:
         """One gate, to the end of it or of us."""
         self._met = False
-        child = None
+        if self._child and self._child.poll() is not None:
+            self._child = None
         link = _connect(self._run_dir)
+        found = link is not None
         if link is None:
-            child, link = _spawn(self._run_dir)
+            self._child, link = _spawn(self._run_dir)
         with self._guard:
             if self._closed:
                 link.close()
@@ -163,17 +166,16 @@ class Gate:
             with contextlib.suppress(ConnectionError):  # it has ended
                 self._listen(link)
         except BaseException:
-            _end(link, child)
+            _end(link, self._child)
             raise
         finally:
             with self._guard:
                 self._link = None
             link.close()
             self._nobody_is_held()
-        if child:
-            child.wait()
-        if not self._closed and not self._old and (self._met or child):  # else it was just about to end
-            raise GateEnded("the gate, which holds starting containers, has ended")
+        # It may live on: one that we are too slow for drops us, and goes on holding until we connect anew.
+        if not self._closed and not self._old and (self._met or not found):  # else it was just about to end
+            raise GateEnded("the gate, which holds starting containers, has ended, or has dropped us")
 
     def _listen(self, link: socket.socket) -> None:
         if self._serve:
@@ -182,7 +184,8 @@ class Gate:
         while data := _next(link, patience):
             patience = _SILENT
             self._heard(*data)
-            if self._old and not self._known:  # it held something for us still
+            # It may have held something for us still; when it has nothing to say, it has told us of all that it holds.
+            if self._old and not self._known and isinstance(data[0], Alive):
                 messages.send(link, Leave())
 
     def _heard(self, message: ToDaemon, fds: list[int]) -> None:
@@ -285,6 +288,7 @@ def _connect(run_dir: Path) -> socket.socket | None:
     except OSError:
         link.close()
         return None
+    messages.widen(link)
     return link
 
 
@@ -338,14 +342,14 @@ def _next(link: socket.socket, patience: float) -> tuple[ToDaemon, list[int]] | 
                 return messages.for_daemon(link)
             except OSError:
                 return None
-            except msgspec.DecodeError as error:
+            except ValueError as error:
                 raise GateEnded(f"the gate is not understood: {error}") from error
     raise GateEnded("the gate, which holds starting containers, gives no sign of life")
 
 
 def _end(link: socket.socket, child: subprocess.Popen[bytes] | None) -> None:
     """End a gate that cannot be worked with; what it holds is let go."""
-    if child:
+    if child and child.poll() is None:
         child.kill()
         child.wait()
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import Final
@@ -11,6 +12,8 @@ import msgspec
 PROTOCOL: Final = 1  # a gate that speaks another one is sent away by a new daemon
 ALIVE: Final = 1.0  # seconds from one sign of life of the gate to the next
 MOST: Final = 1 << 16  # bytes of one message
+_ROOM: Final = 2 << 20  # bytes of what is not read yet: by default 170 starts would fill it, and a host may have more
+_SO_SNDBUFFORCE: Final = 32
 SOCKET: Final = "gate.sock"  # below the run directory, which only root may enter
 
 
@@ -58,7 +61,7 @@ class Served(Message, frozen=True):
 
 
 class Leave(Message, frozen=True):
-    """From the daemon or a command: watch no longer, let everything go, end."""
+    """From a command: watch no longer, let everything go, end. From the daemon: end if nothing is held."""
 
 
 class Hello(Message, frozen=True):
@@ -144,13 +147,20 @@ _to_gate = msgspec.json.Decoder(ToGate)
 _to_daemon = msgspec.json.Decoder(ToDaemon)
 
 
+def widen(link: socket.socket) -> None:
+    """Have it take much before the other side has read any of it, as far as we may."""
+    with contextlib.suppress(OSError):
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+        link.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _ROOM)
+
+
 def send(link: socket.socket, message: Message, *fds: int) -> None:
     """Send it at once. Raises OSError, also where the other side does not read (EAGAIN)."""
     socket.send_fds(link, [encoded(message)], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def for_gate(link: socket.socket) -> ToGate | None:
-    """The daemon's next message; None when it is gone. Raises OSError, msgspec.DecodeError."""
+    """The daemon's next message; None when it is gone. Raises OSError, ValueError for what is no message."""
     try:
         data = link.recv(MOST)
     except ConnectionResetError:  # it left words of ours unread; its own last ones are there still
@@ -159,13 +169,13 @@ def for_gate(link: socket.socket) -> ToGate | None:
 
 
 def for_daemon(link: socket.socket) -> tuple[ToDaemon, list[int]] | None:
-    """The gate's next message and its descriptors; None when it is gone. Raises OSError, msgspec.DecodeError."""
+    """The gate's next message and its descriptors; None when it is gone. Raises OSError, ValueError."""
     data, fds, _, _ = socket.recv_fds(link, MOST, 2, socket.MSG_CMSG_CLOEXEC)
     if not data:
         return None
     try:
         return _to_daemon.decode(data), fds
-    except msgspec.DecodeError:
+    except ValueError:  # of msgspec, or for bytes that are no text
         for fd in fds:
             os.close(fd)
         raise

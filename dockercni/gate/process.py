@@ -27,7 +27,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import structlog
 from structlog.typing import EventDict
 
@@ -150,6 +149,7 @@ class Gate:
         if int.from_bytes(uid, sys.byteorder) != os.geteuid():
             link.close()
             return
+        messages.widen(link)
         self._strangers[link.fileno()] = link
 
     def _meet(self, link: socket.socket) -> None:
@@ -162,8 +162,8 @@ class Gate:
             self._tell_down()
             if self._problem is not None:
                 self._send(Watching(self._problem))
-            for said in [self._said.popleft() for _ in range(len(self._said))]:
-                self._send(said)
+            while self._said and self._send(self._said[0]):
+                self._said.popleft()
             for number in list(self._starts):
                 self._tell(number)
 
@@ -180,7 +180,7 @@ class Gate:
         """Do what is said; False if that is to end."""
         try:
             message = messages.for_gate(link)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):
             message = None
         if message is None:
             if stranger := self._strangers.pop(link.fileno(), None):
@@ -191,6 +191,8 @@ class Gate:
             return True
         if isinstance(message, Serve) and link.fileno() in self._strangers:
             self._meet(link)
+        if isinstance(message, Leave) and link is self._link:
+            return bool(self._starts)  # the daemon, which another gate is to serve, may not have heard of the last one
         return self._obey(message)
 
     def _obey(self, message: ToGate) -> bool:
@@ -271,6 +273,8 @@ class Gate:
             self._tell(number)
             if start.hold is None:  # whoever comes later finds it running
                 self._forget(number)
+            elif start.hold.over:  # before it stood among the others
+                self._held(start.container.id)
 
     def _held(self, container_id: str) -> None:
         with self._guard:
@@ -333,11 +337,16 @@ class Gate:
     def say(self, _logger: Any, _method: str, event: EventDict) -> str:
         """The end of structlog's chain."""
         level, name = str(event.pop("level")), str(event.pop("event"))
-        said = Said(level, name, {key: str(value)[-_LONGEST:] for key, value in event.items()})
+        said = Said(level, name, {key: _text(value) for key, value in event.items()})
         with self._guard:
             if not self._send(said):
                 self._said.append(said)
         raise structlog.DropEvent
+
+
+def _text(value: object) -> str:
+    """A value for the log, which may have the name of a file in it that is no text."""
+    return str(value)[-_LONGEST:].encode(errors="backslashreplace").decode()
 
 
 def main(fd: int, run_dir: str) -> None:

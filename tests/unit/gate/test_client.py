@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from dockercni import supervision
 from dockercni.engine.starts import Listener, Start
 from dockercni.gate import client, messages
 from dockercni.gate.client import Gate, GateEnded
-from dockercni.gate.messages import Changed, Down, Go, Hello, Kill, Leave, Said, Serve, Started, Watching
+from dockercni.gate.messages import Alive, Changed, Down, Go, Hello, Kill, Leave, Said, Serve, Started, Watching
 from dockercni.model import Container
 from tests.hosts import wait_until
 
@@ -103,6 +105,24 @@ def test_the_gate_ends(world: World) -> None:
     world.starts[0].close()
 
 
+def test_dropped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that drops its daemon, and lives on, is not waited for: it holds until the daemon connects anew."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with subprocess.Popen(["sleep", "86400"]) as gate, theirs:
+        monkeypatch.setattr(client, "_connect", lambda _: None)
+        monkeypatch.setattr(client, "_spawn", lambda _: (gate, ours))
+        world.thread.start()
+        messages.send(theirs, Hello(messages.PROTOCOL, "0.1.0"))
+        theirs.close()
+        try:
+            world.thread.join(10)
+            assert not world.thread.is_alive()
+            assert isinstance(world.failure, GateEnded)
+            assert gate.poll() is None
+        finally:
+            gate.kill()
+
+
 def test_a_container_that_is_gone(world: World) -> None:
     """What the engine's files do not know any more is let go."""
     world.container = None
@@ -113,13 +133,22 @@ def test_a_container_that_is_gone(world: World) -> None:
 
 
 def test_another_version(world: World) -> None:
-    """A gate of another version goes on until nothing is held any more, and is then sent away."""
+    """A gate of another version goes on until nothing is held any more, and is then sent away.
+
+    What it holds it tells after its first words, so it stays until it has nothing more to say.
+    """
     with world.accept(version="0.0.9") as link:
+        messages.send(link, Watching(""))
+        wait_until(lambda: world.problem == [""], 10, "its first words to be heard")
+        assert not select.select([link], [], [], 0)[0]
         world.start(link)
-        wait_until(lambda: world.starts, 10, "the start")
+        messages.send(link, Alive())
+        messages.send(link, Watching("again"))
+        wait_until(lambda: world.problem[-1] == "again", 10, "the start")
+        assert not select.select([link], [], [], 0)[0]
         messages.send(link, Changed(7, stopped=True, over="go", held=0.5))
-        while (said := messages.for_gate(link)) and said != Leave():
-            pass
+        messages.send(link, Alive())
+        assert messages.for_gate(link) == Leave()
     world.thread.join(10)
     assert world.failure is None
     world.starts[0].close()

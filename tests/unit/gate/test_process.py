@@ -7,16 +7,21 @@ import os
 import select
 import socket
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
 from dockercni import __version__
+from dockercni.engine.starts import Start
 from dockercni.gate import client, messages, process
-from dockercni.gate.messages import Alive, Down, Hello, Leave, Message, Retry, Said, Serve, Watching
+from dockercni.gate.messages import Alive, Changed, Down, Ended, Hello, Leave, Message, Retry, Said, Serve, Watching
 from dockercni.gate.process import Gate
 from dockercni.kernel import cgroups
+from dockercni.kernel.hold import Limit
+from dockercni.kernel.namespaces import Namespace
+from dockercni.model import Container
 from tests.hosts import wait_until
 
 if TYPE_CHECKING:
@@ -24,6 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Connect = Callable[[], socket.socket]
+
+
+ID = "0" * 64
 
 
 @pytest.fixture
@@ -125,6 +133,73 @@ def test_a_thread_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert heard(link, Watching).problem == ""
 
 
+def test_a_daemon_that_reads_late(gate: Gate, running: threading.Thread, tmp_path: Path) -> None:
+    """It is not dropped for a few hundred messages that it has not read: so many containers start on a host at once."""
+    with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
+        assert heard(link, Hello)
+        assert all(gate._send(Ended(ID, f"/sys/fs/cgroup/{ID}{number:0200}")) for number in range(300))
+        assert heard(link, Ended)
+    assert running.is_alive()
+
+
+@dataclass
+class FakeHold:
+    """One that somebody else holds."""
+
+    stopped: bool = True
+    over: str = ""
+    held: float = 0.0
+
+    def go(self) -> None:
+        self.over = "go"
+
+    def kill(self, words: str) -> None:
+        self.over = words
+
+
+def start(hold: FakeHold) -> Start:
+    namespace, directory = os.open("/proc/self/ns/net", os.O_RDONLY), os.open("/", os.O_RDONLY)
+    return Start(Container(ID, "web", running=True), Namespace(namespace, ""), "/c", directory, Limit(60.0), hold)
+
+
+def test_sent_away(gate: Gate, running: threading.Thread, tmp_path: Path) -> None:
+    """A daemon that sends it away may not have heard of what it has just held: it ends when nothing is held."""
+    hold = FakeHold()
+    with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
+        assert heard(link, Hello)
+        gate._started(start(hold))
+        tell(link, Leave())
+        assert heard(link, Alive)
+        hold.over = "go"
+        gate._held(ID)
+        tell(link, Leave())
+        wait_until(lambda: not running.is_alive(), 10, "its end")
+
+
+@pytest.mark.usefixtures("running")
+def test_over_before_it_is_told(gate: Gate, tmp_path: Path) -> None:
+    """A hold that is over when its start is told, since the helper has just ended, is not waited for."""
+    with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
+        assert heard(link, Hello)
+        gate._started(start(FakeHold(over="the helper ended")))
+        assert heard(link, Changed).over == "the helper ended"
+    assert not gate._starts
+
+
+@pytest.mark.usefixtures("running")
+def test_no_text(gate: Gate, tmp_path: Path) -> None:
+    """A file's name that is no text is told all the same."""
+    with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
+        assert heard(link, Hello)
+        with pytest.raises(structlog.DropEvent):
+            gate.say(None, "", {"level": "warning", "event": "cgroup ignored", "path": os.fsdecode(b"/\xff")})
+        assert heard(link, Said).fields == {"path": "/\\udcff"}
+
+
 def test_without_a_daemon(
     gate: Gate, running: threading.Thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +228,10 @@ def test_nobody_can_find_it(running: threading.Thread, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("running")
-@pytest.mark.parametrize("data", [b"{", b'{"say":"Go"}', b'{"say":"Nothing"}', b"\xff" * 100])
+@pytest.mark.parametrize(
+    "data",
+    [b"{", b'{"say":"Go"}', b'{"say":"Nothing"}', b"\xff" * 100, b'{"say":"Served","container_id":"\xff"}'],
+)
 def test_garbled(tmp_path: Path, data: bytes) -> None:
     """Who says what cannot be understood is not heard any longer, be it the daemon; the next one is."""
     for first in (False, True):
