@@ -196,8 +196,11 @@ def add_subnet_route(link: int, address: Interface) -> Message:
     message = add_route(path)
     header = bytearray(message.body)
     header[_PROTOCOL_AT] = _PROTO_KERNEL
-    source = attribute(_RTA_PREFSRC, address.packed) if version == 4 else b""
-    return Message(_NEWROUTE, netlink.CREATE, bytes(header) + source)
+    if version == 6:
+        return Message(_NEWROUTE, netlink.CREATE, bytes(header))
+    # behind those of other links, which would not be reached any more: without APPEND it would come before them
+    source = attribute(_RTA_PREFSRC, address.packed)
+    return Message(_NEWROUTE, netlink.CREATE | netlink.APPEND, bytes(header) + source)
 
 
 def way_to(socket_: Netlink, address: Address) -> int | None:

@@ -23,6 +23,7 @@ ACK: Final = 0x4
 DUMP: Final = 0x300
 EXCL: Final = 0x200
 CREATE: Final = 0x400
+APPEND: Final = 0x800
 
 _REQUEST: Final = 0x1
 _DUMP_INTERRUPTED: Final = 0x10

@@ -79,9 +79,13 @@ class Leases:
     def put_back(self, address: Address, container_id: str, ifname: str) -> str:
         """Have the attachment hold an address that it was given before; who holds it instead, "" if it does."""
         name, owner = str(address), f"{container_id}{_LINE}{ifname}"
-        if name not in self._owners and self._create(name, owner.encode()):
-            self._owners.add(name, owner)
-        held = self._owners.owner(name)
+        # What is remembered of a file does not count: its content may have changed, which the directory does not show.
+        held = owner if self._create(name, owner.encode()) else owners.content(self._directory, name)
+        if not held:  # a crash has emptied it
+            self._write(name, os.O_NONBLOCK, owner.encode())
+            held = owner
+        self._owners.discard(name)
+        self._owners.add(name, held)
         return "" if held in {owner, container_id} else held
 
     def free(self, address: Address) -> None:

@@ -22,10 +22,6 @@ class Owners:
     def __contains__(self, name: str) -> bool:
         return name in self._owners
 
-    def owner(self, name: str) -> str:
-        """Whose that file is; "" if it is nobody's."""
-        return self._owners.get(name, "")
-
     def add(self, name: str, owner: str) -> None:
         """Note a file."""
         self._owners[name] = owner
@@ -81,11 +77,12 @@ def _scan(directory: int) -> Owners:
         if name == LOCK or name.startswith(KEEPING):
             continue
         with contextlib.suppress(OSError):  # removed by someone who does not lock
-            owners.add(name, _content(directory, name))
+            owners.add(name, content(directory, name))
     return owners
 
 
-def _content(directory: int, name: str) -> str:
+def content(directory: int, name: str) -> str:
+    """Whose a file of that directory is now; "" if it says nothing. Raises OSError."""
     file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         return os.read(file, 4096).decode("latin-1").strip()
