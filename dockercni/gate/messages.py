@@ -55,7 +55,7 @@ class Retry(Message, frozen=True):
 
 
 class Served(Message, frozen=True):
-    """From a command: that container has its network, and may go."""
+    """From a command: that container has its network, and may go, if there is no daemon that decides."""
 
     container_id: str
 

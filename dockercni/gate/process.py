@@ -199,6 +199,8 @@ class Gate:
         match message:
             case Serve():
                 self._serve(message)
+            case Served() if self._link:
+                pass  # its daemon decides; the command may have looked before the container was started anew
             case Go() | Served():
                 for hold in self._meant(message):
                     hold.go()

@@ -179,6 +179,23 @@ def test_sent_away(gate: Gate, running: threading.Thread, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("running")
+def test_served(gate: Gate, tmp_path: Path) -> None:
+    """What a command has attached may go if there is no daemon; one that is there knows which start has its network."""
+    hold = FakeHold()
+    with connected(tmp_path) as link:
+        tell(link, orders(tmp_path))
+        assert heard(link, Hello)
+        gate._started(start(hold))
+        client.served(tmp_path, [ID])
+        assert heard(link, Alive)
+        assert not hold.over
+    wait_until(lambda: gate._link is None, 10, "the daemon's end")
+    client.served(tmp_path, [ID])
+    wait_until(lambda: hold.over == "go", 10, "its going")
+    gate._held(ID)
+
+
+@pytest.mark.usefixtures("running")
 def test_over_before_it_is_told(gate: Gate, tmp_path: Path) -> None:
     """A hold that is over when its start is told, since the helper has just ended, is not waited for."""
     with connected(tmp_path) as link:
