@@ -46,9 +46,9 @@ from dockercni.kernel.namespaces import Namespace
 from dockercni.model import Container
 
 _PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
+_MODULE: Final = "dockercni.gate.process"  # stands in the command line of a gate of any version
 _PROGRAM: Final = (
-    "import sys; sys.path.append(sys.argv[1]); from dockercni.gate.process import main; "
-    "main(int(sys.argv[2]), sys.argv[3])"
+    f"import sys; sys.path.append(sys.argv[1]); from {_MODULE} import main; main(int(sys.argv[2]), sys.argv[3])"
 )
 _SILENT: Final = 3.0  # seconds: three signs of life that did not come
 _STARTING: Final = 15.0  # seconds that a gate may take until its first word
@@ -357,7 +357,7 @@ def _end(link: socket.socket, child: subprocess.Popen[bytes] | None) -> None:
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(pid)
         try:
-            if _PROGRAM in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
+            if _MODULE in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):  # else its id is another's now
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         finally:
             os.close(pidfd)

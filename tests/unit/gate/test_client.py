@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +167,26 @@ def test_not_understood(world: World, what: str, monkeypatch: pytest.MonkeyPatch
         world.thread.join(10)
     assert isinstance(world.failure, GateEnded)
     assert ended == [1]
+
+
+def test_ended_whatever_its_version(tmp_path: Path) -> None:
+    """A gate that cannot be worked with is ended, also one that another version of ours has started in its own way."""
+    program = """import socket, sys, time  # dockercni.gate.process
+listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listening.bind(sys.argv[1])
+listening.listen()
+time.sleep(86400)
+"""
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / messages.SOCKET)]) as gate:
+        try:
+            wait_until(lambda: client._connect(tmp_path), 10, "its socket")
+            link = client._connect(tmp_path)
+            assert link
+            with link:
+                client._end(link, None)
+            assert gate.wait(10) == -signal.SIGKILL
+        finally:
+            gate.kill()
 
 
 def test_what_it_says(world: World) -> None:
