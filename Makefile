@@ -12,7 +12,7 @@ run:
 	@exec .venv/bin/dockercni daemon --attach-running
 
 test: venv test-tools
-	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not point and not install and not machine" tests
+	.venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not point and not install" tests
 
 # Native plugins beside the executables; every way of starting, in numbers; death at every sixth step of ADD and DEL.
 test-slow: venv test-tools
