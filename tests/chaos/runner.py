@@ -120,7 +120,10 @@ def _round(world: World, number: int, steps: Sequence[Step]) -> Failure | None:
         return None
     seen = _seen(world, found)
     again = world.sync()
-    second = _complaints(world)
+    try:
+        second = _complaints(world)
+    except CommandError as problem:  # the engine is gone
+        second = [f"run: {problem}"]
     parts = {
         "steps": "\n".join(history),
         "complaints after one sync": "\n".join(found),

@@ -107,12 +107,11 @@ class World:
         self.proxy.silent = False
         self.free(Step("free"))
         self.part(Step("part"))
-        for claimant in self.claimants:
+        wait_until(self._engine_answers, 60, "an engine that answers")
+        claimants, self.claimants = self.claimants, []
+        for claimant in claimants:
             if links := claimant.close():
                 self.grievances.append(f"claim: a stranger was given {', '.join(links)}")
-        self.claimants.clear()
-        if not self.host.engine.running:
-            self.host.start_engine()
         wait_until(self._unpaused, 60, "no paused containers")
         # an engine that starts while packets are forwarded already leaves the policy as it is
         self.host.run("/bin/sh", "-c", "! iptables -S DOCKER-USER >/dev/null 2>&1 || iptables -P FORWARD DROP")
@@ -124,6 +123,12 @@ class World:
     def sync(self) -> subprocess.CompletedProcess[str]:
         """One `dockercni sync`."""
         return run_cli(self.host, "sync", check=False, timeout=110)
+
+    def _engine_answers(self) -> bool:
+        """Whether it does; one that has ended, as after the end of its containerd it may, is started anew."""
+        if not self.host.engine.running:
+            self.host.start_engine()
+        return self.host.run("docker", "version", check=False).returncode == 0
 
     def _lost(self) -> bool:
         """Whether the engine says of a container without a process that it is running."""

@@ -119,7 +119,8 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in it; `env` has NAME=VALUE."""
         flags = [f"--env={one}" for one in env]
-        return self.host.run("docker", "exec", *flags, self.name, *argv, check=check, timeout=timeout)
+        path = f"--env=PATH={PATH}"  # that of whoever logs in there
+        return self.host.run("docker", "exec", path, *flags, self.name, *argv, check=check, timeout=timeout)
 
     def shell(self, script: str, *, check: bool = True, timeout: float = 120) -> str:
         """What a script for sh prints."""
