@@ -32,7 +32,7 @@ def run(request: Request) -> int:
     closed = parts.not_let_through()  # before any look, which opens the way for its container
     seen = look_at(parts, looker, ids, dry_run=dry_run, by_hand=bool(named))
     if not dry_run:
-        gate.served(request.settings.run_dir, [one.id for one in seen if one.attachments and one.converged])
+        gate.served(request.settings.run_dir, [one.id for one in seen if one.converged and not one.waits])
         parts.attacher.cache.sweep()
         parts.let_through()
     found = [] if named else list(strays.collect(parts.attacher, dry_run=dry_run))

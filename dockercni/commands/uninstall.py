@@ -37,6 +37,8 @@ def run(request: Request) -> int:
     with contextlib.nullcontext() if args.dry_run else _alone(parts):
         if not args.keep:
             _give_back(parts, dry_run=args.dry_run)
+        if not args.dry_run:
+            gate.dismiss(settings.run_dir)
     last = plan.remove(found, example, settings.state_dir, settings.run_dir, keep=args.keep)
     for line in effects.done(last, dry_run=args.dry_run):
         render.line(line)
@@ -66,8 +68,6 @@ def _give_back(parts: Parts, *, dry_run: bool) -> None:
         if not dry_run and container_id not in _names(others):
             parts.sandboxes.unpin(container_id)
     _remove_traces(parts, ours if dry_run else [], dry_run=dry_run)
-    if not dry_run:
-        gate.dismiss(parts.settings.run_dir)
 
 
 def _detach(parts: Parts, names: Mapping[str, str], *, dry_run: bool) -> None:

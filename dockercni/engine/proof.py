@@ -24,7 +24,7 @@ from dockercni.kernel import runtimes
 _GENERATIONS: Final = 8  # from a stage of the runtime to the runtime; there are one or two
 _MOST: Final = 4 << 20  # bytes of a bundle's configuration
 _CREDENTIALS: Final = struct.Struct("iII")
-_ASK_AGAIN: Final = 0.1  # seconds from one look at the engine's socket to the next, while somebody is not known
+_ASK_AGAIN: Final = 0.1  # seconds from one look at the engine's socket to the next
 
 
 class _Linux(msgspec.Struct):
@@ -42,10 +42,15 @@ _bundle = msgspec.json.Decoder(_Bundle)
 class Proof:
     """Tells processes that the engine's runtime makes from all others. `engine` is the path of its socket."""
 
-    def __init__(self, engine: str) -> None:
-        self.engine = engine
+    def __init__(self, engine: str = "") -> None:
+        self._engine = engine
         self._namespace = -1, -1
         self._asked = 0.0
+
+    def serve(self, engine: str) -> None:
+        """From now on it is the engine at that socket."""
+        if engine != self._engine:
+            self._engine, self._namespace, self._asked = engine, (-1, -1), 0.0
 
     def made(self, pid: int, container_id: str, cgroup: str) -> bool:
         """Whether process `pid`, found in `cgroup`, is made by the runtime for that container, and for that place."""
@@ -62,13 +67,14 @@ class Proof:
 
         The last one is needed in a sidecar, and for an engine in a namespace of its own (a snap, say).
         """
-        if namespace == self._namespace or namespace in {runtimes.mount_namespace(os.getpid()), _first()}:
+        if namespace in {runtimes.mount_namespace(os.getpid()), _first()}:
             return True
-        if time.monotonic() - self._asked < _ASK_AGAIN:
-            return False
-        self._asked = time.monotonic()
-        if owner := _listener(self.engine):
-            self._namespace = runtimes.mount_namespace(owner)
+        # Asked again also where it matches: an engine that was started anew is in another one, and the kernel gives a
+        # container the inode of the one that is gone.
+        if time.monotonic() - self._asked >= _ASK_AGAIN:
+            self._asked = time.monotonic()
+            if owner := _listener(self._engine):
+                self._namespace = runtimes.mount_namespace(owner)
         return namespace == self._namespace
 
 

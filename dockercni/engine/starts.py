@@ -237,7 +237,12 @@ class Starts:
             os.close(namespace.fd)
             return
         running = replace(container, running=True, pid=pid)
-        start = Start(running, namespace, finding.cgroup, os.dup(finding.directory), finding.limit)
+        try:
+            directory = os.dup(finding.directory)
+        except OSError:
+            os.close(namespace.fd)
+            raise
+        start = Start(running, namespace, finding.cgroup, directory, finding.limit)
         if finding.limit.seconds:
             try:
                 hold = self._holder.hold(finding.limit, lambda: self._listener.held(container.id))

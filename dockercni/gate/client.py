@@ -52,6 +52,7 @@ _PROGRAM: Final = (
 )
 _SILENT: Final = 3.0  # seconds: three signs of life that did not come
 _STARTING: Final = 15.0  # seconds that a gate may take until its first word
+_BESIDE: Final = 2  # descriptors beside a start
 _SUN_PATH: Final = 108  # bytes of a path in sockaddr_un, its end included (unix(7))
 _LONGEST: Final = 4000  # characters of the last words of a container
 
@@ -114,6 +115,7 @@ class Gate:
         self._answered = threading.Event()
         self._closed = False
         self._child: subprocess.Popen[bytes] | None = None  # the gate, if we have started it
+        self._next: tuple[subprocess.Popen[bytes], socket.socket] | None = None  # stands by
         self._met = False  # it has said its first word
         self._old = False  # it is that of another version
 
@@ -153,10 +155,11 @@ class Gate:
         self._met = False
         if self._child and self._child.poll() is not None:
             self._child = None
-        link = _connect(self._run_dir)
+        standing_by, self._next = self._next, None
+        link = None if standing_by else _connect(self._run_dir)
         found = link is not None
         if link is None:
-            self._child, link = _spawn(self._run_dir)
+            self._child, link = standing_by or _spawn(self._run_dir)
         with self._guard:
             if self._closed:
                 link.close()
@@ -186,7 +189,15 @@ class Gate:
             self._heard(*data)
             # It may have held something for us still; when it has nothing to say, it has told us of all that it holds.
             if self._old and not self._known and isinstance(data[0], Alive):
-                messages.send(link, Leave())
+                self._replace(link)
+
+    def _replace(self, link: socket.socket) -> None:
+        """Have a gate of our version stand by, and the next time send the old one away: starting one takes a moment."""
+        if self._next:
+            messages.send(link, Leave())
+        else:
+            with contextlib.suppress(OSError, GateEnded):  # it is tried again
+                self._next = _spawn(self._run_dir)
 
     def _heard(self, message: ToDaemon, fds: list[int]) -> None:
         match message:
@@ -217,15 +228,15 @@ class Gate:
                     self._listener.missed(container, reason)
 
     def _started(self, said: Started, fds: list[int]) -> None:
-        namespace, directory = fds
         hold = Hold(said, self.say) if said.has_hold else None
-        container = self._describe(said.container_id)
-        if container is None:
+        container = self._describe(said.container_id) if len(fds) == _BESIDE else None
+        if container is None:  # gone, or we have no descriptor left
             for fd in fds:
                 os.close(fd)
             if hold:
                 hold.go()
             return
+        namespace, directory = fds
         start = Start(
             replace(container, running=True, pid=said.pid),
             Namespace(namespace, f"/proc/{said.pid}/ns/net"),

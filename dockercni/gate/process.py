@@ -81,6 +81,7 @@ class Gate:
         self._link: socket.socket | None = None
         self._strangers: dict[int, socket.socket] = {}  # until they say what they want
         self._alone_since = time.monotonic()
+        self._spoke = 0.0
         self._closing = False
         self._numbers = itertools.count(1)
         self._starts: dict[int, Start] = {}
@@ -88,7 +89,7 @@ class Gate:
         self._holder = Holder()
         self._files: Files | None = None
         self._images = Images()
-        self._proof = Proof("")
+        self._proof = Proof()
         self._limits = Limits(Holding(), "all", may_hold=False)
         self._serving = threading.Event()
         self._again = threading.Event()
@@ -110,7 +111,7 @@ class Gate:
                     self._accept()
                 elif not self._receive(known[fd]):
                     return
-            if not ready:
+            if time.monotonic() - self._spoke >= messages.ALIVE:
                 self._send(Alive())
             if self._link is None and self._given_up():
                 return
@@ -226,7 +227,7 @@ class Gate:
         if not self._serving.is_set():
             self._images = images.kept(Path(said.state_dir))
             self._images.known("")  # read now: the thread that follows starts is not to wait for a disk
-        self._proof.engine = said.engine
+        self._proof.serve(said.engine)
         root = Path(said.root)
         self._files = Files(root, said.trust_image_labels, self._images) if said.root else None
         if said.may_hold and said.hold:
@@ -332,6 +333,7 @@ class Gate:
                 return False
             except OSError:  # it is gone; its last words are yet to be read
                 return False
+            self._spoke = time.monotonic()
             return True
 
     # what it has to say

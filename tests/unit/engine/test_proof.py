@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dockercni.engine import proof as proof_module
 from dockercni.engine.proof import Proof, expected
 from dockercni.kernel import cgroups
 
@@ -60,3 +61,16 @@ def test_cgroup_of_crun(tmp_path: Path, events: str | None) -> None:
         assert not cgroups.populated(directory)
     finally:
         os.close(directory)
+
+
+def test_an_engine_that_was_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The namespace of an engine that is gone proves nothing, as the kernel may give its inode to a container's."""
+    engines = iter([(1, 5), (1, 6), (1, 6)])
+    monkeypatch.setattr(proof_module, "_ASK_AGAIN", 0.0)
+    monkeypatch.setattr(proof_module, "_listener", lambda _: 1)
+    monkeypatch.setattr(proof_module, "_first", lambda: (0, 0))
+    proof = Proof("engine.sock")
+    for namespace, theirs in (((1, 5), True), ((1, 5), False), ((1, 6), True)):
+        found = {os.getpid(): (0, 0), 1: next(engines)}
+        monkeypatch.setattr(proof_module.runtimes, "mount_namespace", found.__getitem__)
+        assert proof._is_hosts(namespace) is theirs

@@ -150,10 +150,26 @@ def test_another_version(world: World) -> None:
         assert not select.select([link], [], [], 0)[0]
         messages.send(link, Changed(7, stopped=True, over="go", held=0.5))
         messages.send(link, Alive())
+        wait_until(lambda: world.gate._next, 10, "a gate of our version that stands by")
+        messages.send(link, Alive())
         assert messages.for_gate(link) == Leave()
     world.thread.join(10)
     assert world.failure is None
     world.starts[0].close()
+    assert world.gate._next
+    child, standing_by = world.gate._next
+    standing_by.close()
+    child.kill()
+    child.wait()
+
+
+def test_no_descriptor_is_left(world: World) -> None:
+    """A start whose descriptors do not reach us is let go, and the gate stays."""
+    with world.accept() as link:
+        said = Started(7, ID, "/c", 1, 0.0, 10.0, kill=False, has_hold=True)
+        messages.send(link, said)
+        assert messages.for_gate(link) == Go(7)
+    assert not world.starts
 
 
 @pytest.mark.parametrize("what", ["protocol", "garbled"])
