@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tests.bench.samples import Figure, Report
-from tests.engine.daemons import Daemon, run_cli, start_daemon
+from tests.engine.daemons import Daemon, family, run_cli, start_daemon
 from tests.hosts import IMAGE, Host, import_image, wait_until
 from tests.unit.engine.fake import INFO, SILENCE, VERSION, Answer, fake_engine
 
@@ -50,7 +50,7 @@ def resync(report: Report, runs: int) -> None:
 
 
 def costs(report: Report, runs: int) -> None:
-    """Memory and CPU of daemon and helper, at rest and with a crowd, on a real engine."""
+    """Memory and CPU of daemon, gate and helper, at rest and with a crowd, on a real engine."""
     with Host() as host:
         host.start_engine()
         import_image(host)
@@ -155,15 +155,9 @@ def _seconds(report: Report, what: str, bound: float) -> Figure:
     return Figure(what, report.samples[what, "dockercni"].median / 1e3, "s", bound)
 
 
-def _family(daemon: Daemon) -> list[int]:
-    """The daemon and its helper."""
-    with open(f"/proc/{daemon.program.pid}/task/{daemon.program.pid}/children", encoding="ascii") as file:
-        return [daemon.program.pid, *map(int, file.read().split())]
-
-
 def _resident(daemon: Daemon) -> float:
-    """MiB that are resident in both, what they share counted once: files of the interpreter and of libraries."""
-    first, *others = map(_memory, _family(daemon))
+    """MiB that are resident in daemon, gate and helper; what they share, of interpreter and libraries, counted once."""
+    first, *others = map(_memory, family(daemon.program.pid))
     return (first["Rss"] + sum(one["Private_Clean"] + one["Private_Dirty"] for one in others)) / 1024
 
 
@@ -176,7 +170,7 @@ def _memory(pid: int) -> dict[str, int]:
 def _cpu(daemon: Daemon) -> float:
     """Seconds of CPU so far, of children that have ended, too."""
     ticks = 0
-    for pid in _family(daemon):
+    for pid in family(daemon.program.pid):
         with open(f"/proc/{pid}/stat", "rb") as file:
             ticks += sum(map(int, file.read().rpartition(b")")[2].split()[11:15]))
     return ticks / _TICKS
