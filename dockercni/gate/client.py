@@ -272,8 +272,8 @@ class Gate:
 
 
 def dismiss(run_dir: Path) -> None:
-    """End a gate that waits for a daemon: there will be none."""
-    _tell(run_dir, [Leave()])
+    """End a gate that waits for a daemon, since there will be none; it is gone afterwards, and its socket."""
+    _tell(run_dir, [Leave()], to_the_end=True)
 
 
 def served(run_dir: Path, container_ids: Iterable[str]) -> None:
@@ -281,13 +281,15 @@ def served(run_dir: Path, container_ids: Iterable[str]) -> None:
     _tell(run_dir, map(Served, container_ids))
 
 
-def _tell(run_dir: Path, words: Iterable[Message]) -> None:
+def _tell(run_dir: Path, words: Iterable[Message], *, to_the_end: bool = False) -> None:
     with contextlib.suppress(OSError):
         if link := _connect(run_dir):
             with link:
                 link.settimeout(_SILENT)
                 for message in words:
                     link.send(messages.encoded(message))
+                while to_the_end and link.recv(messages.MOST):
+                    pass
 
 
 def _connect(run_dir: Path) -> socket.socket | None:

@@ -80,7 +80,7 @@ def _remove(step: plan.Remove) -> None:
             if below.is_dir() and not below.is_symlink():
                 shutil.rmtree(below)
             else:
-                below.unlink()
+                below.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # busy, where it is a mount of a sidecar: being empty is enough
             step.path.rmdir()
     else:
