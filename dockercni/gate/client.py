@@ -74,7 +74,8 @@ class Hold:
         self._send = send
 
     def go(self) -> None:
-        """Let it go."""
+        """Let it go. From now on its program may run, and what it does to its network is not to be undone."""
+        self.stopped = False
         self._send(Go(self._number))
 
     def kill(self, words: str) -> None:
