@@ -136,15 +136,19 @@ def test_a_permanent_error_is_not_tried_for_ever(host: Host, daemon: Start, cli:
     wait_attached(host, "web", timeout=5)
 
 
-@pytest.mark.parametrize("how", ["docker rm", "dockercni del", "lease"])
+@pytest.mark.parametrize("how", ["docker rm", "dockercni del", "a stranger's lease"])
 def test_a_freed_address_goes_to_who_waits(host: Host, daemon: Start, cli: Cli, how: str) -> None:
     """In a full subnet the next container gets an address as soon as there is one, however that came about."""
     network(host, "lan", FULL)
     settings(host, attach="labelled")
     one = daemon()
     label = "--label=dockercni.networks=lan"
-    run(host, "first", label)
-    wait_attached(host, "first")
+    lease = "/var/lib/cni/networks/lan/10.77.1.2"
+    if how == "a stranger's lease":
+        host.write(lease, "stranger\r\neth0")
+    else:
+        run(host, "first", label)
+        wait_attached(host, "first")
     run(host, "second", label)
     one.wait_event("ADD failed", container="second")
     wait_until(lambda: (_missing(cli) or [{}])[0].get("times", 0) >= 5, 60, "longer pauses", lambda: _missing(cli))
@@ -154,7 +158,7 @@ def test_a_freed_address_goes_to_who_waits(host: Host, daemon: Start, cli: Cli, 
         case "dockercni del":
             cli("del", "first", check=True)
         case _:
-            host.path("/var/lib/cni/networks/lan/10.77.1.2").unlink()
+            host.path(lease).unlink()
     wait_attached(host, "second", timeout=4)  # the next try was due later
 
 

@@ -361,6 +361,8 @@ def test_the_administrator_comes_first_over_ipv6(
         running.wait_event("ADD", container="web")
         for happens in (lambda: None, events[event]):
             happens()
+            # what somebody flushes is back within a second, and until then open
+            wait_until(lambda: not reached(outside, outside.host_address6, 8080), 10, "the administrator's rule")
             assert ask(outside, "tcp", outside.host_address6, 8081)
             assert not reached(outside, outside.host_address6, 8080)
     finally:
