@@ -33,7 +33,7 @@ test-install: venv test-tools
 	.venv/bin/python -m pytest -n 0 -m install tests/install
 
 # The tests of starts, engine, units and packages on newer Debians: systemd's driver, cgroup v2, both image stores.
-# ENGINES="-k trixie" chooses one of them; TEST_STARTS=few and ENGINES="-m short" are what CI has time for.
+# ENGINES="-k trixie" chooses one of them; TEST_STARTS=few and ENGINES="-m short" are the quick form.
 test-engines: venv test-tools
 	@scripts/install-tools.sh
 	.venv/bin/python -m pytest -n 0 $(or $(ENGINES),-m install) tests/machines
