@@ -179,7 +179,10 @@ class Machine:
             return False
 
     def traces(self) -> set[str]:
-        """One line for each file, link and rule that a program may leave behind."""
+        """One line for each file, link and rule that a program may leave behind.
+
+        iptables makes its own tables when they are first written to, and keeps them when they are empty.
+        """
         files = self.shell(
             "find /etc /opt /run/dockercni /run/netns /usr/bin /usr/lib/dockercni /usr/lib/systemd /usr/lib/tmpfiles.d "
             "/usr/share/bash-completion /usr/share/zsh /usr/share/fish /var/lib/cni /var/lib/dockercni "
@@ -188,7 +191,11 @@ class Machine:
         )
         links = [link["ifname"] for link in json.loads(self.run("ip", "-json", "link").stdout)]
         rules = self.shell("iptables-save; ip6tables-save; nft list tables", check=False)
-        kept = [line for line in rules.splitlines() if line.startswith(("-A", "table", ":CNI"))]
+        kept = [
+            line
+            for line in rules.splitlines()
+            if line.startswith(("-A", "table", ":CNI")) and line not in {"table ip filter", "table ip6 filter"}
+        ]
         return {*files.split("\n"), *(f"link {name}" for name in links), *kept}
 
     def close(self) -> None:
