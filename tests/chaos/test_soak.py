@@ -23,4 +23,4 @@ def test_growth_is_noticed() -> None:
     assert grown(one, one) == []
     assert grown(one, replace(one, resident=1001 + MORE_KIB)) == ["resident memory: 1000 -> 9193 KiB"]
     for name in ("descriptors", "threads", "mounts", "leases", "files"):
-        assert grown(one, replace(one, **{name: getattr(one, name) + 3})), name
+        assert grown(one, replace(one, **{name: getattr(one, name) + 5})), name
