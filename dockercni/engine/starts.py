@@ -207,7 +207,7 @@ class Starts:
         if finding.start is None:
             if (age := time.monotonic() - finding.since) < max(NAMESPACE_WITHIN, finding.limit.seconds):
                 return True
-            if not finding.others:  # else that is told of
+            if not finding.others:  # else `_close` warns of processes that are not the runtime's
                 reason = f"none of its processes has a network namespace of its own after {age:.0f} s"
                 log.warning("start not followed", container=container.name, id=finding.id, reason=reason)
             return False

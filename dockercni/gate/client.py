@@ -127,7 +127,7 @@ class Gate:
         self._answered.wait(patience)
 
     def say(self, message: Message) -> bool:
-        """Tell the gate; whether that is on its way. What it is to serve, the next gate is told, too."""
+        """Send a message to the gate, and return whether it was sent. The next gate gets the latest Serve, too."""
         if isinstance(message, Serve):
             self._serve = message
         with self._guard:

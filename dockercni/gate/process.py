@@ -1,7 +1,7 @@
 """The gate's own process: `main` is all that it does.
 
     cgroup appears -> Starts finds the namespace, and has the hold's helper seize the process
-                   -> the daemon is told, looks, attaches, and says go
+                   -> the daemon hears of it, attaches the container, and answers Go
 
 While no daemon is connected (it is restarted, upgraded, or was killed) starts are found and held all the same, each to
 its limit, and the next daemon hears of all of them. If none comes within `LINGER` the gate watches no longer, and ends
@@ -141,7 +141,7 @@ class Gate:
         return found.st_dev, found.st_ino
 
     def _lost(self) -> bool:
-        """Whether no daemon will find us, since somebody removed the socket: the next one starts another gate."""
+        """Whether our socket was removed, so that the next daemon cannot find us and starts another gate."""
         return self._link is None and self._found() != self._place
 
     def _accept(self) -> None:
@@ -154,7 +154,7 @@ class Gate:
         self._strangers[link.fileno()] = link
 
     def _meet(self, link: socket.socket) -> None:
-        """Whoever it is, it is the daemon from now on."""
+        """Take a stranger that said Serve for the daemon from now on, and tell it all that we know."""
         del self._strangers[link.fileno()]
         with self._guard:
             self._drop_link()
@@ -274,7 +274,7 @@ class Gate:
             number = next(self._numbers)
             self._starts[number] = start
             self._tell(number)
-            if start.hold is None:  # whoever comes later finds it running
+            if start.hold is None:  # there is nothing to release: a later daemon finds the container running
                 self._forget(number)
             elif start.hold.over:  # before it stood among the others
                 self._held(start.container.id)
@@ -319,9 +319,9 @@ class Gate:
         self._starts.pop(number).close()
 
     def _send(self, message: Message, *fds: int) -> bool:
-        """Tell the daemon, if there is one; whether that is on its way.
+        """Send a message to the daemon, and return whether it was sent.
 
-        One that does not read any more is dropped: it connects anew, if it can.
+        A daemon that does not read any more is dropped: it connects again if it can.
         """
         with self._guard:
             if self._link is None:

@@ -178,7 +178,7 @@ class Attacher:
         self.cache.write(replace(entry, owner={**(entry.owner or {}), records.PARENT: parent}))
 
     def detach(self, record: Record, *, alive: bool, lock: int) -> None:
-        """DEL with what was recorded. Raises AttachFailed, and then the record stays, for another try; StateError."""
+        """DEL with what was recorded. Raises AttachFailed, and then the record stays for another try, or StateError."""
         entry = record.entry if alive else replace(record.entry, netns="")
         with self.locks.host():
             try:

@@ -6,17 +6,17 @@ we have to know them ourselves (bridge and ptp with ipMasq, portmap, firewall; i
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from dockercni.cni import EXEC, CacheEntry, CNIError, Result, parse_list
 from dockercni.model import IPNetwork
+from dockercni.reconcile.ports import Place, places
 
 IPTABLES: Final = {4: "iptables", 6: "ip6tables"}
 MASQUERADE: Final = "masquerade"
@@ -64,26 +64,19 @@ class Change:
     lines: tuple[str, ...]
 
 
-class Published(NamedTuple):
-    """A port of the host that portmap publishes; `host_ip` is "" for any address."""
-
-    protocol: str
-    port: int
-    host_ip: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """What one attachment has by rights: for each kind of rule, the position of the plugin that makes it.
 
-    `mark` is the chain that portmap sends to what is to be masqueraded, "" where it masquerades nothing.
+    `published` are the ports of the host that lead to it, `mark` is the chain by which portmap marks what is to be
+    masqueraded, "" where it masquerades nothing.
     """
 
     network: str
     container_id: str
     result: Result
     kinds: Mapping[str, int]
-    published: tuple[Published, ...] = ()
+    published: tuple[Place, ...] = ()
     mark: str = ""
 
     @property
@@ -123,11 +116,8 @@ class Footprint:
 
     def _published(self, version: int, ruleset: Ruleset) -> bool:
         command = IPTABLES[version]
-        wanted = Counter(
-            (one.protocol, one.port)
-            for one in self.published
-            if not one.host_ip or ip_address(one.host_ip).version == version
-        )
+        mine = (place for place in self.published if ip_address(place.address).version == version)
+        wanted = Counter((place.protocol, place.number) for place in mine)
         if not wanted:
             return True
         led: defaultdict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
@@ -229,15 +219,9 @@ def footprint(entry: CacheEntry) -> Footprint | None:
         return None
     portmap = plugins[kinds[PORTMAP]].raw if PORTMAP in kinds else {}
     mark = "" if portmap.get("snat") is False else str(portmap.get("externalSetMarkChain") or _MARK)
-    return Footprint(
-        entry.network, entry.container_id, result, kinds, tuple(dict.fromkeys(_ports(entry.capability_args))), mark
-    )
-
-
-def _ports(capability_args: Mapping[str, Any]) -> Iterator[Published]:
-    for one in capability_args.get("portMappings") or ():
-        with contextlib.suppress(TypeError, ValueError, AttributeError):  # the plugin refused it
-            yield Published(str(one.get("protocol", "tcp")).lower(), int(one["hostPort"]), str(one.get("hostIP") or ""))
+    versions = {ip.address.version for ip in result.ips}
+    published = tuple(dict.fromkeys(place for place, _ in places(entry.capability_args, versions)))
+    return Footprint(entry.network, entry.container_id, result, kinds, published, mark)
 
 
 def _kind(plugin: str, conf: Mapping[str, Any], capability_args: Mapping[str, Any]) -> str:

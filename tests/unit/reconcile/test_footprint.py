@@ -126,6 +126,14 @@ def test_ports() -> None:
         assert found.missing(ruleset({**NAT, "CNI-HOSTPORT-DNAT": to, PUBLISHED: on})) == [PORTMAP], line
 
 
+@pytest.mark.parametrize("changes", [{"hostIP": "nowhere"}, {"hostPort": "x"}, {"hostPort": 0}, {"hostIP": 7}])
+def test_ports_that_are_none(changes: dict[str, object]) -> None:
+    """What is recorded as a port and cannot be one, as another runtime may have it, is not missed."""
+    mapping = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", **changes}
+    found = known(capability_args={"portMappings": [mapping]})
+    assert found.missing(ruleset({**NAT, PUBLISHED: []})) == []
+
+
 def test_masquerade_put_back() -> None:
     """What puts masquerade back makes exactly the rules that bridge had made, the jump only if it is gone."""
     [change] = known().masquerade(ruleset({}))
