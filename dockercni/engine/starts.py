@@ -211,8 +211,16 @@ class Starts:
                 reason = f"none of its processes has a network namespace of its own after {age:.0f} s"
                 log.warning("start not followed", container=container.name, id=finding.id, reason=reason)
             return False
+        return self._is_on_its_way(finding)
+
+    def _is_on_its_way(self, finding: _Finding) -> bool:
+        """Whether a process of a start that is to be held may still come to its execve."""
         hold = finding.hold
-        return hold is not None and not hold.stopped and not hold.over
+        if hold is None or hold.stopped or hold.over:
+            return False
+        # A runtime that was killed leaves its cgroup behind, and nobody removes it. A young one is not judged by that:
+        # a process that moves between two cgroups can be missed by whoever reads one after the other.
+        return time.monotonic() - finding.since < NAMESPACE_WITHIN or cgroups.populated(finding.directory)
 
     def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
         """The processes of the cgroup in a network namespace of their own: the container's, once it is known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,6 +38,26 @@ def test_a_namespace_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert [(log["event"], log["container"]) for log in logs] == (
                 [] if followed else [("start not followed", "web")]
             )
+
+
+def test_a_cgroup_that_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start whose processes have all ended is over, though nobody removes its cgroup; one that is slow is not."""
+    nobody: Any = None
+    one = Starts(tmp_path, nobody, nobody, nobody, nobody, nobody)
+    (cgroup := tmp_path / f"docker-{ID}.scope").mkdir()
+    (cgroup / "cgroup.procs").touch()
+    one._appeared(str(cgroup))
+    (finding,) = one._findings.values()
+    ended: list[bool] = []
+    hold: Any = SimpleNamespace(stopped=False, over="", finish=lambda: ended.append(True))
+    start: Any = SimpleNamespace()
+    finding.container, finding.start, finding.hold = Container(ID, "web", running=True), start, hold
+    for later, populated, over in ((1.0, False, False), (60.0, True, False), (60.0, False, True)):
+        monkeypatch.setattr(module.time, "monotonic", lambda later=later: finding.since + later)
+        monkeypatch.setattr(module.cgroups, "populated", lambda _, populated=populated: populated)
+        one._look(finding)
+        assert bool(one._findings) is not over
+        assert ended == [True] * over
 
 
 @pytest.mark.parametrize(("age", "pause"), [(0.0, 0.0005), (0.2, 0.002), (3.0, 0.02), (8.0, 0.1)])
