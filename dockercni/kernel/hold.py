@@ -28,7 +28,7 @@ _PROGRAM: Final = (
 )
 _GRACE: Final = 5.0
 _SILENT: Final = 3 * hold_helper.ALIVE  # seconds
-_SETTLED: Final = 0.5  # seconds: a helper that ends sooner would only end again, and is not started until it is needed
+_SETTLED: Final = 0.5  # seconds: a helper that ends sooner, and held nothing, would only end again
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,24 +209,29 @@ class Holder:
         An exception of ours ends it, too: what it was saying is lost, and a hold that missed its own end would stay for
         ever. After that exception this is called again, to do what is left of it.
         """
+        able = False
         if link.fileno() >= 0:
             try:
-                self._listen(link)
+                able = self._listen(link)
             finally:
                 helper.kill()
                 self._ended(link, helper)
-        if time.monotonic() - began > _SETTLED:
+        if able or time.monotonic() - began > _SETTLED:
             with contextlib.suppress(OSError):  # the next hold tries again
                 self.start()  # now: the next container would be at its entrypoint before a new one is up
 
-    def _listen(self, link: socket.socket) -> None:
+    def _listen(self, link: socket.socket) -> bool:
+        """Hear it until it ends, or hangs; whether it held a process meanwhile."""
+        able = False
         silence = hold_helper.HANGING / 2  # that it takes to start is no sign of hanging
         with contextlib.suppress(OSError):  # it hangs (TimeoutError), or ended in the middle of something
             while data := _next(link, silence):
                 silence = _SILENT
                 what, name, pid, *rest = data.decode().split(" ", 3)
+                able = able or what == "stopped"
                 if hold := self._holds.get(name):
                     hold.told(what, int(pid), rest[0] if rest else "")
+        return able
 
     def _ended(self, link: socket.socket, helper: subprocess.Popen[bytes]) -> None:
         with self._guard:

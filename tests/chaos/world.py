@@ -145,7 +145,10 @@ class World:
         return not paused
 
     def _steady(self) -> bool:
-        return not self.host.docker("ps", "--quiet", "--filter=status=restarting")
+        """Whether nothing restarts any more; an engine that was killed while something did may wait for ever."""
+        if restarting := self.host.docker("ps", "--quiet", "--filter=status=restarting").split():
+            self.host.docker("start", *restarting, check=False)
+        return not restarting
 
     def _join(self) -> None:
         _, late = wait(self.under_way, 90)

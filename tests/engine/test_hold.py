@@ -184,11 +184,13 @@ def test_helper_killed_or_stopped(host: Host, held: Callable[..., Daemon], numbe
     """When the helper is killed or hangs, the container runs, `docker kill` returns, and the next one is held again."""
     one = held()
     helper = _tracer(host)
+    gate = _parent(helper)
     os.kill(helper, number)
     began = time.monotonic()
     host.docker("kill", "one")
     assert time.monotonic() - began < 9  # a helper that hangs is noticed after 6 s
     wait_until(lambda: not Path(f"/proc/{helper}").exists(), 5, "the helper's end, reaped")
+    wait_until(lambda: len(family(gate)) > 1, 5, "another helper")
     host.docker("rm", "one")
     host.write("/run/private/go", "")
     configure(host, ADD={"sleep": 1})
@@ -227,8 +229,16 @@ def _state(host: Host) -> str:
 
 
 def _tracer(host: Host) -> int:
-    text = Path(f"/proc/{_pid(host)}/status").read_text()
-    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("TracerPid")))
+    return _status(_pid(host), "TracerPid")
+
+
+def _parent(pid: int) -> int:
+    return _status(pid, "PPid")
+
+
+def _status(pid: int, key: str) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{key}:")))
 
 
 def _wait_executed(host: Host) -> None:

@@ -283,9 +283,15 @@ def test_helper_killed(holder: Holder, victim: Callable[..., Victim], step: str)
     assert two.line() == "executed"
 
 
-def test_helper_comes_back(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A helper that ends has a successor at once, before any hold needs it; none when the holder is closed."""
-    monkeypatch.setattr(hold_module, "_SETTLED", 0.0)
+@pytest.mark.parametrize(("settled", "step"), [(0.0, "seized"), (60.0, "stopped")])
+def test_helper_comes_back(
+    holder: Holder, victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch, settled: float, step: str
+) -> None:
+    """A helper that ends has a successor at once, before any hold needs it, if it was up for a moment or has held a
+    process already; none when the holder is closed.
+    """
+    monkeypatch.setattr(hold_module, "_SETTLED", settled)
+    _reach(step, holder, victim())
     first = holder.pid
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: holder.pid not in {0, first}, 10, "another helper")
