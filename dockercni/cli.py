@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from dockercni import render, settings
 from dockercni.commands.table import COMMANDS, EXIT_CODES, Argument, Command, Request
-from dockercni.commands.words import fill, sentence, usage
+from dockercni.commands.usage import fill, sentence, usage
 from dockercni.errors import DockercniError, UsageError
 
 _SWITCHES = {setting.flag for setting in settings.TABLE if setting.kind is settings.BOOLEAN}

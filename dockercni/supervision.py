@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from dockercni.kernel import threads
+from dockercni.linux import threads
 
 FIRST_PAUSE: Final = 0.1  # seconds
 LONGEST_PAUSE: Final = 30.0  # seconds

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dockercni.cni.cache import Cache
-    from dockercni.cni.calls import EXEC, PluginCall, PluginRunner
+    from dockercni.cni.cache_entry import CacheEntry
     from dockercni.cni.conf import (
         Directory,
         NetworkList,
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         parse_list,
         parse_plugin,
     )
-    from dockercni.cni.entry import CacheEntry
     from dockercni.cni.errors import (
         SHORTAGES,
         CacheError,
@@ -37,11 +36,11 @@ if TYPE_CHECKING:
         ResultError,
         VersionError,
     )
-    from dockercni.cni.files import read_regular, replace_file
     from dockercni.cni.invoke import ExecRunner
     from dockercni.cni.request import RuntimeConf
     from dockercni.cni.result import DNS, Interface, IPConfig, Result, Route
     from dockercni.cni.result import parse as parse_result
+    from dockercni.cni.runner import EXEC, PluginCall, PluginRunner
     from dockercni.cni.runtime import Runtime
     from dockercni.cni.versions import OLDEST
 
@@ -82,15 +81,13 @@ __all__ = [
     "parse_list",
     "parse_plugin",
     "parse_result",
-    "read_regular",
-    "replace_file",
 ]
 
 _HOMES = {
     "Cache": "cache.Cache",
-    "EXEC": "calls.EXEC",
-    "PluginCall": "calls.PluginCall",
-    "PluginRunner": "calls.PluginRunner",
+    "EXEC": "runner.EXEC",
+    "PluginCall": "runner.PluginCall",
+    "PluginRunner": "runner.PluginRunner",
     "Directory": "conf.Directory",
     "NetworkList": "conf.NetworkList",
     "PluginConf": "conf.PluginConf",
@@ -98,7 +95,7 @@ _HOMES = {
     "load_file": "conf.load_file",
     "parse_list": "conf.parse_list",
     "parse_plugin": "conf.parse_plugin",
-    "CacheEntry": "entry.CacheEntry",
+    "CacheEntry": "cache_entry.CacheEntry",
     "CacheError": "errors.CacheError",
     "ChainError": "errors.ChainError",
     "CNIError": "errors.CNIError",
@@ -113,8 +110,6 @@ _HOMES = {
     "PluginTimeout": "errors.PluginTimeout",
     "ResultError": "errors.ResultError",
     "VersionError": "errors.VersionError",
-    "read_regular": "files.read_regular",
-    "replace_file": "files.replace_file",
     "ExecRunner": "invoke.ExecRunner",
     "RuntimeConf": "request.RuntimeConf",
     "DNS": "result.DNS",

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dockercni.cni import entry as format_
+from dockercni.cni import cache_entry as format_
 from dockercni.cni import trust
-from dockercni.cni.entry import CacheEntry
+from dockercni.cni.cache_entry import CacheEntry
 from dockercni.cni.errors import CacheError, EntryTooNew
-from dockercni.cni.files import private_directory, read_regular, replace_file
+from dockercni.files import private_directory, read_regular, replace_file
 
 MAX_BYTES: Final = 64 << 20  # of an entry: more than the longest output of a plugin comes to
 _TICK: Final = 3 * 10**9  # nanoseconds: more than any file system's clock takes from one time to the next

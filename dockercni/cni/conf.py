@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import trust, versions
-from dockercni.cni.document import DocumentError, Fields, decode, encode, locate, repeated, shown
 from dockercni.cni.errors import ConfigurationError, InvalidParameters, VersionError
 from dockercni.cni.names import validate_network_name
+from dockercni.cni.strict_json import DocumentError, Fields, decode, encode, locate, repeated, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any, Final
 
-from dockercni.cni import document
+from dockercni.cni import strict_json
 from dockercni.cni.errors import SHORTAGES, ErrorCode, PluginError, PluginShortage
 
 # How executables, and the runtime of Go, spell the errors of SHORTAGES.
@@ -33,11 +33,11 @@ def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> Pl
     if not stdout.strip():
         return error(f'failed: "{words}" ({how})' if words else f"failed with no error message ({how})")
     try:
-        report = document.decode(stdout)
-    except document.DocumentError:
+        report = strict_json.decode(stdout)
+    except strict_json.DocumentError:
         report = None
     if isinstance(report, dict):
-        code, msg, details = (document.lookup(report, key) for key in ("code", "msg", "details"))
+        code, msg, details = (strict_json.lookup(report, key) for key in ("code", "msg", "details"))
         if _is_code(code) or (isinstance(msg, str) and msg):
             text = msg if isinstance(msg, str) and msg else f"failed with no error message ({how})"
             known = code if _is_code(code) else ErrorCode.UNKNOWN

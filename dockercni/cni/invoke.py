@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from dockercni.cni import diagnosis, trust
-from dockercni.cni.calls import EXEC, PluginCall
 from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.errors import PluginError, PluginNotFound, PluginTimeout
+from dockercni.cni.runner import EXEC, PluginCall
 
 STDOUT_LIMIT: Final = 16 << 20  # bytes; more than any result, less than what would hurt the host
 STDERR_KEPT: Final = 64 << 10  # bytes, the last ones

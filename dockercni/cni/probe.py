@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from dockercni.cni import document, versions
-from dockercni.cni.calls import PluginCall, PluginRunner
-from dockercni.cni.document import DocumentError, Fields
+from dockercni.cni import strict_json, versions
 from dockercni.cni.errors import PluginError
+from dockercni.cni.runner import PluginCall, PluginRunner
+from dockercni.cni.strict_json import DocumentError, Fields
 
 _BEFORE_VERSION: Final = "unknown CNI_COMMAND: VERSION"
 _UNUSED: Final = "dummy"  # plugins of before 0.2.0 ask for these variables first
@@ -22,7 +22,7 @@ def supported_versions(runner: PluginRunner, engine: str, plugin: str) -> tuple[
         "CNI_IFNAME": _UNUSED,
         "CNI_PATH": runner.path,
     }
-    request = document.encode({"cniVersion": versions.CURRENT})
+    request = strict_json.encode({"cniVersion": versions.CURRENT})
     try:
         printed = runner.run(PluginCall(plugin, "VERSION", request, environment, engine))
     except PluginError as error:
@@ -30,7 +30,7 @@ def supported_versions(runner: PluginRunner, engine: str, plugin: str) -> tuple[
             return (versions.OLDEST,)
         raise
     try:
-        fields = Fields.of(document.decode(printed))
+        fields = Fields.of(strict_json.decode(printed))
         spoken = fields.string("cniVersion")
         supported = fields.strings("supportedVersions")
         if not spoken:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dockercni.cni import document, names
+from dockercni.cni import names, strict_json
+from dockercni.cni.cache_entry import CacheEntry
 from dockercni.cni.conf import NetworkList, PluginConf
-from dockercni.cni.entry import CacheEntry
 from dockercni.cni.errors import CNIError, ErrorCode, InvalidParameters
 
 
@@ -42,7 +42,7 @@ def validate(network: str, attachment: RuntimeConf) -> None:
         if not key or any(separator in text for separator in ";=" for text in (key, value)):
             raise InvalidParameters(f"argument {key!a} is empty, or it or its value {value!a} contains ; or =")
     try:
-        document.decode(document.encode(dict(attachment.capability_args)))
+        strict_json.decode(strict_json.encode(dict(attachment.capability_args)))
     except (TypeError, ValueError, RecursionError, CNIError) as error:
         problem = "capability arguments are not JSON"
         raise InvalidParameters(problem, str(error), code=ErrorCode.INVALID_CONFIGURATION) from error
@@ -67,7 +67,7 @@ def for_network(network: NetworkList, plugin: PluginConf, injected: Mapping[str,
     # plugins match keys in any case: one that is spelled otherwise must not stand beside ours
     ours = {key.lower() for key in injected}
     own = {key: value for key, value in plugin.raw.items() if key.lower() not in ours}
-    return document.encode({**own, **injected})
+    return strict_json.encode({**own, **injected})
 
 
 def environment(verb: str, entry: CacheEntry, path: str) -> dict[str, str]:

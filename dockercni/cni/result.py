@@ -14,9 +14,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING, Any
 
-from dockercni.cni import document, versions
-from dockercni.cni.document import DocumentError, Fields, shown
+from dockercni.cni import strict_json, versions
 from dockercni.cni.errors import ResultError
+from dockercni.cni.strict_json import DocumentError, Fields, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +123,7 @@ def parse(data: bytes | Mapping[str, Any], inherit_version: str) -> Result:
     A bare `null` is an empty result, as in libcni. Raises ResultError, with the key's path.
     """
     try:
-        value = document.decode(data) if isinstance(data, bytes) else dict(data)
+        value = strict_json.decode(data) if isinstance(data, bytes) else dict(data)
         fields = Fields.of({} if value is None else value)
         version = fields.string("cniVersion") or inherit_version or versions.OLDEST
         if version not in versions.KNOWN:

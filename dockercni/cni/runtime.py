@@ -14,9 +14,8 @@ from typing import Any
 
 from dockercni.cni import probe, request, result, versions
 from dockercni.cni.cache import Cache
-from dockercni.cni.calls import EXEC, PluginCall, PluginRunner
+from dockercni.cni.cache_entry import CacheEntry
 from dockercni.cni.conf import NetworkList, PluginConf
-from dockercni.cni.entry import CacheEntry
 from dockercni.cni.errors import (
     CacheError,
     ChainError,
@@ -28,6 +27,7 @@ from dockercni.cni.errors import (
 )
 from dockercni.cni.request import RuntimeConf
 from dockercni.cni.result import Result
+from dockercni.cni.runner import EXEC, PluginCall, PluginRunner
 from dockercni.cni.versions import Feature
 
 __all__ = ["Runtime", "RuntimeConf"]

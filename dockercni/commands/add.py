@@ -3,14 +3,13 @@
 import time
 from pathlib import Path
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.cni import Result
 from dockercni.commands.table import Request
-from dockercni.daemon import wire
 from dockercni.errors import UnknownContainer
 from dockercni.model import NetworkRequest
-from dockercni.observe import logs
-from dockercni.reconcile import hand
+from dockercni.reconcile import ad_hoc
+from dockercni.wiring import wire
 
 
 def run(request: Request) -> int:
@@ -21,14 +20,14 @@ def run(request: Request) -> int:
     wanted = NetworkRequest(args.network or "", args.ifname or "", args=tuple(args.arg))
     began = time.monotonic()
     if args.netns:
-        result = hand.add_to_path(parts.sandboxes, parts.attacher, args.container, Path(args.netns), wanted)
+        result = ad_hoc.add_to_path(parts.sandboxes, parts.attacher, args.container, Path(args.netns), wanted)
     else:
         engine = parts.client.engine()
         parts.networks.learn(engine.mtu)
         container = parts.client.container(args.container)
         if container is None:
             raise UnknownContainer(f'there is no container "{args.container}"; for a namespace, give its path too')
-        result = hand.add_to_container(parts.sandboxes, parts.attacher, container, engine.mark, wanted)
+        result = ad_hoc.add_to_container(parts.sandboxes, parts.attacher, container, engine.mark, wanted)
     if request.output == "json":
         render.json(dict(result.raw))
     else:

@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.cni import CNIError, parse_list, versions
 from dockercni.cni.versions import Feature
 from dockercni.commands.containers import look_at, resolve
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, policy, wire
-from dockercni.observe import logs
 from dockercni.reconcile import records
-from dockercni.reconcile.look import NOTE, Seen
+from dockercni.reconcile.reconciler import NOTE, Seen
 from dockercni.reconcile.records import Record
+from dockercni.wiring import Parts, policy, wire
 
 OK, SKIPPED, FAILED = "ok", "skipped", "failed"
 COMPLAINTS = 3

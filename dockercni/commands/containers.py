@@ -7,10 +7,10 @@ from dataclasses import replace
 import structlog
 
 from dockercni.cni import CacheEntry, CacheError
-from dockercni.daemon import Parts
 from dockercni.errors import DockercniError, UnknownContainer
 from dockercni.reconcile import records
-from dockercni.reconcile.look import NOTE, Looker, Outcome, Seen
+from dockercni.reconcile.reconciler import NOTE, Looker, Outcome, Seen
+from dockercni.wiring import Parts
 
 log = structlog.get_logger()
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dockercni.commands.containers import look_at, not_ours
-from dockercni.daemon import Parts, policy, wire
 from dockercni.errors import EngineUnavailable
-from dockercni.observe.pulse import Failing
-from dockercni.reconcile.look import NOTE, Outcome, Seen
+from dockercni.reconcile.reconciler import NOTE, Outcome, Seen
 from dockercni.settings import Settings
+from dockercni.status_file import Failing
+from dockercni.wiring import Parts, policy, wire
 
 _FIRST_PAUSE: Final = 0.1  # seconds
 _LONGEST_PAUSE: Final = 2.0  # seconds

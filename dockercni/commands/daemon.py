@@ -1,7 +1,7 @@
 """`dockercni daemon`: watch the engine and serve its containers, until SIGTERM or SIGINT."""
 
 from dockercni.commands.table import Request
-from dockercni.daemon import serve
+from dockercni.daemon.loop import serve
 
 
 def run(request: Request) -> int:

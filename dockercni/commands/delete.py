@@ -1,12 +1,11 @@
 """`dockercni del CONTAINER|ID`: take attachments back that dockercni made."""
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.commands.containers import recorded
 from dockercni.commands.table import Request
-from dockercni.daemon import wire
 from dockercni.errors import UnknownContainer
-from dockercni.observe import logs
-from dockercni.reconcile import hand
+from dockercni.reconcile import ad_hoc
+from dockercni.wiring import wire
 
 
 def run(request: Request) -> int:
@@ -21,6 +20,6 @@ def run(request: Request) -> int:
             raise UnknownContainer(f'there is no container "{container_id}", and nothing is recorded under that id')
         container_id = container.id
     chosen = (args.network or "", args.ifname or "")
-    for record in hand.delete(parts.sandboxes, parts.attacher, container_id, *chosen):
+    for record in ad_hoc.delete(parts.sandboxes, parts.attacher, container_id, *chosen):
         render.line(f"DEL {args.container} {record.attachment.network} {record.attachment.ifname}")
     return 0

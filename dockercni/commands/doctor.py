@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.commands.diagnosis import attachments, engine, firewall, host, networks
 from dockercni.commands.diagnosis.finding import Finding
-from dockercni.engine.client import Client
-from dockercni.observe import logs
+from dockercni.docker.client import Client
 
 if TYPE_CHECKING:
     from dockercni.commands.table import Request

@@ -3,19 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.cni import CacheError
 from dockercni.commands import heard
 from dockercni.commands.containers import resolve
 from dockercni.commands.sync import line
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, policy, wire
 from dockercni.errors import DockercniError
 from dockercni.model import Container, NetworkRequest, Unwanted
-from dockercni.observe import logs
-from dockercni.observe.pulse import Failing
 from dockercni.reconcile import gateway, labels, ports, records
-from dockercni.reconcile.look import Policy, Seen
+from dockercni.reconcile.reconciler import Policy, Seen
+from dockercni.status_file import Failing
+from dockercni.wiring import Parts, policy, wire
 
 
 def run(request: Request) -> int:

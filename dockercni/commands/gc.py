@@ -1,14 +1,13 @@
 """`dockercni gc [--dry-run]`: remove what is provably ours and has no owner; name the rest."""
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.commands import sync
 from dockercni.commands.containers import look_at
 from dockercni.commands.table import Request
-from dockercni.daemon import wire
-from dockercni.observe import logs
-from dockercni.reconcile import strays
-from dockercni.reconcile.look import Policy
-from dockercni.reconcile.strays import Sent
+from dockercni.reconcile import orphans
+from dockercni.reconcile.orphans import Sent
+from dockercni.reconcile.reconciler import Policy
+from dockercni.wiring import wire
 
 
 def run(request: Request) -> int:
@@ -22,9 +21,9 @@ def run(request: Request) -> int:
     if not dry_run:
         parts.let_through()
     sync.print_lines(seen, dry_run=dry_run)
-    found = list(strays.collect(parts.attacher, dry_run=dry_run))
+    found = list(orphans.collect(parts.attacher, dry_run=dry_run))
     sync.print_strays(found, dry_run=dry_run)
-    sent = list(strays.send_gc(parts.attacher, dry_run=dry_run))
+    sent = list(orphans.send_gc(parts.attacher, dry_run=dry_run))
     for one in sent:
         render.line(_line(one, dry_run=dry_run))
     failed = any(problem for _, _, problem in found) or any(one.problem for one in sent)

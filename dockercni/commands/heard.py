@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dockercni.observe import pulse as pulses
+from dockercni import status_file as pulses
 from dockercni.reconcile.locks import Locks
 
 if TYPE_CHECKING:
-    from dockercni.observe.pulse import Pulse
     from dockercni.settings import Settings
+    from dockercni.status_file import Pulse
 
 
 def daemon(settings: Settings) -> tuple[bool, str, Pulse | None]:

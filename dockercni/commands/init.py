@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from dockercni import render
 from dockercni.cni import Cache, CacheError, CNIError, Directory, load_directory, parse_list
-from dockercni.engine.client import Client
+from dockercni.docker.client import Client
 from dockercni.errors import DockercniError, UsageError
 from dockercni.reconcile import drafts, networks, state, surroundings
-from dockercni.reconcile.memory import Memory
+from dockercni.reconcile.history import Memory
 
 if TYPE_CHECKING:
     from dockercni.commands.table import Request

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.cni import CacheEntry, CacheError, CNIError, parse_list
 from dockercni.commands.containers import resolve
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, wire
-from dockercni.observe import logs
 from dockercni.reconcile import ports, records
+from dockercni.wiring import Parts, wire
 
 
 def run(request: Request) -> int:

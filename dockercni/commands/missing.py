@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dockercni.commands import heard
-from dockercni.daemon import Parts, policy
-from dockercni.engine.describe import Listed
+from dockercni.docker.api import Listed
 from dockercni.errors import DockercniError
 from dockercni.model import Unwanted
-from dockercni.observe.pulse import Failing
-from dockercni.reconcile.look import ADD, DEL, NOTE, Looker, Outcome, Seen
+from dockercni.reconcile.reconciler import ADD, DEL, NOTE, Looker, Outcome, Seen
+from dockercni.status_file import Failing
+from dockercni.wiring import Parts, policy
 
 FAILING = "failing"  # it was tried in vain, or cannot be tried
 WAITING = "waiting"  # nobody has tried yet

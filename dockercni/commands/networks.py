@@ -1,11 +1,10 @@
 """`dockercni networks`: list the network configurations, broken ones included."""
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.cni import NetworkList
 from dockercni.commands.table import Request
-from dockercni.daemon import wire
 from dockercni.errors import DockercniError
-from dockercni.observe import logs
+from dockercni.wiring import wire
 
 FAILED = 1
 _HEADERS = ("NETWORK", "DEFAULT", "CNI", "PLUGINS", "FILE")

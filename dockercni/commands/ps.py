@@ -4,18 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.cni import CacheError
 from dockercni.commands.containers import resolve
 from dockercni.commands.missing import EXCLUDED, Missing, missing
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, wire
-from dockercni.engine.describe import Listed
+from dockercni.docker.api import Listed
 from dockercni.errors import DockercniError
-from dockercni.kernel.facts import facts
-from dockercni.kernel.namespaces import Namespace
-from dockercni.observe import logs
+from dockercni.linux.netns import Namespace
+from dockercni.linux.netns_state import facts
 from dockercni.reconcile import ports, records
+from dockercni.wiring import Parts, wire
 
 _HEADERS = ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE", "REASON")
 _WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")

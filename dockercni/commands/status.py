@@ -13,7 +13,7 @@ from dockercni.errors import NotRoot
 if TYPE_CHECKING:
     from dockercni.commands.convergence import State
     from dockercni.commands.table import Request
-    from dockercni.observe.pulse import Pulse
+    from dockercni.status_file import Pulse
 
 FAILED: Final = 1
 NOT_CONVERGED: Final = 3
@@ -32,8 +32,8 @@ def run(request: Request) -> int:
     if request.args.probe:
         render.line(told)
         return 0 if alive else FAILED
+    from dockercni import logs  # noqa: PLC0415  the same
     from dockercni.commands import convergence  # noqa: PLC0415  slow, for a probe that runs every few seconds
-    from dockercni.observe import logs  # noqa: PLC0415  the same
 
     logs.configure("error", "auto")
     found = convergence.state(request.settings, pulse.failing if pulse and alive else {}, request.args.wait)

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.commands.containers import look_at, resolve
 from dockercni.commands.table import Request
-from dockercni.daemon import wire
 from dockercni.gate import client as gate
-from dockercni.observe import logs
-from dockercni.reconcile import strays
-from dockercni.reconcile.look import NOTE, Outcome, Policy, Seen
-from dockercni.reconcile.strays import Stray
+from dockercni.reconcile import orphans
+from dockercni.reconcile.orphans import Stray
+from dockercni.reconcile.reconciler import NOTE, Outcome, Policy, Seen
+from dockercni.wiring import wire
 
 SOME_FAILED = 4
 DRIFT = 3
@@ -35,7 +34,7 @@ def run(request: Request) -> int:
         gate.served(request.settings.run_dir, [one.id for one in seen if one.converged and not one.waits])
         parts.attacher.cache.sweep()
         parts.let_through()
-    found = [] if named else list(strays.collect(parts.attacher, dry_run=dry_run))
+    found = [] if named else list(orphans.collect(parts.attacher, dry_run=dry_run))
     if request.output == "json":
         _print_json(seen, found)
     elif request.output == "name":

@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from dockercni import render
+from dockercni import logs, render
 from dockercni.cni import CacheEntry, CacheError
 from dockercni.commands.manual import toml
 from dockercni.commands.setup import effects, plan
 from dockercni.commands.sync import DRIFT
 from dockercni.commands.table import Request
-from dockercni.daemon import Parts, wire
-from dockercni.early import remembered_mark
+from dockercni.daemon.early import remembered_mark
 from dockercni.errors import DockercniError, LockHeld
 from dockercni.gate import client as gate
-from dockercni.kernel.nftables import NftablesError
-from dockercni.observe import logs
-from dockercni.reconcile import hand, records, strays, traces
+from dockercni.linux.nft import NftablesError
+from dockercni.reconcile import ad_hoc, orphans, records, shared_state
+from dockercni.wiring import Parts, wire
 
 
 class NotGivenBack(DockercniError):
@@ -76,7 +75,7 @@ def _detach(parts: Parts, names: Mapping[str, str], *, dry_run: bool) -> None:
         render.line(f"{'would ' if dry_run else ''}give back the networks of {name}")
         try:
             if not dry_run:
-                hand.delete(parts.sandboxes, parts.attacher, container_id)
+                ad_hoc.delete(parts.sandboxes, parts.attacher, container_id)
         except DockercniError as error:
             failed.append(f"{name}: {error}")
     if failed:
@@ -84,7 +83,7 @@ def _detach(parts: Parts, names: Mapping[str, str], *, dry_run: bool) -> None:
 
 
 def _collect(parts: Parts, *, dry_run: bool) -> None:
-    for stray, proven, problem in strays.collect(parts.attacher, dry_run=dry_run):
+    for stray, proven, problem in orphans.collect(parts.attacher, dry_run=dry_run):
         if proven:
             what = f"remove {stray.what}{f' failed: {problem}' if problem else ''}"
             render.line(f"would {what}" if dry_run else what)
@@ -93,7 +92,7 @@ def _collect(parts: Parts, *, dry_run: bool) -> None:
 
 
 def _remove_traces(parts: Parts, leaving: Sequence[CacheEntry], *, dry_run: bool) -> None:
-    for trace in traces.traces(parts.attacher.networks.catalogue().networks, leaving):
+    for trace in shared_state.traces(parts.attacher.networks.catalogue().networks, leaving):
         if trace.users:
             render.line(f"leave {trace.what}: {trace.users}")
             continue
@@ -105,7 +104,7 @@ def _remove_traces(parts: Parts, leaving: Sequence[CacheEntry], *, dry_run: bool
         else:
             render.line(f"{'would ' if dry_run else ''}remove {trace.what}")
     if not dry_run:
-        traces.remove_directories(parts.settings.cni_cache_dir, parts.settings.netns_dir)
+        shared_state.remove_directories(parts.settings.cni_cache_dir, parts.settings.netns_dir)
 
 
 def _recorded(parts: Parts) -> tuple[list[CacheEntry], list[CacheEntry]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dockercni import render
-from dockercni.cni import CNIError, NetworkList, PluginConf, document, load_file
-from dockercni.commands import abilities
-from dockercni.commands.abilities import Ability
+from dockercni.cni import CNIError, NetworkList, PluginConf, load_file, strict_json
+from dockercni.commands import plugin_versions
+from dockercni.commands.plugin_versions import Ability
 from dockercni.commands.validation import meaning, places, schemas
 from dockercni.commands.validation.host import Host
 from dockercni.commands.validation.meaning import Problem
@@ -26,7 +26,7 @@ CAPABILITIES: Final = (  # those that the specification knows, and those of well
 
 def run(request: Request) -> int:
     """Print a line for each network, and one for each problem; JSON keys: networks [{...}], problems [text]."""
-    known, host = abilities.Abilities(request.settings), _host()
+    known, host = plugin_versions.Abilities(request.settings), _host()
     owners: dict[str, Path] = {}
     good, problems = [], []
     for name in request.args.files:
@@ -64,7 +64,7 @@ def _problems(
         if ability.problem:
             yield f"{_place(path, where, _type_of(network, ability.type, single))}: {ability.problem}"
         elif network.cni_version not in ability.versions:
-            place, spoken = _place(path, where, "cniVersion"), abilities.span(ability.versions)
+            place, spoken = _place(path, where, "cniVersion"), plugin_versions.span(ability.versions)
             who = f"plugin {ability.type} ({ability.path})"
             yield f"{place}: {who} supports CNI {spoken}, not {network.cni_version}"
     wrong = [] if single else list(schemas.unknown_of_list(network.extra))
@@ -102,8 +102,8 @@ def _type_of(network: NetworkList, kind: str, single: bool) -> str:
         prefix = "" if single else f"plugins[{number}]."
         if plugin.type == kind:
             return f"{prefix}type"
-        ipam = document.lookup(plugin.raw, "ipam")
-        if isinstance(ipam, dict) and document.lookup(ipam, "type") == kind:
+        ipam = strict_json.lookup(plugin.raw, "ipam")
+        if isinstance(ipam, dict) and strict_json.lookup(ipam, "type") == kind:
             return f"{prefix}ipam.type"
     return "plugins"
 
@@ -123,7 +123,7 @@ def _host() -> Host | None:
 
 
 def _line(path: Path, network: NetworkList, plugins: Sequence[Ability]) -> str:
-    spoken = ", ".join(f"{one.type} ({abilities.span(one.versions)}, {one.path})" for one in plugins)
+    spoken = ", ".join(f"{one.type} ({plugin_versions.span(one.versions)}, {one.path})" for one in plugins)
     capabilities = ", ".join(sorted(network.capabilities)) or "none"
     return f"{path}: network {network.name}, CNI {network.cni_version}, plugins {spoken}, capabilities {capabilities}"
 

@@ -20,7 +20,7 @@ import structlog
 
 import dockercni
 from dockercni import __version__, supervision
-from dockercni.engine.starts import Listener, Start
+from dockercni.docker.start_watch import Listener, Start
 from dockercni.errors import DockercniError
 from dockercni.gate import messages
 from dockercni.gate.messages import (
@@ -41,8 +41,8 @@ from dockercni.gate.messages import (
     ToDaemon,
     Watching,
 )
-from dockercni.kernel.hold import Limit
-from dockercni.kernel.namespaces import Namespace
+from dockercni.linux.hold.holder import Limit
+from dockercni.linux.netns import Namespace
 from dockercni.model import Container
 
 _PACKAGES: Final = str(Path(dockercni.__file__).parents[1])

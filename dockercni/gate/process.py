@@ -31,10 +31,10 @@ import structlog
 from structlog.typing import EventDict
 
 from dockercni import __version__, supervision
-from dockercni.engine.files import Files
-from dockercni.engine.images import Images
-from dockercni.engine.proof import Proof
-from dockercni.engine.starts import Listener, Start, Starts
+from dockercni.docker.data_root import Files
+from dockercni.docker.image_labels import Images
+from dockercni.docker.start_proof import Proof
+from dockercni.docker.start_watch import Listener, Start, Starts
 from dockercni.gate import messages
 from dockercni.gate.messages import (
     Alive,
@@ -55,8 +55,8 @@ from dockercni.gate.messages import (
     ToGate,
     Watching,
 )
-from dockercni.kernel import cgroups, urgency
-from dockercni.kernel.hold import Held, Holder, Limit
+from dockercni.linux import cgroups, urgency
+from dockercni.linux.hold.holder import Held, Holder, Limit
 from dockercni.model import Container
 from dockercni.reconcile import images
 from dockercni.reconcile.labels import Holding

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import TYPE_CHECKING
 
 from dockercni.cni import result, versions
-from dockercni.cni.document import Fields, shown
+from dockercni.cni.strict_json import Fields, shown
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:

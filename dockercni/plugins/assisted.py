@@ -15,15 +15,15 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from dockercni.cni import document, trust
-from dockercni.cni.calls import EXEC
-from dockercni.cni.document import DocumentError, Fields
+from dockercni.cni import strict_json, trust
 from dockercni.cni.errors import CNIError, ErrorCode, PluginError
-from dockercni.kernel import links
+from dockercni.cni.runner import EXEC
+from dockercni.cni.strict_json import DocumentError, Fields
+from dockercni.linux import host_links
 from dockercni.plugins import dhcp, ipam, leases
 
 if TYPE_CHECKING:
-    from dockercni.cni.calls import PluginCall, PluginRunner
+    from dockercni.cni.runner import PluginCall, PluginRunner
 
 _BRIDGE: Final = "bridge"
 _PORTMAP: Final = "portmap"
@@ -42,19 +42,19 @@ def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> bytes
 
 def _refuse_loopback() -> None:
     """Have our table refuse what portmap redirects from ::1. Only a client's patience hangs on it: it fails no ADD."""
-    from dockercni.kernel import nftables  # noqa: PLC0415  the library is not needed for anything else here
+    from dockercni.linux import nft  # noqa: PLC0415  the library is not needed for anything else here
     from dockercni.plugins import mending  # noqa: PLC0415
 
     try:
-        if nftables.available():
+        if nft.available():
             mending.refuse_loopback()
-    except (OSError, nftables.NftablesError) as error:
+    except (OSError, nft.NftablesError) as error:
         logging.getLogger(__name__).warning("clients of [::1] will wait for published ports: %s", error)
 
 
 def _run(call: PluginCall, runner: PluginRunner, patience: float | None) -> bytes:
     try:
-        fields = Fields.of(document.decode(call.config))
+        fields = Fields.of(strict_json.decode(call.config))
         socket = dhcp.socket_of(fields.values)
         if socket and call.verb == "DEL" and not dhcp.listens(socket):
             return _without_daemon(call, fields, runner)
@@ -100,12 +100,12 @@ def _without_daemon(call: PluginCall, fields: Fields, runner: PluginRunner) -> b
     if call.plugin == dhcp.TYPE:
         return b""
     kept = {key: value for key, value in fields.values.items() if key.lower() != "ipam"}
-    return runner.run(replace(call, config=document.encode({**kept, "ipam": _KEEPS_NOTHING})))
+    return runner.run(replace(call, config=strict_json.encode({**kept, "ipam": _KEEPS_NOTHING})))
 
 
 def _with_mtu(call: PluginCall, fields: Fields) -> PluginCall:
-    mtu = links.bridge_mtu("cni0" if fields.get("bridge") is None else fields.string("bridge"))
+    mtu = host_links.bridge_mtu("cni0" if fields.get("bridge") is None else fields.string("bridge"))
     if mtu in {None, _USUAL}:
         return call
     kept = {key: value for key, value in fields.values.items() if key.lower() != "mtu"}
-    return replace(call, config=document.encode({**kept, "mtu": mtu}))
+    return replace(call, config=strict_json.encode({**kept, "mtu": mtu}))

@@ -8,12 +8,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dockercni.cni import document
-from dockercni.cni.document import DocumentError, Fields
-from dockercni.cni.files import read_regular
+from dockercni.cni import strict_json
+from dockercni.cni.strict_json import DocumentError, Fields
+from dockercni.files import read_regular
 
 if TYPE_CHECKING:
-    from dockercni.kernel.tunables import Tunables
+    from dockercni.linux.tunables import Tunables
     from dockercni.plugins.wishes import Wish
 
 DIRECTORY: Final = "/run/cni/tuning"
@@ -44,7 +44,7 @@ def save(file: Path, wish: Wish, found: Tunables) -> None:
 def load(file: Path) -> Fields | None:
     """What `save` wrote; None if there is nothing, or nothing that can be read."""
     try:
-        return Fields.of(document.decode(read_regular(file, _MOST)))
+        return Fields.of(strict_json.decode(read_regular(file, _MOST)))
     except (OSError, DocumentError):
         return None
 

@@ -14,15 +14,15 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import versions
-from dockercni.cni.document import lookup
 from dockercni.cni.errors import CNIError
 from dockercni.cni.result import Interface, Result, Route
-from dockercni.kernel import addressing, interfaces, nftables, removal, routing
-from dockercni.kernel.inside import Inside, inside
-from dockercni.kernel.interfaces import End, Link
-from dockercni.kernel.namespaces import Namespace, NamespaceGone
-from dockercni.kernel.netlink import Netlink, NetlinkError
-from dockercni.kernel.nftables import NftablesError
+from dockercni.cni.strict_json import lookup
+from dockercni.linux import addr, links, nft, removal, routing
+from dockercni.linux.links import End, Link
+from dockercni.linux.netlink import Netlink, NetlinkError
+from dockercni.linux.netns import Namespace, NamespaceGone
+from dockercni.linux.netns_handle import Inside, inside
+from dockercni.linux.nft import NftablesError
 from dockercni.plugins import (
     bridge_check,
     bridge_conf,
@@ -39,9 +39,9 @@ from dockercni.plugins.contract import PluginFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dockercni.cni.document import Fields
     from dockercni.cni.result import IPConfig
-    from dockercni.kernel.elements import Element
+    from dockercni.cni.strict_json import Fields
+    from dockercni.linux.nft_elements import Element
     from dockercni.plugins.bridge_conf import BridgeConf
     from dockercni.plugins.contract import Request
     from dockercni.plugins.ruleset import Owner
@@ -54,7 +54,7 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     if reason := keys.unknown(conf, bridge_conf.KEYS):  # ipMasqBackend asks for a table that is not ours
         return reason
     needs_library = any(lookup(conf, key) is True for key in ("ipMasq", "macspoofchk"))
-    return keys.NO_LIBRARY if needs_library and not nftables.available() else ""
+    return keys.NO_LIBRARY if needs_library and not nft.available() else ""
 
 
 def validate(request: Request) -> None:
@@ -73,7 +73,7 @@ def add(request: Request) -> Result:
             inner = End(request.ifname, mac=conf.mac, mtu=conf.mtu or bridge.mtu, netns=namespace.fd)
             port = bridge_ports.add_port(host, bridge, inner, conf, conf.trunk)
             bridge_ports.set_flags(host, port, conf)
-            link = interfaces.find(container.netlink, request.ifname)
+            link = links.find(container.netlink, request.ifname)
             if link is None:
                 raise PluginFailure(f'failed to lookup "{request.ifname}": Link not found')
             if conf.spoof_check:
@@ -144,12 +144,12 @@ def _attach(
     """Give the new link what it is for; returns the result without the interfaces of each attachment."""
     if not conf.ipam:
         if not conf.disable_container_interface:
-            container.netlink.do(interfaces.set_flags(link.index, on=interfaces.UP))
+            container.netlink.do(links.set_flags(link.index, on=links.UP))
         return Result(versions.CURRENT)
     container_side.prepare(container, request.ifname, dad=conf.dad)
     if ipam.needs_link(conf.ipam):
         # A question over a link that is down is lost, and comes again after seconds only.
-        container.netlink.do(interfaces.set_flags(link.index, on=interfaces.UP))
+        container.netlink.do(links.set_flags(link.index, on=links.UP))
         bridge_ports.await_forwarding(host, port)
     given = ipam.add(request)
     if not given.ips:
@@ -202,11 +202,11 @@ def _serve_as_gateway(host: Netlink, conf: BridgeConf, bridge: Link, ips: Sequen
 def _finish(request: Request, conf: BridgeConf, host: Netlink, done: Result, port: str, link: Link) -> Result:
     """Wait for the port, and complete the result: MACs as they are at the end, DNS of the network before IPAM's."""
     if conf.disable_container_interface:
-        outer = interfaces.find(host, port)
+        outer = links.find(host, port)
     else:
         outer = bridge_ports.await_operational(host, port)
-        host.try_all([addressing.remove_multicast_route(outer.index)])  # see bridge_ports.add_port
-    bridge = interfaces.find(host, conf.bridge)
+        host.try_all([addr.remove_multicast_route(outer.index)])  # see bridge_ports.add_port
+    bridge = links.find(host, conf.bridge)
     if outer is None or bridge is None:
         raise PluginFailure(f'could not lookup "{conf.bridge if outer else port}": Link not found')
     own = Interface(request.ifname, mac=link.mac, sandbox=request.netns)
@@ -241,7 +241,7 @@ def _open(path: str) -> Namespace:
         raise PluginFailure(f'failed to open netns "{path}": {error.strerror}') from error
 
 
-def _delete_link(request: Request) -> list[addressing.Interface]:
+def _delete_link(request: Request) -> list[addr.Interface]:
     """Remove the container's link, and return the addresses that it had; none if it is gone, or its namespace."""
     if not request.netns:
         return []
@@ -250,15 +250,15 @@ def _delete_link(request: Request) -> list[addressing.Interface]:
     except NamespaceGone:
         return []
     with namespace, namespace.run(Netlink) as container:
-        link = interfaces.find(container, request.ifname)
+        link = links.find(container, request.ifname)
         if link is None:
             return []
-        had = [assigned.address for assigned in addressing.addresses(container, link.index)]
+        had = [assigned.address for assigned in addr.addresses(container, link.index)]
         removal.remove(namespace, container, link.index)
     return [address for address in had if not (address.is_link_local or address.is_multicast or address.is_loopback)]
 
 
-def _stop_masquerading(request: Request, seen: Sequence[addressing.Interface]) -> None:
+def _stop_masquerading(request: Request, seen: Sequence[addr.Interface]) -> None:
     """By the addresses that ADD told or the link had; where neither is known any more, by the owner's name."""
     previous = None
     with contextlib.suppress(CNIError):  # a damaged prevResult stops no DEL
@@ -271,6 +271,6 @@ def _stop_masquerading(request: Request, seen: Sequence[addressing.Interface]) -
         ruleset.remove_owned(ruleset.SOURCES, lambda comment: comment == own)
 
 
-def _sources(request: Request, addresses: Iterable[addressing.Interface]) -> list[Element]:
+def _sources(request: Request, addresses: Iterable[addr.Interface]) -> list[Element]:
     owner = ruleset.owner(request)
     return [ruleset.source(address, owner) for address in addresses]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dockercni.cni.result import Interface
-from dockercni.kernel import addressing, interfaces
+from dockercni.linux import addr, links
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dockercni.cni.result import IPConfig, Result, Route
-    from dockercni.kernel.interfaces import Link
-    from dockercni.kernel.netlink import Netlink
+    from dockercni.linux.links import Link
+    from dockercni.linux.netlink import Netlink
     from dockercni.plugins.bridge_conf import BridgeConf
     from dockercni.plugins.contract import Request
 
@@ -71,26 +71,26 @@ def _is_port(host: Netlink, expected: Interface, bridge: Link, inner: Link) -> b
 def _find(where: Netlink, expected: Interface | None) -> Link:
     if expected is None:
         raise PluginFailure("Interface name missing ")
-    link = interfaces.find(where, expected.name)
+    link = links.find(where, expected.name)
     if link is None:
         raise PluginFailure(f"Interface name {expected.name} not found")
     return link
 
 
 def _check_addresses(container: Netlink, inner: Link, ips: Iterable[IPConfig]) -> None:
-    present = {assigned.address for assigned in addressing.addresses(container, inner.index)}
+    present = {assigned.address for assigned in addr.addresses(container, inner.index)}
     for ip in ips:
         if ip.address not in present:
             raise PluginFailure(f"Failed to match addr {ip.address} on interface {inner.name}")
-        paths = addressing.routes(container, ip.address.version)
+        paths = addr.routes(container, ip.address.version)
         if all(path.dst != ip.address.network for path in paths):
             raise PluginFailure(f"Failed to find Gateway {ip.gateway} for interface {ip.interface}")
 
 
 def _check_routes(container: Netlink, routes: Iterable[Route]) -> None:
     for route in routes:
-        wanted = route.dst, route.table or addressing.MAIN
-        present = addressing.routes(container, route.dst.version, every_table=True)
+        wanted = route.dst, route.table or addr.MAIN
+        present = addr.routes(container, route.dst.version, every_table=True)
         paths = [path for path in present if (path.dst, path.table) == wanted]
         # the reference does not look at the gateway of a default route
         if not paths or (route.gw and route.dst.prefixlen and all(path.gateway != route.gw for path in paths)):

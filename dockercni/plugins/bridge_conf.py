@@ -10,7 +10,7 @@ from dockercni.cni.result import DNS
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
-    from dockercni.cni.document import Fields
+    from dockercni.cni.strict_json import Fields
     from dockercni.plugins.contract import Request
 
 KEYS: Final = (

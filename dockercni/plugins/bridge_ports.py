@@ -8,16 +8,16 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from dockercni.kernel import addressing, interfaces, sysctl, vlans
-from dockercni.kernel.interfaces import End, Link
-from dockercni.kernel.netlink import Netlink, NetlinkError
+from dockercni.linux import addr, bridge_vlans, links, sysctl
+from dockercni.linux.links import End, Link
+from dockercni.linux.netlink import Netlink, NetlinkError
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dockercni.kernel.addressing import Interface
-    from dockercni.kernel.netlink import Message
+    from dockercni.linux.addr import Interface
+    from dockercni.linux.netlink import Message
     from dockercni.plugins.bridge_conf import BridgeConf
 
 _NAMES_TRIED: Final = 10
@@ -36,34 +36,34 @@ def ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
 
 
 def _ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
-    found = interfaces.find(host, conf.bridge) or _new_bridge(host, conf)
+    found = links.find(host, conf.bridge) or _new_bridge(host, conf)
     if found.kind != "bridge":
         raise PluginFailure(f'"{conf.bridge}" already exists but is not a bridge')
     changes = []
     if conf.promiscuous:
-        changes.append(interfaces.set_flags(found.index, on=interfaces.PROMISCUOUS))
+        changes.append(links.set_flags(found.index, on=links.PROMISCUOUS))
     if found.mac == _NO_MAC:
         # Its last port took the MAC along, since nobody ever gave it one; it could not be pinned either.
-        changes.append(interfaces.set_mac(found.index, _random_mac()))
+        changes.append(links.set_mac(found.index, _random_mac()))
     with contextlib.suppress(OSError):
         sysctl.write(f"net/ipv6/conf/{found.name}/accept_ra", "0")
     if not found.up:
-        changes.append(interfaces.set_flags(found.index, on=interfaces.UP))
+        changes.append(links.set_flags(found.index, on=links.UP))
     if not changes:
         return found
     host.do(*changes)
-    return interfaces.at(host, found.index) or found
+    return links.at(host, found.index) or found
 
 
 def _new_bridge(host: Netlink, conf: BridgeConf) -> Link:
     if not conf.bridge:  # the kernel would think of a name
         raise PluginFailure('could not add "": LinkAttrs.Name cannot be empty')
     try:
-        host.do(interfaces.new_bridge(conf.bridge, mtu=conf.mtu, vlan_filtering=conf.vlan_filtering))
+        host.do(links.new_bridge(conf.bridge, mtu=conf.mtu, vlan_filtering=conf.vlan_filtering))
     except NetlinkError as error:
         if error.errno != errno.EEXIST:  # somebody else was faster
             raise PluginFailure(f'could not add "{conf.bridge}": {error}') from error
-    found = interfaces.find(host, conf.bridge)
+    found = links.find(host, conf.bridge)
     if found is None:
         raise PluginFailure(f'could not lookup "{conf.bridge}": Link not found')
     return found
@@ -81,7 +81,7 @@ def settle_port(host: Netlink, name: str, conf: BridgeConf, trunk: tuple[int, ..
     with contextlib.suppress(OSError):  # a kernel without IPv6
         # A port forwards frames and talks to nobody. Its own IPv6 routes would only make changes of links slow: the
         # kernel goes through the routes of all ports then.
-        host.do(interfaces.without_link_local(name))
+        host.do(links.without_link_local(name))
     with contextlib.suppress(OSError):
         sysctl.write(f"net/ipv6/conf/{name}/accept_ra", "0")
     if conf.vlan or trunk:
@@ -92,7 +92,7 @@ def set_flags(host: Netlink, port: str, conf: BridgeConf) -> None:
     """Give a new port its flags. Raises PluginFailure."""
     if conf.hairpin or conf.isolated:  # a new port has neither
         try:
-            host.do(interfaces.set_port(port, hairpin=conf.hairpin, isolated=conf.isolated))
+            host.do(links.set_port(port, hairpin=conf.hairpin, isolated=conf.isolated))
         except NetlinkError as error:
             raise PluginFailure(f"failed to setup hairpin mode for {port}: {error}") from error
 
@@ -100,13 +100,13 @@ def set_flags(host: Netlink, port: str, conf: BridgeConf) -> None:
 def ensure_vlan_gateway(host: Netlink, bridge: Link, conf: BridgeConf) -> Link:
     """The host's own link in the VLAN of a network, which bears the gateway's address. Raises PluginFailure."""
     name = f"{bridge.name}.{conf.vlan}"
-    found = interfaces.find(host, name)
+    found = links.find(host, name)
     if found is None:
         add_port(host, bridge, End(name, mtu=bridge.mtu), conf)
-        found = interfaces.find(host, name)
+        found = links.find(host, name)
         if found is None:
             raise PluginFailure(f'failed to create vlan interface: failed to lookup "{name}": Link not found')
-        host.do(interfaces.set_flags(found.index, on=interfaces.UP))
+        host.do(links.set_flags(found.index, on=links.UP))
     return found
 
 
@@ -118,7 +118,7 @@ def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool
     Without a MAC of its own a bridge takes the lowest of its ports', and changes it as they come and go.
     """
     changes: list[Message] = []
-    for assigned in addressing.addresses(host, link.index, address.version):
+    for assigned in addr.addresses(host, link.index, address.version):
         other = assigned.address
         if other == address:
             host.do(*changes)
@@ -127,9 +127,9 @@ def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool
         if address.version == 4 or overlapping:
             if not force:
                 raise PluginFailure(f'"{link.name}" already has an IP address different from {address}')
-            changes.append(addressing.remove_address(link.index, other))
-    changes.append(addressing.add_address(link.index, address, again=again))
-    pin = interfaces.set_mac(link.index, link.mac)
+            changes.append(addr.remove_address(link.index, other))
+    changes.append(addr.add_address(link.index, address, again=again))
+    pin = links.set_mac(link.index, link.mac)
     for error in host.try_all([*changes, pin]):
         if error.index < len(changes) - 1:
             raise PluginFailure(f'could not remove IP address from "{link.name}": {error}') from error
@@ -158,7 +158,7 @@ def _await(host: Netlink, name: str, ready: Callable[[Link], bool], seconds: flo
     deadline = time.monotonic() + seconds
     pause = _FIRST_PAUSE
     while True:
-        port = interfaces.find(host, name)
+        port = links.find(host, name)
         if port is None:
             raise PluginFailure("Link not found")
         if ready(port):
@@ -173,7 +173,7 @@ def _new_pair(host: Netlink, bridge: Link, inner: End) -> str:
     for _ in range(_NAMES_TRIED):
         port = f"veth{os.urandom(4).hex()}"
         try:
-            host.do(interfaces.new_veth(End(port, mtu=inner.mtu, queue=0, master=bridge.index, up=True), inner))
+            host.do(links.new_veth(End(port, mtu=inner.mtu, queue=0, master=bridge.index, up=True), inner))
         except ValueError as error:
             raise PluginFailure(
                 f'failed to make veth pair: failed to parse MAC address "{inner.mac}": {error}'
@@ -181,7 +181,7 @@ def _new_pair(host: Netlink, bridge: Link, inner: End) -> str:
         except NetlinkError as error:
             if error.errno != errno.EEXIST:
                 raise PluginFailure(f"failed to make veth pair: {error}") from error
-            if interfaces.find(host, port) is None:
+            if links.find(host, port) is None:
                 problem = f'container veth name ("{inner.name}") peer provided ("{port}") already exists'
                 raise PluginFailure(problem) from error
         else:
@@ -190,17 +190,17 @@ def _new_pair(host: Netlink, bridge: Link, inner: End) -> str:
 
 
 def _join_vlans(host: Netlink, name: str, conf: BridgeConf, trunk: tuple[int, ...]) -> None:
-    port = interfaces.find(host, name)
+    port = links.find(host, name)
     if port is None:
         raise PluginFailure(f'failed to lookup "{name}": Link not found')
     changes = []
     if not conf.preserve_default_vlan:
-        changes += [vlans.remove(port.index, vid) for vid in vlans.of(host, port.index)]
+        changes += [bridge_vlans.remove(port.index, vid) for vid in bridge_vlans.of(host, port.index)]
     if conf.vlan:
-        changes.append(vlans.add(port.index, conf.vlan, native=True))
-    changes += [vlans.add(port.index, vid) for vid in trunk]
+        changes.append(bridge_vlans.add(port.index, conf.vlan, native=True))
+    changes += [bridge_vlans.add(port.index, vid) for vid in trunk]
     if not conf.vlan:
-        changes.append(vlans.add(port.index, 1, native=True))
+        changes.append(bridge_vlans.add(port.index, 1, native=True))
     try:
         host.do(*changes)
     except NetlinkError as error:

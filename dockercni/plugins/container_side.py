@@ -7,7 +7,7 @@ import errno
 import time
 from typing import TYPE_CHECKING, Final
 
-from dockercni.kernel import addressing, interfaces
+from dockercni.linux import addr, links
 from dockercni.plugins import addresses
 from dockercni.plugins.contract import PluginFailure
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dockercni.cni.result import IPConfig, Result, Route
-    from dockercni.kernel.inside import Inside
-    from dockercni.kernel.netlink import Message
+    from dockercni.linux.netlink import Message
+    from dockercni.linux.netns_handle import Inside
     from dockercni.plugins.addresses import Address
 
 _SETTLING: Final = 5.0  # seconds for duplicate address detection
@@ -38,10 +38,8 @@ def configure(inside: Inside, link: int, ifname: str, ips: Sequence[IPConfig], r
     if any(ip.address.version == 6 for ip in ips):
         _enable_ipv6(inside, ifname)
     gateways: dict[int, Address] = {ip.gateway.version: ip.gateway for ip in reversed(ips) if ip.gateway}
-    steps = [
-        (addressing.add_address(link, ip.address), f'failed to add IP addr {ip.address} to "{ifname}"') for ip in ips
-    ]
-    steps.append((interfaces.set_flags(link, on=interfaces.UP), f'failed to set "{ifname}" UP'))
+    steps = [(addr.add_address(link, ip.address), f'failed to add IP addr {ip.address} to "{ifname}"') for ip in ips]
+    steps.append((links.set_flags(link, on=links.UP), f'failed to set "{ifname}" UP'))
     if 6 in gateways:
         _carry_out(inside, steps)
         _settle(inside, link, ifname)
@@ -68,12 +66,12 @@ def put_back(
     gateways: dict[int, Address] = {ip.gateway.version: ip.gateway for ip in reversed(attached.ips) if ip.gateway}
     steps = [
         (
-            addressing.add_address(link, ip.address, again=True, alone=point_to_point),
+            addr.add_address(link, ip.address, again=True, alone=point_to_point),
             f'failed to add IP addr {ip.address} to "{ifname}"',
         )
         for ip in ips
     ]
-    steps.append((interfaces.set_flags(link, on=interfaces.UP), f'failed to set "{ifname}" UP'))
+    steps.append((links.set_flags(link, on=links.UP), f'failed to set "{ifname}" UP'))
     if point_to_point:
         steps += _ways_to_gateways(link, attached)
     _carry_out(inside, [*steps, *_routes(link, ifname, gateways, routes)], forgive=errno.EEXIST)
@@ -85,10 +83,10 @@ def _ways_to_gateways(link: int, attached: Result) -> Iterator[tuple[Message, st
         if ip.gateway:
             alone = addresses.with_prefix(ip.gateway, ip.gateway.max_prefixlen).network
             for path in (
-                addressing.Path(alone, link, scope=addressing.LINK_SCOPE),
-                addressing.Path(ip.address.network, link, ip.gateway),
+                addr.Path(alone, link, scope=addr.LINK_SCOPE),
+                addr.Path(ip.address.network, link, ip.gateway),
             ):
-                yield addressing.add_route(path), f"failed to add route {path.dst}"
+                yield addr.add_route(path), f"failed to add route {path.dst}"
 
 
 def _routes(
@@ -100,17 +98,17 @@ def _routes(
         problem = f"failed to add route '{route.dst} via {gateway} dev {ifname} metric {route.priority}'"
         if gateway and gateway.version != route.dst.version:
             raise PluginFailure(f"{problem}: gateway, source, and destination ip are not the same IP family")
-        path = addressing.Path(
+        path = addr.Path(
             route.dst,
             link,
             gateway,
             route.priority,
-            route.table or addressing.MAIN,
+            route.table or addr.MAIN,
             route.scope or 0,
             route.mtu,
             route.advmss,
         )
-        yield addressing.add_route(path), problem
+        yield addr.add_route(path), problem
 
 
 def _carry_out(inside: Inside, steps: Sequence[tuple[Message, str]], forgive: int = 0) -> None:
@@ -143,7 +141,7 @@ def _settle(inside: Inside, link: int, ifname: str) -> None:
     """Wait for duplicate address detection, which is over at once where it is off."""
     deadline = time.monotonic() + _SETTLING
     while True:
-        assigned = addressing.addresses(inside.netlink, link, 6)
+        assigned = addr.addresses(inside.netlink, link, 6)
         problem = ""
         if refused := next((each.address.ip for each in assigned if each.refused), None):
             problem = f"link {ifname} has address {refused} in DADFAILED state"

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dockercni.cni import result
-from dockercni.cni.document import Fields
 from dockercni.cni.errors import CNIError, ErrorCode, ResultError
+from dockercni.cni.strict_json import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dockercni.cni.calls import PluginCall, PluginRunner
     from dockercni.cni.result import Result
+    from dockercni.cni.runner import PluginCall, PluginRunner
 
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 

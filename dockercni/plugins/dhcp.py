@@ -13,15 +13,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from dockercni.cni.document import lookup
 from dockercni.cni.errors import PluginTimeout
-from dockercni.kernel import processes, unix_listeners
+from dockercni.cni.strict_json import lookup
+from dockercni.linux import processes, unix_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from dockercni.cni.errors import PluginError
-    from dockercni.kernel.namespaces import Namespace
+    from dockercni.linux.netns import Namespace
 
 TYPE: Final = "dhcp"
 _SOCKET: Final = "/run/cni/dhcp.sock"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from dockercni.cni.calls import EXEC
-from dockercni.cni.document import shown
 from dockercni.cni.errors import CNIError, ConfigurationError, ErrorCode
+from dockercni.cni.runner import EXEC
+from dockercni.cni.strict_json import shown
 from dockercni.plugins import registry
 from dockercni.plugins.registry import NativeRunner
 from dockercni.plugins.table import NATIVE
@@ -14,8 +14,8 @@ from dockercni.plugins.table import NATIVE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dockercni.cni.calls import PluginCall, PluginRunner
     from dockercni.cni.conf import NetworkList, PluginConf
+    from dockercni.cni.runner import PluginCall, PluginRunner
 
 Engine = Literal["auto", "native", "exec"]
 ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)

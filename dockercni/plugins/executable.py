@@ -8,8 +8,8 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dockercni.cni.calls import PluginCall
 from dockercni.cni.errors import CNIError
+from dockercni.cni.runner import PluginCall
 from dockercni.plugins import registry
 from dockercni.plugins.dispatch import Dispatch
 

@@ -10,21 +10,21 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from dockercni.cni.document import lookup
 from dockercni.cni.errors import CNIError
-from dockercni.kernel import firewalld, interfaces, nftables
-from dockercni.kernel.iptables import IptablesError
-from dockercni.kernel.netlink import Netlink
-from dockercni.kernel.nftables import NftablesError
+from dockercni.cni.strict_json import lookup
+from dockercni.linux import firewalld, links, nft
+from dockercni.linux.iptables import IptablesError
+from dockercni.linux.netlink import Netlink
+from dockercni.linux.nft import NftablesError
 from dockercni.plugins import forward, keys, layout, ruleset
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dockercni.cni.document import Fields
     from dockercni.cni.result import Result
-    from dockercni.kernel.elements import Element
+    from dockercni.cni.strict_json import Fields
+    from dockercni.linux.nft_elements import Element
     from dockercni.plugins.contract import Request
     from dockercni.plugins.ruleset import Owner
 
@@ -38,7 +38,7 @@ def unsupported(conf: Mapping[str, Any]) -> str:
             return f"{key} is about rules that are not ours"
     if firewalld.runs():
         return "firewalld is running"
-    if lookup(conf, "ingressPolicy") not in {None, "", "open"} and not nftables.available():
+    if lookup(conf, "ingressPolicy") not in {None, "", "open"} and not nft.available():
         return keys.NO_LIBRARY
     return keys.unknown(conf, ("backend", "iptablesAdminChainName", "firewalldZone", "ingressPolicy"))
 
@@ -101,7 +101,7 @@ def gc(request: Request) -> None:
 
     def used(link: str) -> bool:
         with Netlink() as host:
-            return interfaces.has_ports(host, link)
+            return links.has_ports(host, link)
 
     ruleset.remove_owned(ruleset.BRIDGES, lambda comment: not used(comment))
     try:

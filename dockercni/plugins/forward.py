@@ -12,15 +12,15 @@ import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from dockercni.kernel import forward, interfaces, iptables, rules
-from dockercni.kernel.forward import CNI, DOCKER, FORWARD, MARK, Segment
-from dockercni.kernel.netlink import Netlink
+from dockercni.linux import forward, iptables, links, nft_rules
+from dockercni.linux.forward import CNI, DOCKER, FORWARD, MARK, Segment
+from dockercni.linux.netlink import Netlink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dockercni.cni.result import Result
-    from dockercni.kernel.iptables import Filter
+    from dockercni.linux.iptables import Filter
 
 _ADMIN: Final = "CNI-ADMIN"
 _MARKED: Final = re.compile(rf'--comment "{MARK}:([^"]+)"')
@@ -31,7 +31,7 @@ def segments(attached: Result) -> list[Segment]:
     are no bridge's ports; where none is listed, the addresses, as the reference plugin has it."""
     with Netlink() as host:
         names = [each.name for each in attached.interfaces if not each.sandbox and forward.plain(each.name)]
-        found = [interfaces.find(host, name) for name in names]
+        found = [links.find(host, name) for name in names]
     if links := [Segment(link.name) for link in found if link and not link.master]:
         return links
     return [Segment(addresses=frozenset({ip.address.ip})) for ip in attached.ips]
@@ -69,7 +69,7 @@ def close_for(attached: Result) -> None:
     """
     with Netlink() as host:
         unused = {
-            one.name for one in segments(attached) if not (one.link and interfaces.has_ports(host, one.link, besides=1))
+            one.name for one in segments(attached) if not (one.link and links.has_ports(host, one.link, besides=1))
         }
     close(lambda name: name in unused)
 
@@ -94,8 +94,8 @@ def unused(name: str) -> bool:
         ip_address(name)
         return False  # DEL takes the rules for an address away; whether it is in use cannot be seen
     with Netlink() as host:
-        link = interfaces.find(host, name)
-        return link is None or (link.kind == "bridge" and not interfaces.has_ports(host, name))
+        link = links.find(host, name)
+        return link is None or (link.kind == "bridge" and not links.has_ports(host, name))
 
 
 def _accepts(version: int, wanted: Sequence[Segment]) -> Iterator[tuple[str, str]]:
@@ -128,8 +128,8 @@ def _restricted(attached: Result) -> Iterator[Filter]:
 
 def _passes(version: int) -> bool:
     """Whether nothing is kept back, as far as that can be told without starting a process."""
-    policy = rules.policy(version, FORWARD)
-    free = policy is None or (policy and not rules.rules(version, FORWARD))
+    policy = nft_rules.policy(version, FORWARD)
+    free = policy is None or (policy and not nft_rules.rules(version, FORWARD))
     return free and not iptables.has_legacy(version)
 
 
@@ -139,7 +139,7 @@ def _marked(version: int) -> bool:
 
 
 def _rules(version: int) -> Iterable[bytes]:
-    return rules.rules(version, CNI) if rules.policy(version, CNI) is not None else ()
+    return nft_rules.rules(version, CNI) if nft_rules.policy(version, CNI) is not None else ()
 
 
 def _open(table: Filter, wanted: Sequence[Segment]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dockercni.cni import document
-from dockercni.cni.document import Fields, shown
+from dockercni.cni import strict_json
+from dockercni.cni.strict_json import Fields, shown
 from dockercni.plugins import addresses, keys, ranges
 from dockercni.plugins.contract import PluginFailure
 
@@ -37,10 +37,10 @@ class Plan:
 
 def unknown(conf: Mapping[str, Any]) -> str:
     """Say which keys of `ipam` are not host-local's; "" if none. The rest belongs to whoever delegates to it."""
-    ipam = document.lookup(conf, "ipam")
+    ipam = strict_json.lookup(conf, "ipam")
     if not isinstance(ipam, dict):
         return ""
-    sets = document.lookup(ipam, "ranges")
+    sets = strict_json.lookup(ipam, "ranges")
     inner = [each for one in sets if isinstance(one, list) for each in one] if isinstance(sets, list) else []
     reasons = [keys.unknown(each, ranges.KEYS, "ipam.ranges: ") for each in inner if isinstance(each, dict)]
     return next(filter(None, [keys.unknown(ipam, _KEYS, "ipam: "), *reasons]), "")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dockercni.cni import result
-from dockercni.cni.calls import EXEC
+from dockercni.cni.runner import EXEC
 from dockercni.plugins import registry
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from dockercni.kernel import elements
-from dockercni.kernel.elements import Element, Verdict
+from dockercni.linux import nft_elements
+from dockercni.linux.nft_elements import Element, Verdict
 
 NAME: Final = "dockercni"
 LEAVING: Final = "leaving"  # sets of a subnet begin so, and their rules stand in the chain of that name
@@ -144,7 +144,7 @@ def describe(element: Element) -> str:
     key_types, data_types = _SETS.get(element.set) or ((_ADDRESS[_network(element.set).version],), ())
     key = f'{_words(key_types, element.key)} comment "{element.comment}"'
     if isinstance(element.data, Verdict):
-        return f"{key} : {'drop' if element.data.code == elements.DROP else 'return'}"
+        return f"{key} : {'drop' if element.data.code == nft_elements.DROP else 'return'}"
     return key if element.data is None else f"{key} : {_words(data_types, element.data)}"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dockercni.kernel import tunables
+from dockercni.linux import tunables
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
-    from dockercni.cni.document import Fields
-    from dockercni.kernel.netlink import Message
-    from dockercni.kernel.tunables import Tunables
+    from dockercni.cni.strict_json import Fields
+    from dockercni.linux.netlink import Message
+    from dockercni.linux.tunables import Tunables
     from dockercni.plugins.wishes import Wish
 
 

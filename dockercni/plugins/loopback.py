@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import versions
 from dockercni.cni.result import Interface, IPConfig, Result
-from dockercni.kernel import addressing, interfaces
-from dockercni.kernel.inside import inside
-from dockercni.kernel.namespaces import Namespace, NamespaceGone
+from dockercni.linux import addr, links
+from dockercni.linux.netns import Namespace, NamespaceGone
+from dockercni.linux.netns_handle import inside
 from dockercni.plugins import keys
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dockercni.kernel.interfaces import Link
-    from dockercni.kernel.netlink import Netlink
+    from dockercni.linux.links import Link
+    from dockercni.linux.netlink import Netlink
     from dockercni.plugins.contract import Request
 
 _NAME = "lo"
@@ -43,8 +43,8 @@ def add(request: Request) -> Result:
     previous = request.previous
     with Namespace.open(request.netns) as namespace, inside(namespace) as within:
         link = _find(within.netlink)
-        within.netlink.do(interfaces.set_flags(link.index, on=interfaces.UP))
-        found = [each.address for each in addressing.addresses(within.netlink, link.index)]
+        within.netlink.do(links.set_flags(link.index, on=links.UP))
+        found = [each.address for each in addr.addresses(within.netlink, link.index)]
     for address in found:
         if not address.ip.is_loopback:
             raise PluginFailure(f'loopback interface found with non-loopback address "{address.ip}"')
@@ -68,7 +68,7 @@ def delete(request: Request) -> None:
         return
     try:
         with Namespace.open(request.netns) as namespace, inside(namespace) as within:
-            within.netlink.do(interfaces.set_flags(_find(within.netlink).index, off=interfaces.UP))
+            within.netlink.do(links.set_flags(_find(within.netlink).index, off=links.UP))
     except NamespaceGone:
         return
 
@@ -82,7 +82,7 @@ def gc(request: Request) -> None:
 
 
 def _find(socket: Netlink) -> Link:
-    link = interfaces.find(socket, _NAME)
+    link = links.find(socket, _NAME)
     if link is None:  # the kernel makes one in every namespace
         raise PluginFailure("Link not found")
     return link

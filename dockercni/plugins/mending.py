@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from dockercni.kernel import nftables, rules
-from dockercni.kernel.elements import Table, Verdict
-from dockercni.kernel.nftables import NftablesError
+from dockercni.linux import nft, nft_rules
+from dockercni.linux.nft import NftablesError
+from dockercni.linux.nft_elements import Table, Verdict
 from dockercni.plugins import layout
 from dockercni.plugins.layout import LEAVING, NAME, RETURNING
 
 if TYPE_CHECKING:
-    from dockercni.kernel.elements import Element
+    from dockercni.linux.nft_elements import Element
 
 TABLE: Final = Table(NAME)
 
@@ -29,21 +29,21 @@ def whole() -> bool:
     wanted = {chain: len(each) for chain, (_, each) in layout.CHAINS.items()}
     for name in subnets(TABLE.sets()):
         wanted[layout.kind_of(name)] += len(layout.rules_of(name))
-    present = rules.numbers(NAME)
+    present = nft_rules.numbers(NAME)
     return all(present[chain] >= number for chain, number in wanted.items())
 
 
 def refuse_loopback() -> None:
     """See to it that clients of ::1 are refused what was redirected. Raises NetlinkError, NftablesError."""
     chain, _, refusals = layout.REFUSING
-    if rules.numbers(NAME)[chain] >= len(refusals):
+    if nft_rules.numbers(NAME)[chain] >= len(refusals):
         return
     try:
-        nftables.apply(layout.skeleton())
+        nft.apply(layout.skeleton())
     except NftablesError as error:
         if not error.exists:
             raise
-    nftables.apply(layout.refusing())
+    nft.apply(layout.refusing())
 
 
 def mend() -> None:
@@ -52,7 +52,7 @@ def mend() -> None:
     lines = layout.chains()
     for name in subnets(TABLE.sets()):
         lines += [f"add rule inet {NAME} {layout.kind_of(name)} {rule}" for rule in layout.rules_of(name)]
-    nftables.apply("\n".join(lines))
+    nft.apply("\n".join(lines))
 
 
 def carry_over() -> bool:
@@ -69,11 +69,11 @@ def carry_over() -> bool:
     lines += [layout.subnet(name) for name in sorted({element.set for element in moved})]
     lines += [f"add element inet {NAME} {element.set} {{ {layout.describe(element)} }}" for element in moved]
     lines += [f"delete map inet {NAME} {name}" for name in _EARLIER]
-    chains = [line["chain"]["name"] for line in nftables.listing("list chains inet") if _is_ours(line.get("chain"))]
+    chains = [line["chain"]["name"] for line in nft.listing("list chains inet") if _is_ours(line.get("chain"))]
     for chain in subnets(chains):
         lines += [f"flush chain inet {NAME} {chain}", f"delete chain inet {NAME} {chain}"]
     try:
-        nftables.apply("\n".join(lines))
+        nft.apply("\n".join(lines))
     except NftablesError:
         if _EARLIER[0] in TABLE.sets():  # else somebody else was faster
             raise

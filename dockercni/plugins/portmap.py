@@ -13,11 +13,11 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from dockercni.cni.document import lookup
 from dockercni.cni.errors import CNIError
-from dockercni.kernel import addressing, conntrack, nftables, sysctl
-from dockercni.kernel.netlink import Netlink, NetlinkError
-from dockercni.kernel.nftables import NftablesError
+from dockercni.cni.strict_json import lookup
+from dockercni.linux import addr, conntrack, nft, sysctl
+from dockercni.linux.netlink import Netlink, NetlinkError
+from dockercni.linux.nft import NftablesError
 from dockercni.plugins import addresses, keys, layout, ruleset
 from dockercni.plugins.contract import PluginFailure
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
-    from dockercni.cni.document import Fields
     from dockercni.cni.result import Result
-    from dockercni.kernel.elements import Element
+    from dockercni.cni.strict_json import Fields
+    from dockercni.linux.nft_elements import Element
     from dockercni.plugins.contract import Request
     from dockercni.plugins.ruleset import Owner
 
@@ -58,7 +58,7 @@ def unsupported(conf: Mapping[str, Any]) -> str:
     for key in _OF_RULES:
         if lookup(conf, key) not in _NOTHING:
             return f"{key} is about rules in a table that is not ours"
-    if not nftables.available():
+    if not nft.available():
         return keys.NO_LIBRARY
     return keys.unknown(conf, ("snat", *_OF_RULES))
 
@@ -165,9 +165,9 @@ def _snat(fields: Fields) -> bool:
     return fields.get("snat") is None or fields.boolean("snat")
 
 
-def _targets(ifname: str, attached: Result) -> list[addressing.Interface]:
+def _targets(ifname: str, attached: Result) -> list[addr.Interface]:
     """The first IPv4 and the first IPv6 address that may be the container's link's."""
-    found: dict[int, addressing.Interface] = {}
+    found: dict[int, addr.Interface] = {}
     for ip in attached.ips:
         known = ip.interface is not None and 0 <= ip.interface < len(attached.interfaces)
         link = attached.interfaces[ip.interface] if known and ip.interface is not None else None
@@ -176,7 +176,7 @@ def _targets(ifname: str, attached: Result) -> list[addressing.Interface]:
     return list(found.values())
 
 
-def _forget_udp(mappings: Sequence[PublishedPort], targets: Sequence[addressing.Interface]) -> None:
+def _forget_udp(mappings: Sequence[PublishedPort], targets: Sequence[addr.Interface]) -> None:
     """Connections that are tracked from before the port was published would not be redirected."""
     ports = {mapping.port for mapping in mappings if mapping.protocol == "udp"}
     try:
@@ -188,10 +188,10 @@ def _forget_udp(mappings: Sequence[PublishedPort], targets: Sequence[addressing.
         structlog.get_logger().warning("stale UDP connections are still tracked", reason=str(error), plugin="portmap")
 
 
-def _route_localnet(target: addressing.Interface) -> None:
+def _route_localnet(target: addr.Interface) -> None:
     """Let connections from 127.0.0.1 be routed to the container."""
     with Netlink() as host:
-        index = addressing.way_to(host, target.ip)
+        index = addr.way_to(host, target.ip)
     if index:
         try:
             sysctl.write(f"net/ipv4/conf/{socket.if_indextoname(index)}/route_localnet", "1")

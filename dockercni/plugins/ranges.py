@@ -10,7 +10,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from dockercni.cni.document import Fields, shown
+from dockercni.cni.strict_json import Fields, shown
 from dockercni.plugins import addresses
 from dockercni.plugins.contract import PluginFailure
 

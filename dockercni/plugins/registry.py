@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from dockercni.cni import document
+from dockercni.cni import strict_json
 from dockercni.cni.errors import SHORTAGES, CNIError, ErrorCode, PluginError, PluginNotFound, PluginShortage
 from dockercni.plugins import skeleton
 from dockercni.plugins.table import NATIVE
@@ -13,7 +13,7 @@ from dockercni.plugins.table import NATIVE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dockercni.cni.calls import PluginCall, PluginRunner
+    from dockercni.cni.runner import PluginCall, PluginRunner
     from dockercni.plugins.contract import Plugin
 
 ENGINE: Final = "native"
@@ -36,7 +36,7 @@ def refusal(kind: str, conf: Mapping[str, Any]) -> str:
     """Why a configuration cannot be served by a plugin of this process; "" if it can."""
     if kind not in NATIVE:
         return f"there is no native plugin {kind}"
-    version = document.lookup(conf, "cniVersion") or "0.1.0"
+    version = strict_json.lookup(conf, "cniVersion") or "0.1.0"
     if version not in NATIVE[kind][1]:
         return f"the native plugin does not speak version {version}"
     return load(kind).unsupported(conf)
@@ -72,7 +72,7 @@ class NativeRunner:
         plugin = load(call.plugin)
         if call.verb == "VERSION":
             supported = list(NATIVE[call.plugin][1])
-            return document.encode({"cniVersion": supported[-1], "supportedVersions": supported})
+            return strict_json.encode({"cniVersion": supported[-1], "supportedVersions": supported})
         try:
             printed = skeleton.serve(plugin, NATIVE[call.plugin][1], call, self._delegates, opens=self._opens)
         except CNIError as error:
@@ -83,4 +83,4 @@ class NativeRunner:
             self._on_defect(call)
             message = f"{type(error).__name__}: {error}"
             raise PluginError(call.plugin, call.verb, message, code=ErrorCode.INTERNAL) from error
-        return b"" if printed is None else document.encode(printed)
+        return b"" if printed is None else strict_json.encode(printed)

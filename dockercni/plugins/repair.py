@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dockercni.cni import conf
-from dockercni.cni.document import Fields
-from dockercni.kernel.netlink import NetlinkError
-from dockercni.kernel.nftables import NftablesError
+from dockercni.cni.strict_json import Fields
+from dockercni.linux.netlink import NetlinkError
+from dockercni.linux.nft import NftablesError
 from dockercni.plugins import bridge, firewall, portmap, registry, ruleset
 from dockercni.plugins.contract import PluginFailure
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dockercni.cni import CacheEntry
     from dockercni.cni.conf import NetworkList
     from dockercni.cni.result import Result
-    from dockercni.kernel.elements import Element
+    from dockercni.linux.nft_elements import Element
 
 _ELEMENTS = {"bridge": bridge.elements, "portmap": portmap.elements, "firewall": firewall.elements}
 

@@ -13,7 +13,7 @@ def read(path: str) -> DNS:
     """The DNS settings of a file; empty ones without a path. Raises OSError."""
     if not path:
         return DNS()
-    from dockercni.cni.files import read_regular  # noqa: PLC0415  a cold start must not pay for what is hardly used
+    from dockercni.files import read_regular  # noqa: PLC0415  a cold start must not pay for what is hardly used
 
     return parse(read_regular(path, _MOST, follow=True).decode("utf-8", "replace"))
 

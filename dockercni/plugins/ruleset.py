@@ -15,10 +15,10 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import TYPE_CHECKING, Final
 
-from dockercni.kernel import elements, nftables
-from dockercni.kernel.elements import Element, Verdict
-from dockercni.kernel.netlink import NetlinkError
-from dockercni.kernel.nftables import NftablesError
+from dockercni.linux import nft, nft_elements
+from dockercni.linux.netlink import NetlinkError
+from dockercni.linux.nft import NftablesError
+from dockercni.linux.nft_elements import Element, Verdict
 from dockercni.plugins import layout, mending
 from dockercni.plugins.layout import LEAVING, PROTOCOLS, RETURNING
 from dockercni.plugins.mending import TABLE
@@ -62,7 +62,7 @@ def _comment_of(owner: Owner) -> str:
 
 
 def _comment(container_id: str, ifname: str, network: str) -> str:
-    return f"{container_id} {ifname} {network}"[: elements.COMMENT_LIMIT]
+    return f"{container_id} {ifname} {network}"[: nft_elements.COMMENT_LIMIT]
 
 
 def owner(request: Request) -> Owner:
@@ -122,7 +122,7 @@ def port(protocol: str, number: int, to: Address, to_port: int, owner: Owner, ho
 def bridge(name: str, *, isolated: bool) -> list[Element]:
     """What comes from another bridge of that kind does not get to this one; nor, if `isolated`, between its ports."""
     packed = name.encode().ljust(16, b"\0")
-    inner = Verdict(elements.DROP if isolated else elements.RETURN)
+    inner = Verdict(nft_elements.DROP if isolated else nft_elements.RETURN)
     return [Element("bridges", packed, comment=name), Element("within", packed * 2, inner, comment=name)]
 
 
@@ -186,9 +186,9 @@ def remove_stale(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
     mending.carry_over()
     found = [element for element in owned(kinds) if unwanted(element.comment)]
     if found:
-        from dockercni.kernel import everywhere  # noqa: PLC0415  a cold start must not pay for what is hardly used
+        from dockercni.linux import all_namespaces  # noqa: PLC0415  a cold start must not pay for what is hardly used
 
-        used = everywhere.addresses()
+        used = all_namespaces.addresses()
         _delete([element for element in found if address(element) not in used])
 
 
@@ -225,7 +225,7 @@ def _build(wanted: Sequence[Element]) -> None:
     names = mending.subnets(sorted({element.set for element in wanted}))
     for ruleset in (layout.skeleton(), *map(layout.subnet, names)):
         try:
-            nftables.apply(ruleset)
+            nft.apply(ruleset)
         except NftablesError as error:
             if not error.exists:
                 raise

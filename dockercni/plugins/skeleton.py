@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dockercni.cni import document, names, result, versions
-from dockercni.cni.document import DocumentError, Fields
+from dockercni.cni import names, result, strict_json, versions
 from dockercni.cni.errors import CNIError, ErrorCode, InvalidParameters, ResultError, VersionError
+from dockercni.cni.strict_json import DocumentError, Fields
 from dockercni.cni.versions import Feature
 from dockercni.plugins import keys
 from dockercni.plugins.contract import PluginFailure, Request
@@ -19,8 +19,8 @@ from dockercni.plugins.contract import PluginFailure, Request
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dockercni.cni.calls import PluginCall, PluginRunner
     from dockercni.cni.result import Result
+    from dockercni.cni.runner import PluginCall, PluginRunner
     from dockercni.plugins.contract import Plugin
 
 _REQUIRED = {
@@ -84,7 +84,7 @@ def _check_environment(call: PluginCall) -> None:
 
 def _request(call: PluginCall, runner: PluginRunner, *, opens: bool) -> Request:
     try:
-        fields = Fields.of(document.decode(call.config))
+        fields = Fields.of(strict_json.decode(call.config))
         name, version = fields.string("name"), fields.string("cniVersion")
     except DocumentError as error:
         problem = f"error unmarshall network config: {error}"

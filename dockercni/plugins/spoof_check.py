@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from dockercni.kernel import nftables
-from dockercni.kernel.nftables import NftablesError
+from dockercni.linux import nft
+from dockercni.linux.nft import NftablesError
 from dockercni.plugins.contract import PluginFailure
 
 _TABLE: Final = "bridge nat"
@@ -36,7 +36,7 @@ add rule {_TABLE} {chain}-mac ether saddr {mac} return {mark}
 add rule {_TABLE} {chain}-mac drop {mark}
 """
     try:
-        nftables.apply(ruleset)
+        nft.apply(ruleset)
     except NftablesError as error:
         raise PluginFailure(f"failed to setup spoof-check: {error}") from error
 
@@ -47,13 +47,13 @@ def remove(container_id: str, ifname: str) -> None:
         return
     chain, mark = _chain(container_id, ifname), _mark(container_id, ifname)
     try:
-        present = nftables.listing(f"list table {_TABLE}")
+        present = nft.listing(f"list table {_TABLE}")
         found = [entry["rule"] for entry in present if entry.get("rule", {}).get("comment") == mark]
         names = {entry["chain"]["name"] for entry in present if "chain" in entry}
         jumps = [f"delete rule {_TABLE} {_BASE} handle {rule['handle']}" for rule in found if rule["chain"] == _BASE]
         chains = [f"delete chain {_TABLE} {name}" for name in (chain, f"{chain}-mac") if name in names]
         if jumps or chains:
-            nftables.apply("\n".join([*jumps, *(f"flush {line.removeprefix('delete ')}" for line in chains), *chains]))
+            nft.apply("\n".join([*jumps, *(f"flush {line.removeprefix('delete ')}" for line in chains), *chains]))
     except NftablesError as error:
         if not error.missing:
             raise PluginFailure(f"failed to teardown spoof-check: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dockercni.cni import document, versions
+from dockercni.cni import strict_json, versions
 from dockercni.cni.result import IPConfig, Result
 from dockercni.plugins import addresses, keys
 from dockercni.plugins.contract import PluginFailure
@@ -28,7 +28,7 @@ class _Assignment:
 
 def unsupported(conf: Mapping[str, Any]) -> str:
     """See Plugin. Only `ipam` is static's own; the rest belongs to the plugin that delegates to it."""
-    ipam = document.lookup(conf, "ipam")
+    ipam = strict_json.lookup(conf, "ipam")
     return keys.unknown(ipam, _IPAM_KEYS, "ipam: ") if isinstance(ipam, dict) else ""
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dockercni.cni import document
+from dockercni.cni import strict_json
 from dockercni.cni.errors import ErrorCode
 from dockercni.plugins.contract import PluginFailure
 
@@ -45,7 +45,7 @@ def paths(wanted: Mapping[str, str], ifname: str) -> dict[str, str]:
 
 def check_repeated(config: bytes) -> None:
     """Raise PluginFailure for a sysctl that the configuration names twice in the same words; the last would count."""
-    if twice := document.repeated(config, "sysctl"):
+    if twice := strict_json.repeated(config, "sysctl"):
         raise PluginFailure(f"duplicated sysctl keys are not allowed: {twice}", ErrorCode.INVALID_CONFIGURATION)
 
 

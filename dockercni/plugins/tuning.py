@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockercni.kernel import sysctl, tunables
-from dockercni.kernel.namespaces import Namespace, NamespaceGone
-from dockercni.kernel.netlink import Netlink
+from dockercni.linux import sysctl, tunables
+from dockercni.linux.netlink import Netlink
+from dockercni.linux.netns import Namespace, NamespaceGone
 from dockercni.plugins import backups, keys, link_changes, sysctls, wishes
 from dockercni.plugins.contract import PluginFailure
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dockercni.cni.result import Result
-    from dockercni.kernel.tunables import Tunables
+    from dockercni.linux.tunables import Tunables
     from dockercni.plugins.contract import Request
 
 

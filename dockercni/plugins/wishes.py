@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dockercni.cni.document import Fields
+    from dockercni.cni.strict_json import Fields
     from dockercni.plugins.contract import Request
 
 KEYS: Final = ("dataDir", "sysctl", "mac", "promisc", "mtu", "txQLen", "allmulti")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dockercni.cni import CacheEntry, CNIError, NetworkList
-from dockercni.cni.document import Fields
+from dockercni.cni.strict_json import Fields
 from dockercni.errors import DockercniError, Retry
 from dockercni.model import IPAddress
 from dockercni.plugins import ranges

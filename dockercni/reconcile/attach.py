@@ -29,21 +29,21 @@ from dockercni.cni import (
 )
 from dockercni.cni.errors import is_shortage
 from dockercni.errors import DockercniError, Retry
-from dockercni.kernel import routing
-from dockercni.kernel.announce import announce
-from dockercni.kernel.iptables import IptablesError
-from dockercni.kernel.namespaces import Namespace
+from dockercni.linux import routing
+from dockercni.linux.announce import announce
+from dockercni.linux.iptables import IptablesError
+from dockercni.linux.netns import Namespace
 from dockercni.model import NetworkRequest, PublishedPort
 from dockercni.plugins import dhcp
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
 from dockercni.reconcile import addresses, container_half, default_route, ports, preferred, records, stored_leases
 from dockercni.reconcile.forwarding import Forwarding
+from dockercni.reconcile.history import Had, Memory
 from dockercni.reconcile.host_half import HostError, HostHalf
 from dockercni.reconcile.host_needs import may_route_ipv6, parent_untold
 from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
-from dockercni.reconcile.memory import Had, Memory
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.plan import Repair
 from dockercni.reconcile.ports import Publisher

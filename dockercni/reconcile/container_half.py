@@ -9,11 +9,11 @@ import errno
 from collections.abc import Callable, Mapping
 
 from dockercni.cni import CacheEntry
-from dockercni.kernel import interfaces
-from dockercni.kernel.inside import inside
-from dockercni.kernel.interfaces import Link
-from dockercni.kernel.namespaces import Namespace
-from dockercni.kernel.netlink import Netlink
+from dockercni.linux import links
+from dockercni.linux.links import Link
+from dockercni.linux.netlink import Netlink
+from dockercni.linux.netns import Namespace
+from dockercni.linux.netns_handle import inside
 from dockercni.plugins import container_side
 from dockercni.reconcile import records
 from dockercni.reconcile.plan import Repair
@@ -48,7 +48,7 @@ def put_back(entry: CacheEntry, repair: Repair, namespace: Namespace) -> None:
         route for route in result.routes if route.dst.version in versions or records.destination(route) in repair.routes
     ]
     with inside(namespace) as container:
-        link = interfaces.find(container.netlink, repair.link)
+        link = links.find(container.netlink, repair.link)
         if link is None:
             raise OSError(errno.ENODEV, f"its interface {repair.link!a} is gone")
         if repair.link != entry.ifname:
@@ -66,10 +66,10 @@ def enter_for_del(entry: CacheEntry, port: Callable[[], Link | None]) -> bool:
     """
     try:
         with Namespace.open(entry.netns) as namespace, namespace.run(Netlink) as socket:
-            links = {link.name: link for link in interfaces.every(socket)}
-            name = name_now(entry, links, port)
+            found = {link.name: link for link in links.every(socket)}
+            name = name_now(entry, found, port)
             if name not in {"", entry.ifname}:
-                _rename(socket, links[name], entry.ifname)
+                _rename(socket, found[name], entry.ifname)
             return bool(name)
     except OSError:
         return False
@@ -77,6 +77,6 @@ def enter_for_del(entry: CacheEntry, port: Callable[[], Link | None]) -> bool:
 
 def _rename(socket: Netlink, link: Link, name: str) -> None:
     """Rename a link, which has to be down for it; one that bears the name gives way."""
-    other = interfaces.find(socket, name)
+    other = links.find(socket, name)
     for index, wanted in ([(other.index, _OTHER)] if other else []) + [(link.index, name)]:
-        socket.do(interfaces.set_flags(index, off=interfaces.UP), interfaces.rename(index, wanted))
+        socket.do(links.set_flags(index, off=links.UP), links.rename(index, wanted))

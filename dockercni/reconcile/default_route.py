@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from dockercni.cni import Cache, CNIError, ErrorCode, NetworkList, Result, Runtime, RuntimeConf
 from dockercni.errors import UnknownNetwork
-from dockercni.kernel import default_routes
-from dockercni.kernel.namespaces import Namespace
+from dockercni.linux import default_routes
+from dockercni.linux.netns import Namespace
 from dockercni.reconcile import gateway, records
 from dockercni.reconcile.networks import Networks
 

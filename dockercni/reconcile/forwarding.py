@@ -19,14 +19,14 @@ import structlog
 
 from dockercni.cni import Cache, CacheEntry, CacheError, NetworkList
 from dockercni.cni.errors import is_shortage
-from dockercni.engine.describe import ListedNetwork
-from dockercni.kernel import forward, iptables, links
-from dockercni.kernel.forward import Chains, Segment
-from dockercni.kernel.iptables import Filter, IptablesError
-from dockercni.kernel.links import Surroundings
-from dockercni.kernel.nftables import NftablesError
+from dockercni.docker.api import ListedNetwork
+from dockercni.linux import forward, host_links, iptables
+from dockercni.linux.forward import Chains, Segment
+from dockercni.linux.host_links import Surroundings
+from dockercni.linux.iptables import Filter, IptablesError
+from dockercni.linux.nft import NftablesError
 from dockercni.plugins import ruleset
-from dockercni.reconcile.memory import Memory
+from dockercni.reconcile.history import Memory
 from dockercni.reconcile.uses import Use, bridges, use
 
 _DOCKERS: Final = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
@@ -122,7 +122,7 @@ class Forwarding:
     def settle(self) -> None:
         """Make our chain in each filter table what it has to be. Raises IptablesError."""
         with self._guard, _errors(), forward.changing() as change:
-            around = links.surroundings()
+            around = host_links.surroundings()
             segments, tables = self._look(around)
             # Ingress policies belong to their bridge. Our chain tells which bridges there were, also after a crash, so
             # it is changed last.
@@ -139,7 +139,7 @@ class Forwarding:
     def problems(self) -> list[str]:
         """What `settle` would change, in words; changes nothing. Raises IptablesError."""
         with self._guard, _errors():
-            segments, tables = self._look(links.surroundings())
+            segments, tables = self._look(host_links.surroundings())
             return [
                 f"{one.table.command}: chain {forward.CHAIN}, or its place in FORWARD, is not as it has to be"
                 for one in tables
@@ -162,7 +162,7 @@ class Forwarding:
             return all(Segment(addresses=frozenset({one}), open=this.open) in self._open for one in this.addresses)
         return (
             this.bridges <= known.keys()
-            and not any(links.routed(name) for name in this.links - known.keys())
+            and not any(host_links.routed(name) for name in this.links - known.keys())
             and not any(one.open and not this.open for one in found)
             and all(this.addresses <= one.addresses for one in found if one.shared)
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from dockercni.cni import NetworkList, Result, document, parse_list
+from dockercni.cni import NetworkList, Result, parse_list, strict_json
 from dockercni.errors import LabelError
 from dockercni.model import NetworkRequest
 from dockercni.reconcile import claims
@@ -64,7 +64,7 @@ def without(network: NetworkList, versions: Collection[int]) -> NetworkList:
     if not versions or any(plugin.type in _MOVING for plugin in network.plugins):
         return network
     plugins = [_without(plugin.raw, versions) for plugin in network.plugins]
-    return parse_list(document.encode({**network.extra, "plugins": plugins}), network.source)
+    return parse_list(strict_json.encode({**network.extra, "plugins": plugins}), network.source)
 
 
 def stripped(result: Result, versions: Collection[int]) -> Result:
@@ -89,33 +89,33 @@ def _stripped(raw: Mapping[str, Any], versions: Collection[int]) -> dict[str, An
 
 
 def _expected(kind: str, conf: Mapping[str, Any]) -> frozenset[int]:
-    if isinstance(delegate := document.lookup(conf, "delegate"), dict):
+    if isinstance(delegate := strict_json.lookup(conf, "delegate"), dict):
         return _expected(str(delegate.get("type", "bridge")), delegate) or _BOTH
     if kind not in _KNOWN:
         return _BOTH
-    ipam = document.lookup(conf, "ipam")
-    if not isinstance(ipam, dict) or not (source := document.lookup(ipam, "type")):
+    ipam = strict_json.lookup(conf, "ipam")
+    if not isinstance(ipam, dict) or not (source := strict_json.lookup(ipam, "type")):
         return frozenset()
     if source == "dhcp":
         return frozenset({4})
     if source not in _STATED:
         return _BOTH
     found = {version for route in _routes(ipam) for version in _BOTH if _is_default(route, {version})}
-    if document.lookup(conf, "isDefaultGateway") is True:
+    if strict_json.lookup(conf, "isDefaultGateway") is True:
         found |= _versions(ipam)
     return frozenset(found)
 
 
 def _without(conf: Mapping[str, Any], versions: Collection[int]) -> dict[str, Any]:
     changed = dict(conf)
-    if isinstance(delegate := document.lookup(conf, "delegate"), dict):
+    if isinstance(delegate := strict_json.lookup(conf, "delegate"), dict):
         changed[_spelled(conf, "delegate")] = _without(delegate, versions)
-    ipam = document.lookup(conf, "ipam")
+    ipam = strict_json.lookup(conf, "ipam")
     given_ipam = ipam if isinstance(ipam, dict) else {}
     routes = _other_routes(_routes(given_ipam), versions)
-    if document.lookup(conf, "isDefaultGateway") is True:
+    if strict_json.lookup(conf, "isDefaultGateway") is True:
         kept = (_BOTH - set(versions)) & _versions(given_ipam)
-        if kept and document.lookup(given_ipam, "type") not in _STATED:
+        if kept and strict_json.lookup(given_ipam, "type") not in _STATED:
             return changed  # nobody knows which addresses will come: what is too much is taken back afterwards
         changed[_spelled(conf, "isDefaultGateway")] = False
         changed[_spelled(conf, "isGateway")] = True
@@ -132,7 +132,7 @@ def _spelled(conf: Mapping[str, Any], key: str) -> str:
 
 
 def _routes(ipam: Mapping[str, Any]) -> list[Any]:
-    routes = document.lookup(ipam, "routes")
+    routes = strict_json.lookup(ipam, "routes")
     return list(routes) if isinstance(routes, list) else []
 
 
@@ -141,15 +141,15 @@ def _other_routes(routes: Iterable[Any], versions: Collection[int]) -> list[Any]
 
 
 def _is_default(route: Any, versions: Collection[int]) -> bool:
-    if not isinstance(route, dict) or document.lookup(route, "table") not in _MAIN:
+    if not isinstance(route, dict) or strict_json.lookup(route, "table") not in _MAIN:
         return False
-    network = claims.parsed(document.lookup(route, "dst"))
+    network = claims.parsed(strict_json.lookup(route, "dst"))
     return network is not None and not network.prefixlen and network.version in versions
 
 
 def _versions(ipam: Mapping[str, Any]) -> frozenset[int]:
     """The IP versions of the addresses that an IPAM plugin will give; both where that cannot be told."""
-    source = document.lookup(ipam, "type")
+    source = strict_json.lookup(ipam, "type")
     if source == "dhcp":
         return frozenset({4})
     return frozenset(subnet.version for subnet in claims.within(ipam)) if source in _STATED else _BOTH

@@ -19,11 +19,11 @@ import structlog
 
 from dockercni.cni import CacheEntry, CNIError
 from dockercni.errors import DockercniError, Retry
-from dockercni.kernel import addressing, interfaces, routing, sysctl
-from dockercni.kernel.announce import announce
-from dockercni.kernel.interfaces import Link
-from dockercni.kernel.namespaces import Namespace
-from dockercni.kernel.netlink import Message, Netlink
+from dockercni.linux import addr, links, routing, sysctl
+from dockercni.linux.announce import announce
+from dockercni.linux.links import Link
+from dockercni.linux.netlink import Message, Netlink
+from dockercni.linux.netns import Namespace
 from dockercni.model import IPNetwork
 from dockercni.plugins import bridge_ports
 from dockercni.plugins.addresses import Prefixed
@@ -58,19 +58,19 @@ class _Seen:
 
     def link(self, name: str) -> Link | None:
         if name not in self._links:
-            self._links[name] = interfaces.find(self.netlink, name)
+            self._links[name] = links.find(self.netlink, name)
         return self._links[name]
 
     def addresses(self, link: Link) -> frozenset[Prefixed]:
         if link.index not in self._addresses:
-            assigned = addressing.addresses(self.netlink, link.index)
+            assigned = addr.addresses(self.netlink, link.index)
             self._addresses[link.index] = frozenset(each.address for each in assigned if not each.refused)
         return self._addresses[link.index]
 
     def leads(self, link: Link, destination: IPNetwork) -> bool:
         key = link.index, destination.version
         if key not in self._routes:  # those of a link that is part of a VRF are in that one's table
-            self._routes[key] = frozenset(path.dst for path in addressing.routes_over(self.netlink, *key))
+            self._routes[key] = frozenset(path.dst for path in addr.routes_over(self.netlink, *key))
         return destination in self._routes[key]
 
     def setting(self, name: str) -> str:
@@ -130,9 +130,9 @@ class HostHalf:
     def parent(self, entry: CacheEntry) -> str:
         """The name of the host's link that the attachment's own sits on; "" if there is none. Raises HostError."""
         with _errors(), Namespace.open(entry.netns) as namespace, namespace.run(Netlink) as container:
-            inside = interfaces.find(container, entry.ifname)
+            inside = links.find(container, entry.ifname)
         with _errors(), Netlink() as host:
-            found = interfaces.at(host, inside.peer) if inside and inside.peer else None
+            found = links.at(host, inside.peer) if inside and inside.peer else None
         return found.name if found else ""
 
     def forget(self) -> None:
@@ -153,7 +153,7 @@ class HostHalf:
         """Remove the host's end of a link that a DEL did not find, because the container moved it elsewhere."""
         if port := self.port(entry):
             with _errors(), Netlink() as host:
-                host.try_all([interfaces.delete(port.index)])
+                host.try_all([links.delete(port.index)])
 
     def _lacking(self, wanted: Needs, age: float) -> list[str]:
         with self._guard, _errors():
@@ -181,7 +181,7 @@ def _repair(wanted: Needs, host: Netlink) -> None:
         return
     conf = wanted.bridge
     bearer, moved = _join(wanted, conf, host, port) if conf else (port, False)
-    host.do(interfaces.set_flags(port.index, on=interfaces.UP))
+    host.do(links.set_flags(port.index, on=links.UP))
     _lead(wanted, conf, host, bearer)
     for version in wanted.forwarding:
         routing.forward(version)
@@ -202,13 +202,13 @@ def _lead(wanted: Needs, conf: BridgeConf | None, host: Netlink, bearer: Link) -
         if conf:
             bridge_ports.ensure_address(host, bearer, address, force=conf.force_address, again=True)
         else:
-            _tolerant(host, addressing.add_address(bearer.index, address, again=True))
+            _tolerant(host, addr.add_address(bearer.index, address, again=True))
     seen = _Seen(host)  # with its address or its state the kernel gave the link its routes again
     for address in wanted.gateways:
         if address.network in wanted.routes and not seen.leads(bearer, address.network):
-            _tolerant(host, addressing.add_subnet_route(bearer.index, address))
+            _tolerant(host, addr.add_subnet_route(bearer.index, address))
     for target in wanted.targets:
-        _tolerant(host, addressing.add_host_route(bearer.index, target))
+        _tolerant(host, addr.add_host_route(bearer.index, target))
 
 
 def _join(wanted: Needs, conf: BridgeConf, host: Netlink, port: Link) -> tuple[Link, bool]:
@@ -219,14 +219,14 @@ def _join(wanted: Needs, conf: BridgeConf, host: Netlink, port: Link) -> tuple[L
     """
     bridge, moved = bridge_ports.ensure_bridge(host, conf), False
     if port.master != bridge.index:
-        host.do(interfaces.set_master(port.index, bridge.index))
+        host.do(links.set_master(port.index, bridge.index))
         bridge_ports.settle_port(host, port.name, conf, conf.trunk)
         if wanted.mac not in {"", bridge.mac}:
-            host.do(interfaces.set_mac(bridge.index, wanted.mac))
+            host.do(links.set_mac(bridge.index, wanted.mac))
             bridge, moved = replace(bridge, mac=wanted.mac), True
         log.info("port put back", bridge=conf.bridge, port=port.name)
     elif port.operational and not port.forwarding and not bridge.spanning:
-        host.do(interfaces.set_forwarding(port.index))
+        host.do(links.set_forwarding(port.index))
     bridge_ports.set_flags(host, port.name, conf)
     if conf.vlan and conf.gateway:
         return bridge_ports.ensure_vlan_gateway(host, bridge, conf), moved

@@ -11,9 +11,9 @@ from ipaddress import ip_network
 from typing import Any, Final, Protocol
 
 from dockercni.cni import CacheEntry, CNIError, Interface, IPConfig, NetworkList, Result, parse_list
-from dockercni.cni.document import Fields, lookup
-from dockercni.kernel import routing
-from dockercni.kernel.interfaces import Link
+from dockercni.cni.strict_json import Fields, lookup
+from dockercni.linux import routing
+from dockercni.linux.links import Link
 from dockercni.model import IPAddress, IPNetwork
 from dockercni.plugins import addresses, bridge_conf
 from dockercni.plugins.addresses import Prefixed

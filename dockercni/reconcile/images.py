@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from dockercni.engine.images import Images, Labels
+from dockercni.docker.image_labels import Images, Labels
 from dockercni.reconcile import state
 
 _FILE: Final = "images.json"

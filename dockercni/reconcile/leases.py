@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from dockercni.cni import CacheEntry, CNIError, NetworkList, Runtime, parse_list
 from dockercni.errors import DockercniError, Retry
-from dockercni.kernel.namespaces import Namespace
+from dockercni.linux.netns import Namespace
 from dockercni.plugins import dhcp
 from dockercni.plugins.dhcp import Renewals
 from dockercni.reconcile import records

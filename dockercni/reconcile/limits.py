@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dockercni.errors import LabelError
-from dockercni.kernel.hold import Limit
+from dockercni.linux.hold.holder import Limit
 from dockercni.model import Container, Unwanted
 from dockercni.reconcile import labels
 from dockercni.reconcile.labels import Holding

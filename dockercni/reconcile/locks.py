@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dockercni.cni.files import file_below, private_directory, read_regular
 from dockercni.errors import LockHeld, LockUnusable
-from dockercni.kernel import processes
+from dockercni.files import file_below, private_directory, read_regular
+from dockercni.linux import processes
 from dockercni.reconcile.port_claims import Claim, Claims
 
 _PAUSE: Final = 0.01  # seconds between two tries; flock itself has no time limit

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dockercni.cni import CacheEntry, Runtime
-from dockercni.kernel import nftables
-from dockercni.kernel.nftables import NftablesError
-from dockercni.reconcile.nft_footprint import MASQUERADE, PORTMAP, TABLES, Rule, nft_footprint, rules
+from dockercni.linux import nft
+from dockercni.linux.nft import NftablesError
+from dockercni.reconcile.reference_rules_nft import MASQUERADE, PORTMAP, TABLES, Rule, nft_footprint, rules
 
 
 def missing(entries: Sequence[CacheEntry]) -> list[tuple[CacheEntry, list[str]]]:
@@ -30,7 +30,7 @@ def repair(runtime: Runtime, entry: CacheEntry, kind: str, lock: int) -> bool:
         return False
     present = _present()
     if kind == MASQUERADE:
-        nftables.apply(found.masquerade(present))
+        nft.apply(found.masquerade(present))
     elif kind == PORTMAP:
         _apply(found.unpublished(present))
         runtime.repeat(entry, found.kinds[kind], (lock,))
@@ -49,7 +49,7 @@ def _present() -> list[Rule]:
 
 def _listed(table: tuple[str, str]) -> list[dict[str, Any]]:
     try:
-        return nftables.listing(f"list table {' '.join(table)}")
+        return nft.listing(f"list table {' '.join(table)}")
     except NftablesError as error:
         if error.missing:
             return []
@@ -59,7 +59,7 @@ def _listed(table: tuple[str, str]) -> list[dict[str, Any]]:
 def _apply(ruleset: str) -> None:
     try:
         if ruleset:
-            nftables.apply(ruleset)
+            nft.apply(ruleset)
     except NftablesError as error:
         if not error.missing:  # the plugin was faster
             raise

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dockercni.engine.starts import Start
-from dockercni.kernel import rights, runtimes
-from dockercni.kernel.facts import Facts, facts
-from dockercni.kernel.namespaces import Namespace
+from dockercni.docker.start_watch import Start
+from dockercni.linux import capabilities, runc_stages
+from dockercni.linux.netns import Namespace
+from dockercni.linux.netns_state import Facts, facts
 from dockercni.model import Attachment, Container, Life
 from dockercni.reconcile import container_half, stored_leases
 from dockercni.reconcile.host_half import HostHalf
@@ -55,8 +55,8 @@ class Observation:
         observed = self.inside(shown, alive)
         if namespace and any(repairs([record.attachment for record in alive], observed)):
             # until its entrypoint runs nothing can be the container's own doing
-            runs = start is None or runtimes.executed(start.container.pid)
-            observed = replace(observed, may_change=runs and rights.may_configure(namespace))
+            runs = start is None or runc_stages.executed(start.container.pid)
+            observed = replace(observed, may_change=runs and capabilities.may_configure(namespace))
         entries = [record.entry for record in alive] if thorough else []
         return replace(
             observed,
@@ -82,7 +82,7 @@ class Observation:
         attachment, entry = record.attachment, record.entry
         observed = self.inside(shown, [record])
         if any(repairs([attachment], observed)):
-            observed = replace(observed, may_change=rights.may_configure(namespace))
+            observed = replace(observed, may_change=capabilities.may_configure(namespace))
         observed = replace(
             observed,
             rules_missing=self.rules.missing([entry]),

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from dockercni.cni import CacheEntry
-from dockercni.kernel import everywhere, links, nftables
-from dockercni.kernel.elements import Element
-from dockercni.kernel.netlink import NetlinkError
-from dockercni.kernel.nftables import NftablesError
+from dockercni.linux import all_namespaces, host_links, nft
+from dockercni.linux.netlink import NetlinkError
+from dockercni.linux.nft import NftablesError
+from dockercni.linux.nft_elements import Element
 from dockercni.model import IPAddress
 from dockercni.plugins import layout, ruleset
 from dockercni.reconcile import records
@@ -62,7 +62,7 @@ def policies(entries: Iterable[CacheEntry]) -> list[Orphan]:
 
 
 def _unexplained(kinds: Iterable[str], explained: Collection[str]) -> list[Orphan]:
-    if not nftables.available():  # then nobody can have made any
+    if not nft.available():  # then nobody can have made any
         return []
     try:
         present = ruleset.owned(kinds)
@@ -80,7 +80,7 @@ def dead(orphans: Sequence[Orphan], entries: Iterable[CacheEntry]) -> set[Orphan
     if not orphans:
         return set()
     try:
-        seen = everywhere.addresses()
+        seen = all_namespaces.addresses()
     except OSError as error:
         raise RulesError(f"cannot look for addresses of containers: {error.strerror}") from error
     given: dict[IPAddress, list[CacheEntry]] = {}
@@ -90,7 +90,7 @@ def dead(orphans: Sequence[Orphan], entries: Iterable[CacheEntry]) -> set[Orphan
 
     def is_dead(orphan: Orphan, element: Element) -> bool:
         if orphan.bridge:
-            return not links.has_ports(orphan.bridge)
+            return not host_links.has_ports(orphan.bridge)
         ip = ruleset.address(element)
         return bool(ip) and (ip not in seen or any(_replaced(orphan.comment, entry) for entry in given.get(ip, ())))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from dockercni.errors import LockHeld, LockUnusable
-from dockercni.kernel import processes
+from dockercni.linux import processes
 
 _PROTOCOLS: Final = ("tcp", "udp", "sctp")
 _PORTS: Final = 1 << 16

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from dockercni.cni import NetworkList
 from dockercni.errors import DockercniError, Retry
-from dockercni.kernel import listeners
-from dockercni.kernel.listeners import Listener, Listeners
+from dockercni.linux import listeners
+from dockercni.linux.listeners import Listener, Listeners
 from dockercni.model import NetworkRequest, PublishedPort
 
 T = TypeVar("T")

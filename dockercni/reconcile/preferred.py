@@ -13,10 +13,10 @@ from ipaddress import IPv4Address, ip_interface
 from typing import Final
 
 from dockercni.cni import NetworkList
-from dockercni.cni.document import lookup
-from dockercni.kernel import interfaces
+from dockercni.cni.strict_json import lookup
+from dockercni.linux import links
 from dockercni.model import IPAddress, NetworkRequest
-from dockercni.reconcile.memory import Had
+from dockercni.reconcile.history import Had
 
 _IPS: Final = "ips"
 _MAC: Final = "mac"
@@ -64,7 +64,7 @@ def _mac(network: NetworkList, request: NetworkRequest, had: Had | None) -> str:
 def _usable(mac: str) -> bool:
     """Whether a link can have that MAC: a result may say anything."""
     try:
-        raw = interfaces.parse_mac(mac)
+        raw = links.parse_mac(mac)
     except ValueError:
         return False
     return any(raw) and not raw[0] & 1

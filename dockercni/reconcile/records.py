@@ -19,10 +19,10 @@ from dockercni.cni import (
     names,
     parse_list,
 )
-from dockercni.cni.document import lookup
+from dockercni.cni.strict_json import lookup
 from dockercni.model import MAIN_TABLE, Attachment, Destination, IPAddress, Life
 from dockercni.reconcile import ports
-from dockercni.reconcile.memory import Had
+from dockercni.reconcile.history import Had
 from dockercni.reconcile.ports import Place
 
 ENGINE: Final = "engine"

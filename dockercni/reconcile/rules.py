@@ -12,14 +12,14 @@ import structlog
 
 from dockercni.cni import CacheEntry, CNIError, Runtime
 from dockercni.errors import DockercniError, Retry
-from dockercni.kernel import firewalld, iptables, nftables
-from dockercni.kernel.iptables import IptablesError
-from dockercni.kernel.netlink import NetlinkError
-from dockercni.kernel.nftables import NftablesError
+from dockercni.linux import firewalld, iptables, nft
+from dockercni.linux.iptables import IptablesError
+from dockercni.linux.netlink import NetlinkError
+from dockercni.linux.nft import NftablesError
 from dockercni.plugins import layout, mending, repair
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.reconcile import nft_rules
-from dockercni.reconcile.footprint import FIREWALL, IPTABLES, MASQUERADE, Change, Footprint, Ruleset, footprint
+from dockercni.reconcile.reference_rules import FIREWALL, IPTABLES, MASQUERADE, Change, Footprint, Ruleset, footprint
 
 ELEMENTS: Final = "nftables elements"
 _FRESH: Final = 2.0  # seconds for which one listing of the rules serves many looks
@@ -75,7 +75,7 @@ class Rules:
             if not any(NATIVE in entry.served for entry in entries) or time.monotonic() < self._whole_until:
                 return
             try:
-                if nftables.available() and mending.exists() and not mending.whole():
+                if nft.available() and mending.exists() and not mending.whole():
                     mending.mend()
                     log.info("nftables rules put back", table=layout.NAME)
             except (NetlinkError, NftablesError) as error:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockercni.cni.names import is_container_id
-from dockercni.engine.client import Client
-from dockercni.engine.starts import Start
+from dockercni.docker.client import Client
+from dockercni.docker.start_watch import Start
 from dockercni.errors import DockercniError, Retry
-from dockercni.kernel import namespaces, processes
-from dockercni.kernel.facts import Facts
-from dockercni.kernel.namespaces import Namespace, NamespaceGone
+from dockercni.linux import netns, processes
+from dockercni.linux.netns import Namespace, NamespaceGone
+from dockercni.linux.netns_state import Facts
 from dockercni.model import Container, Life
 
 
@@ -35,7 +35,7 @@ class Sandboxes:
 
     client: Client
     directory: Path
-    boot: str = field(default_factory=namespaces.boot_id)
+    boot: str = field(default_factory=netns.boot_id)
 
     @contextlib.contextmanager
     def of(self, container: Container | None, start: Start | None = None) -> Iterator[Namespace | None]:
@@ -119,8 +119,8 @@ class Sandboxes:
         except OSError:
             pass  # nothing there, or what is left of a pin
         try:
-            namespaces.unpin(path)
-            namespaces.pin(namespace, path)
+            netns.unpin(path)
+            netns.pin(namespace, path)
         except OSError as error:
             raise SandboxError(f"cannot pin the network namespace at {path}: {error.strerror}") from error
         return path
@@ -129,7 +129,7 @@ class Sandboxes:
         """Let the pinned namespace go. Raises SandboxError."""
         path = self.pin_path(container_id)
         try:
-            namespaces.unpin(path)
+            netns.unpin(path)
         except OSError as error:
             raise SandboxError(f"cannot take the pin {path} away: {error.strerror}") from error
 
@@ -146,7 +146,7 @@ class Sandboxes:
         except OSError:
             pass
         wanted = {life for life in lives if life.boot == self.boot}
-        found = namespaces.inhabited(lambda each: self.life(each) in wanted and lives_in(each, container_id))
+        found = netns.inhabited(lambda each: self.life(each) in wanted and lives_in(each, container_id))
         return bool(wanted) and any(found)
 
     def pins(self) -> Iterator[str]:

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from dockercni.cni.files import private_directory, read_regular, replace_file
 from dockercni.errors import DockercniError
+from dockercni.files import private_directory, read_regular, replace_file
 
 T = TypeVar("T")
 log = structlog.get_logger()

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
-from dockercni.cni import CacheEntry, CNIError, parse_list, read_regular
-from dockercni.cni.document import Fields
+from dockercni.cni import CacheEntry, CNIError, parse_list
+from dockercni.cni.strict_json import Fields
+from dockercni.files import read_regular
 from dockercni.model import IPAddress, IPNetwork
 from dockercni.plugins import leases
 from dockercni.reconcile import claims

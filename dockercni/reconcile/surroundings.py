@@ -12,10 +12,11 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
-from dockercni.cni import Cache, CacheError, CNIError, Directory, NetworkList, read_regular
-from dockercni.engine.client import Client
+from dockercni.cni import Cache, CacheError, CNIError, Directory, NetworkList
+from dockercni.docker.client import Client
 from dockercni.errors import DockercniError
-from dockercni.kernel import taken
+from dockercni.files import read_regular
+from dockercni.linux import used_subnets
 from dockercni.model import IPNetwork
 from dockercni.reconcile import claims, networks, state
 
@@ -63,8 +64,8 @@ def look(name: str, directory: Directory, client: Client, cache: Cache, state_di
         found.claimed += _built_in(state_dir)
     found.claimed += _attached(name, cache)
     _add_engine(found, client)
-    found.used += taken.networks(besides=mine)
-    found.bridges |= taken.links() - mine
+    found.used += used_subnets.networks(besides=mine)
+    found.bridges |= used_subnets.link_names() - mine
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dockercni.cni import Cache, ExecRunner, NetworkList, PluginTimeout, Runtime, RuntimeConf, parse_list
-from dockercni.cni.calls import PluginCall
+from dockercni.cni.runner import PluginCall
 from dockercni.plugins.dispatch import Dispatch, Engine
 from tests.bench.samples import Ratio, Report
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from dockercni.cni.calls import PluginCall
+from dockercni.cni.runner import PluginCall
 from dockercni.plugins import portmap, ruleset
 from dockercni.plugins.contract import Request
 from dockercni.plugins.dispatch import Engine

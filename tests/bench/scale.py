@@ -13,7 +13,7 @@ from typing import Any
 from tests.bench.samples import Figure, Report
 from tests.engine.daemons import Daemon, family, run_cli, start_daemon
 from tests.hosts import IMAGE, Host, import_image, wait_until
-from tests.unit.engine.fake import INFO, SILENCE, VERSION, Answer, fake_engine
+from tests.unit.docker.fake import INFO, SILENCE, VERSION, Answer, fake_engine
 
 SIZES = (100, 500, 1000)
 ATTACHED = 200

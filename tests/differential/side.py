@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dockercni.cni import Cache, CNIError, ExecRunner, Runtime, RuntimeConf, parse_list
-from dockercni.cni.calls import EXEC, PluginCall
+from dockercni.cni.runner import EXEC, PluginCall
 from dockercni.plugins.dispatch import Dispatch
 from tests.differential.score import seam
 from tests.hosts import Host

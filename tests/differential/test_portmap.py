@@ -1,4 +1,4 @@
-"""portmap and firewall against the reference executables: results and errors; what packets do is in tests/kernel."""
+"""portmap and firewall against the reference executables: results and errors; what packets do is in tests/netns."""
 
 from __future__ import annotations
 

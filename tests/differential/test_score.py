@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dockercni.cni.calls import PluginCall
+from dockercni.cni.runner import PluginCall
 from dockercni.plugins import skeleton
 from dockercni.plugins.table import NATIVE
 from tests.differential.score import allowed, paths, seam

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockercni.kernel import cgroups
+from dockercni.linux import cgroups
 from tests.engine.containers import addresses, ask, run, wait_attached
 from tests.hosts import IMAGE, serve_tcp, wait_until
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.containers import addresses, conflist, run
 from tests.hosts import dhcp, wait_until
-from tests.kernel.hosted import plugin_directory
+from tests.netns.hosted import plugin_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,8 @@ EVIL = (b"\xff\xfe", b"a\x1cb", b"x\x85y", b"\x1b[2J", b'q"#')
 RENAME = """
 import os, socket
 from pyroute2 import IPRoute
-from dockercni.kernel.interfaces import End, new_veth
-from dockercni.kernel.netlink import Netlink
+from dockercni.linux.links import End, new_veth
+from dockercni.linux.netlink import Netlink
 with Netlink() as links, IPRoute() as addresses:
     for number, word in enumerate({names!r}):
         links.do(new_veth(End(os.fsdecode(bytes.fromhex(word)), up=True), End(f"p{{number}}", up=True)))

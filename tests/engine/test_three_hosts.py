@@ -12,7 +12,7 @@ import pytest
 from tests.engine.containers import address, conflist, run
 from tests.hosts import dhcp, peer_of, serve_tcp, wait_until
 from tests.hosts.overlay import BRIDGE, MTU, Overlay
-from tests.kernel.hosted import plugin_directory
+from tests.netns.hosted import plugin_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dockercni.engine import files, images
-from dockercni.engine.files import Files, FilesUnclear
-from dockercni.engine.images import Images
+from dockercni.docker import data_root, image_labels
+from dockercni.docker.data_root import Files, FilesUnclear
+from dockercni.docker.image_labels import Images
 from dockercni.model import Container, PublishedPort
 from dockercni.reconcile.images import kept
 
@@ -83,7 +83,7 @@ def test_images_are_kept(tmp_path: Path) -> None:
     assert again.known("sha256:1") == {"dockercni.ip": "10.0.0.1"}
     assert again.known("sha256:2") is None
     assert again.known("sha256:3") == {}
-    for number in range(images.MOST):
+    for number in range(image_labels.MOST):
         again.learn(f"sha256:x{number}", {}, keep=False)
     assert again.known("sha256:1") is None
     (tmp_path / "images.json").write_text("{")
@@ -126,7 +126,7 @@ def test_fifo(root: Path) -> None:
 def test_too_large(root: Path) -> None:
     """A file without end is not read to the end."""
     with (root / "containers" / ID / "config.v2.json").open("ab") as file:
-        file.truncate(files.MOST + 1)
+        file.truncate(data_root.MOST + 1)
     with pytest.raises(FilesUnclear, match="larger than"):
         Files(root, False, Images()).container(ID)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dockercni.errors import LabelError
-from dockercni.kernel import rights
+from dockercni.linux import capabilities
 from dockercni.model import Container
 from dockercni.reconcile import labels
 from dockercni.reconcile.labels import Holding
@@ -68,10 +68,10 @@ def test_malformed(ours: dict[str, str], problem: str) -> None:
 def test_obstacle(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], reason: str) -> None:
     """Where the kernel would refuse the tracing or the execve, the reason is said, and nothing is held."""
     seen = {"/proc/self/status": "CapEff:\t000001ffffffffff"} | files
-    monkeypatch.setattr(rights, "_read", lambda path: seen.get(path, ""))
-    assert reason in rights.obstacle()
-    assert bool(rights.obstacle()) == bool(reason)
-    assert bool(rights.confinement()) == ("confined" in reason)  # which is what doctor says
+    monkeypatch.setattr(capabilities, "_read", lambda path: seen.get(path, ""))
+    assert reason in capabilities.obstacle()
+    assert bool(capabilities.obstacle()) == bool(reason)
+    assert bool(capabilities.confinement()) == ("confined" in reason)  # which is what doctor says
 
 
 SERVICE = "system_u:system_r:initrc_t:s0"
@@ -107,7 +107,7 @@ def test_selinux_is_asked(
             raise OSError
         return answer
 
-    monkeypatch.setattr(rights, "_read", lambda path: seen.get(path, ""))
-    monkeypatch.setattr(rights, "_decision", decide)
-    assert bool(rights.confinement()) is confined
+    monkeypatch.setattr(capabilities, "_read", lambda path: seen.get(path, ""))
+    monkeypatch.setattr(capabilities, "_decision", decide)
+    assert bool(capabilities.confinement()) is confined
     assert asked in ([], [f"{label} {init} 2"])

@@ -1,4 +1,4 @@
-"""dockercni.observe.logs: what a log line looks like, and what it never does."""
+"""dockercni.logs: what a log line looks like, and what it never does."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dockercni.observe.logs import Level, Style, _Foreign, configure
+from dockercni.logs import Level, Style, _Foreign, configure
 
 
 class _Stream(io.StringIO):

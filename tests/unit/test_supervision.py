@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockercni import supervision
+from dockercni import status_file, supervision
+from dockercni.daemon import work_queue
+from dockercni.daemon.heartbeat import Heartbeat
+from dockercni.daemon.work_queue import Lanes
 from dockercni.errors import Retry
-from dockercni.kernel import hold, threads
-from dockercni.observe import pulse
-from dockercni.observe.heartbeat import Heartbeat
-from dockercni.reconcile import lanes
-from dockercni.reconcile.lanes import Lanes
+from dockercni.linux import threads
+from dockercni.linux.hold import holder
 from tests.hosts.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_the_dispatcher_is_started_anew_and_nothing_is_lost(monkeypatch: pytest.
 
 def test_a_refused_thread_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """When no thread can be started the work waits, in its order, and is done as soon as there can be one again."""
-    monkeypatch.setattr(lanes, "REFUSED_PAUSE", 0.02)
+    monkeypatch.setattr(work_queue, "REFUSED_PAUSE", 0.02)
     refused: list[str] = []
     start = threads.start
 
@@ -154,13 +154,13 @@ def test_the_probe_names_the_thread_that_is_down(tmp_path: Path, monkeypatch: py
     end = ends(monkeypatch, served, "_may_start")
     heart = Heartbeat(tmp_path, served.busy)
     heart.start()
-    wait_until(lambda: pulse.read(tmp_path), 20, "the first beat")
+    wait_until(lambda: status_file.read(tmp_path), 20, "the first beat")
     end.set()
     served.ask("a", "event")
-    found = wait_until(lambda: (last := pulse.read(tmp_path)) and last.down and last, 20, "the thread's name")
+    found = wait_until(lambda: (last := status_file.read(tmp_path)) and last.down and last, 20, "the thread's name")
     assert found
     assert found.down == {"lanes": "Killed"}
-    wait_until(lambda: (last := pulse.read(tmp_path)) and not last.down, 20, "its new start")
+    wait_until(lambda: (last := status_file.read(tmp_path)) and not last.down, 20, "its new start")
     served.drain(5)
     heart.close()
 
@@ -177,29 +177,29 @@ def test_the_heartbeat_goes_on(tmp_path: Path) -> None:
 
     heart = Heartbeat(tmp_path, busy)
     heart.start()
-    first = wait_until(lambda: pulse.read(tmp_path), 20, "the first beat")
+    first = wait_until(lambda: status_file.read(tmp_path), 20, "the first beat")
     assert first
     end.set()
     heart.connected()
-    wait_until(lambda: (last := pulse.read(tmp_path)) and last.connected, 20, "another beat")
+    wait_until(lambda: (last := status_file.read(tmp_path)) and last.connected, 20, "another beat")
     assert not end.is_set()
     heart.close()
 
 
 def test_the_holds_listener_gets_another_helper(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception in the thread that hears the helper ends that helper, and the holds with it; the next one serves."""
-    end = ends(monkeypatch, hold, "_next")
-    holder = hold.Holder()
-    holder.start()
-    first = holder.pid
+    end = ends(monkeypatch, holder, "_next")
+    one = holder.Holder()
+    one.start()
+    first = one.pid
     over = threading.Event()
-    kept = holder.hold(hold.Limit(5.0), over.set)
+    kept = one.hold(holder.Limit(5.0), over.set)
     end.set()  # it comes true after the helper's next sign of life
     assert over.wait(20)
     assert kept.over == "the helper ended"
-    holder.start()
-    wait_until(lambda: holder.pid not in {0, first}, 20, "another helper")
-    holder.close()
+    one.start()
+    wait_until(lambda: one.pid not in {0, first}, 20, "another helper")
+    one.close()
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> threading.Event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dockercni.commands.sync import _verdict, line
-from dockercni.reconcile.look import ADD, DEL, NOTE, Outcome, Seen
+from dockercni.reconcile.reconciler import ADD, DEL, NOTE, Outcome, Seen
 
 
 @pytest.mark.parametrize(

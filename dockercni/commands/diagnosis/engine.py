@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from dockercni import status_file as pulses
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
-from dockercni.engine.client import Client
+from dockercni.docker.client import Client
 from dockercni.errors import EngineRefused, EngineUnavailable
-from dockercni.observe import pulse as pulses
 from dockercni.reconcile.locks import Locks
 from dockercni.settings import Settings
 

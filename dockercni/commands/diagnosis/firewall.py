@@ -8,14 +8,14 @@ from shutil import which
 
 from dockercni.cni import Cache
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
-from dockercni.engine.client import Client
+from dockercni.docker.client import Client
 from dockercni.errors import DockercniError
-from dockercni.kernel import firewalld, forward, iptables, nftables
-from dockercni.kernel.iptables import Filter, IptablesError
-from dockercni.kernel.nftables import NftablesError
+from dockercni.linux import firewalld, forward, iptables, nft
+from dockercni.linux.iptables import Filter, IptablesError
+from dockercni.linux.nft import NftablesError
 from dockercni.plugins import layout
 from dockercni.reconcile.forwarding import Forwarding
-from dockercni.reconcile.memory import Memory
+from dockercni.reconcile.history import Memory
 from dockercni.settings import Settings
 
 _INSTALL = "apt-get install iptables"
@@ -81,10 +81,10 @@ def _forward(table: Filter, flavour: str) -> Iterator[Finding]:
 
 def _others() -> Iterator[Finding]:
     """Chains that drop what no rule of theirs accepts: an accept of iptables does not undo that."""
-    if not nftables.available():
+    if not nft.available():
         return
     try:
-        listed = [entry["chain"] for entry in nftables.listing("list chains") if "chain" in entry]
+        listed = [entry["chain"] for entry in nft.listing("list chains") if "chain" in entry]
     except NftablesError as error:
         yield warn("FORWARD", f"nftables cannot be listed: {error}", "run doctor as root")
         return

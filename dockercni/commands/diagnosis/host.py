@@ -9,7 +9,7 @@ from typing import Final
 
 from dockercni.cni import trust
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
-from dockercni.kernel import rights
+from dockercni.linux import capabilities
 from dockercni.settings import Settings
 
 _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
@@ -36,12 +36,12 @@ def findings(settings: Settings) -> Iterator[Finding]:
 def _rights() -> Iterator[Finding]:
     if os.geteuid() != 0:
         yield fail("rights", "not root: namespaces can only be changed by root", "sudo dockercni doctor")
-    elif lacking := rights.missing():
+    elif lacking := capabilities.missing():
         flags = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in lacking)
         yield fail("rights", f"root, but without {', '.join(lacking)}", f"in a sidecar: {flags}")
     else:
         yield ok("rights", "root, with every capability that is needed")
-    if label := rights.confinement():
+    if label := capabilities.confinement():
         yield warn(
             "confinement",
             f"this process is confined ({label}); mounts and signals may be denied",
@@ -74,7 +74,7 @@ def _forwarding() -> Iterator[Finding]:
 
 
 def _cgroups() -> Finding:
-    layout = rights.cgroup_layout()
+    layout = capabilities.cgroup_layout()
     if not layout:
         return warn("cgroups", "no cgroups are mounted at /sys/fs/cgroup", "in a sidecar: --cgroupns=host")
     return ok("cgroups", f"cgroup {layout}")

@@ -8,14 +8,14 @@ from itertools import combinations
 from typing import Final
 
 from dockercni.cni import NetworkList, load_directory, trust
-from dockercni.commands.abilities import Abilities, Ability, span
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.commands.diagnosis.host import directory_finding, not_obeyed
-from dockercni.engine.client import Client
+from dockercni.commands.plugin_versions import Abilities, Ability, span
+from dockercni.docker.client import Client
 from dockercni.errors import DockercniError
-from dockercni.kernel import taken
+from dockercni.linux import used_subnets
 from dockercni.model import IPNetwork
-from dockercni.reconcile import claims, networks, state, strays
+from dockercni.reconcile import claims, networks, orphans, state
 from dockercni.reconcile.claims import bridges, overlap, parsed
 from dockercni.settings import Settings
 
@@ -45,7 +45,9 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
 def _built_in(settings: Settings) -> NetworkList:
     """The built-in network as it serves or would serve; unlike the daemon we do not write down which subnet."""
     chosen = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
-    return networks.built_in_network(chosen or networks.free_subnet(taken.networks(besides={networks.BUILT_IN_BRIDGE})))
+    return networks.built_in_network(
+        chosen or networks.free_subnet(used_subnets.networks(besides={networks.BUILT_IN_BRIDGE}))
+    )
 
 
 def _default(settings: Settings, files: Sequence[object], configured: Sequence[NetworkList]) -> Iterator[Finding]:
@@ -78,9 +80,9 @@ def _plugins(settings: Settings, configured: Sequence[NetworkList]) -> Iterator[
 
 def _stores(configured: Sequence[NetworkList]) -> Iterator[Finding]:
     """The directories of host-local's leases: each network's may be another one."""
-    places = dict.fromkeys(store.parent for _, store in strays.stores(configured))
+    places = dict.fromkeys(store.parent for _, store in orphans.stores(configured))
     yield from (directory_finding("ipam.dataDir", place) for place in places)
-    for _, store in strays.stores(configured):
+    for _, store in orphans.stores(configured):
         if flaw := trust.flaw_of(store):
             yield not_obeyed(flaw)
 
@@ -129,7 +131,7 @@ def _with_docker(configured: Sequence[NetworkList], client: Client) -> Iterator[
 def _with_routes(configured: Sequence[NetworkList]) -> Iterator[Finding]:
     ours = {subnet for network in configured for subnet in _pools(network)}
     for network in configured:
-        routed = taken.networks(besides=bridges(network))
+        routed = used_subnets.networks(besides=bridges(network))
         for subnet in _pools(network):
             for route in routed:
                 whole = route.prefixlen < route.max_prefixlen  # else it is an address, whose network has a route too

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dockercni import settings
-from dockercni.commands import words
+from dockercni.commands import usage
 from dockercni.commands.table import COMMANDS, EXIT_CODES
 from dockercni.errors import DockercniError
 
@@ -42,11 +42,11 @@ def pages() -> dict[str, str]:
 
 def _commands() -> Iterator[str]:
     for command in COMMANDS:
-        yield f"`{words.usage(command)}`  "
-        yield f"{words.sentence(command.help)} {_cell(command.more)}".rstrip()
+        yield f"`{usage.usage(command)}`  "
+        yield f"{usage.sentence(command.help)} {_cell(command.more)}".rstrip()
         if arguments := [one for one in command.arguments if not one.positional]:
             yield ""
-            yield from (f"- `{words.option(one)}`: {_cell(one.help)}" for one in arguments)
+            yield from (f"- `{usage.option(one)}`: {_cell(one.help)}" for one in arguments)
         if command.outputs:
             yield from ([] if arguments else [""])
             yield f"- `-o {'|'.join(command.outputs)}`"

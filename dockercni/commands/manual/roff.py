@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dockercni import __version__, settings
-from dockercni.commands import words
+from dockercni.commands import usage
 from dockercni.commands.table import COMMANDS, EXIT_CODES
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def main() -> str:
     lines = [*_head(MAIN, "CNI networking for plain Docker")]
     lines += [".SH SYNOPSIS", f".B {MAIN}", _text("[OPTION...] COMMAND [ARGUMENT...]")]
     lines += [".SH DESCRIPTION", _text(_ABOUT), ".SH COMMANDS"]
-    lines += _terms((f"{_title(command)}(8)", words.sentence(command.help)) for command in COMMANDS)
+    lines += _terms((f"{_title(command)}(8)", usage.sentence(command.help)) for command in COMMANDS)
     lines += [".SH SETTINGS", _text(f"Each one stands in {settings.DEFAULT_FILE} (TOML), in the environment, or is a")]
     lines += [_text("flag of any command; the later of these wins. Unknown keys are errors.")]
     lines += _terms(
         (
             f"{row.key}, {row.variable}, {row.flag} {row.kind.metavar}",
-            f"{words.sentence(row.help)} Default: {row.default_text}."
+            f"{usage.sentence(row.help)} Default: {row.default_text}."
             + (" Changed by a restart only." if row.fixed else ""),
         )
         for row in settings.TABLE
@@ -48,13 +48,13 @@ def page(command: Command) -> str:
     """The page of one command."""
     lines = [*_head(_title(command), command.help)]
     lines += [".SH SYNOPSIS", f".B {_text(f'{MAIN} {command.name}')}"]
-    lines += [_text(words.usage(command).removeprefix(f"{MAIN} {command.name} "))]
-    lines += [".SH DESCRIPTION", _text(words.sentence(command.help))]
+    lines += [_text(usage.usage(command).removeprefix(f"{MAIN} {command.name} "))]
+    lines += [".SH DESCRIPTION", _text(usage.sentence(command.help))]
     if command.more:
         lines += [".PP", _text(command.more)]
     if operands := [one for one in command.arguments if one.positional]:
-        lines += [".SH ARGUMENTS", *_terms((one.metavar, words.sentence(one.help)) for one in operands)]
-    options = [(words.option(one), words.sentence(one.help)) for one in command.arguments if not one.positional]
+        lines += [".SH ARGUMENTS", *_terms((one.metavar, usage.sentence(one.help)) for one in operands)]
+    options = [(usage.option(one), usage.sentence(one.help)) for one in command.arguments if not one.positional]
     if command.outputs:
         options.append((f"-o, --output {'|'.join(command.outputs)}", "How to print; without it: table."))
     options.append(("--KEY VALUE", f"Any setting of {MAIN}(8)."))
@@ -74,7 +74,7 @@ def _head(title: str, purpose: str) -> Iterator[str]:
 
 def _exit_codes() -> Iterator[str]:
     yield ".SH EXIT STATUS"
-    yield from _terms((str(code), words.sentence(meaning)) for code, meaning in EXIT_CODES)
+    yield from _terms((str(code), usage.sentence(meaning)) for code, meaning in EXIT_CODES)
 
 
 def _see_also(titles: Iterable[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from dockercni.commands.words import sentence
+from dockercni.commands.usage import sentence
 from dockercni.settings import DEFAULT_FILE, TABLE
 
 if TYPE_CHECKING:

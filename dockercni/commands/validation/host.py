@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dockercni.cni.document import DocumentError, Fields
+from dockercni.cni.strict_json import DocumentError, Fields
 from dockercni.commands.validation.meaning import Problem
-from dockercni.kernel import addressing, interfaces
-from dockercni.kernel.interfaces import Link
-from dockercni.kernel.netlink import Netlink
+from dockercni.linux import addr, links
+from dockercni.linux.links import Link
+from dockercni.linux.netlink import Netlink
 from dockercni.reconcile import claims
 
 _SOCKET: Final = "/run/cni/dhcp.sock"
@@ -31,8 +31,8 @@ class Host:
     def __init__(self) -> None:
         """Raises OSError."""
         with Netlink() as socket:
-            self._links = {link.name: link for link in interfaces.every(socket)}
-            routes = [path for version in (4, 6) for path in addressing.routes(socket, version)]
+            self._links = {link.name: link for link in links.every(socket)}
+            routes = [path for version in (4, 6) for path in addr.routes(socket, version)]
         indices = {link.index: link for link in self._links.values()}
         self._uplink = next((indices.get(path.link) for path in routes if not path.dst.prefixlen), None)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Any, Final
 
-from dockercni.cni import EXEC, CNIError, NetworkList, PluginCall, document
-from dockercni.cni.document import DocumentError, Fields
+from dockercni.cni import EXEC, CNIError, NetworkList, PluginCall, strict_json
+from dockercni.cni.strict_json import DocumentError, Fields
 from dockercni.plugins import addresses, ranges, registry
 from dockercni.plugins.contract import Request
 from dockercni.plugins.table import NATIVE
@@ -69,7 +69,7 @@ def _parsed(kind: str, network: NetworkList, conf: Mapping[str, Any], within: st
 def _culprit(conf: Mapping[str, Any], within: str, words: str) -> str:
     """The path of the value that an error is probably about: the first whose key and value it names, or either."""
     said = words.replace(" ", "").lower()
-    leaves = list(_leaves(document.lookup(conf, within) if within else conf, within))
+    leaves = list(_leaves(strict_json.lookup(conf, within) if within else conf, within))
     named = [path for path, _ in leaves if path.rpartition(".")[2].lower() in said]
     valued = [path for path, value in leaves if len(str(value)) > 1 and str(value).lower() in said]
     both = [path for path in named if path in valued]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from dockercni.cni import document
+from dockercni.cni import strict_json
 from dockercni.plugins import bridge_conf, keys, ranges, wishes
 from dockercni.settings import nearest
 
@@ -63,8 +63,8 @@ def unknown(kind: str, conf: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Each key of a plugin's object, its IPAM included, that the plugin does not know, and what was probably meant."""
     if kind in PLUGINS:
         yield from _strangers(conf, PLUGINS[kind], "", f"plugin {kind}")
-    ipam = document.lookup(conf, "ipam")
-    source = document.lookup(ipam, "type") if isinstance(ipam, dict) else None
+    ipam = strict_json.lookup(conf, "ipam")
+    source = strict_json.lookup(ipam, "type") if isinstance(ipam, dict) else None
     if isinstance(source, str) and source in IPAM:
         yield from _strangers(ipam, IPAM[source], "ipam.", f"plugin {source}")
 

@@ -21,9 +21,9 @@ _NETLINK = {"socket.sendto", "socket.sendmsg"}
 _UNSEEN = ("/proc/", "/sys/", "/dev/")
 _SEND = "Netlink._send"
 _UNHEARD = {
-    "dockercni.kernel.namespaces": ("_mount", "unpin"),
-    "dockercni.kernel.netlink": (_SEND,),  # by socket.send, which has no audit event
-    "dockercni.kernel.nftables": ("apply",),
+    "dockercni.linux.netns": ("_mount", "unpin"),
+    "dockercni.linux.netlink": (_SEND,),  # by socket.send, which has no audit event
+    "dockercni.linux.nft": ("apply",),
 }
 _CHANGES = {0x10, 0x11, 0x14, 0x15, 0x18, 0x19, 0x102}  # links (and transactions), addresses, routes, connections
 

@@ -1,7 +1,7 @@
 """The one table of keys that no comparison with the installed executables can exercise, and why.
 
 Cases that compare nothing have to notice when one of them is broken: those of tests/unit/plugins and
-tests/kernel/native.
+tests/netns/native.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ EXCUSED: Final[dict[str, str]] = {
     "tuning: args.cni.txQLen": _NEWER,
 }
 
-ELSEWHERE: Final = ("tests/unit/plugins/", "tests/kernel/native/")
+ELSEWHERE: Final = ("tests/unit/plugins/", "tests/netns/native/")
 
 
 def reason(broken: Breakage) -> str:

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dockercni.cni import document, versions
-from dockercni.cni.calls import PluginCall
+from dockercni.cni import strict_json, versions
+from dockercni.cni.runner import PluginCall
 from dockercni.plugins import keys, registry, skeleton
 from dockercni.plugins.contract import Request
 from dockercni.plugins.table import NATIVE
@@ -133,7 +133,7 @@ def _wrap_serving(note: Note) -> None:
         if call.verb == "DEL":  # succeeds whatever ADD said of the configuration
             return printed
         arguments = (pair.partition("=")[0] for pair in call.environment.get("CNI_ARGS", "").split(";"))
-        for path, value in paths.present(document.decode(call.config) | {ARGUMENTS: dict.fromkeys(arguments, "")}):
+        for path, value in paths.present(strict_json.decode(call.config) | {ARGUMENTS: dict.fromkeys(arguments, "")}):
             note("serves", call.plugin, path, value if isinstance(value, str) else None)
         return printed
 

@@ -14,7 +14,7 @@ from tests.differential.score import seam
 from tests.differential.score.breakage import Breakage
 
 ROOT: Final = Path(__file__).parents[3]
-SUITES: Final = ("tests/differential", "tests/unit/plugins", "tests/kernel/native")
+SUITES: Final = ("tests/differential", "tests/unit/plugins", "tests/netns/native")
 _LEFT_OUT: Final = (
     "tests/differential/test_generated.py",  # what hypothesis finds it makes smaller, for minutes
     "tests/differential/test_shared_store.py",
@@ -22,7 +22,7 @@ _LEFT_OUT: Final = (
     "tests/differential/test_score.py",
     "tests/unit/plugins/test_skeleton.py",  # these have plugins of their own
     "tests/unit/plugins/test_dispatch.py",
-    "tests/kernel/native/test_kill.py",  # takes long, and is about something else
+    "tests/netns/native/test_kill.py",  # takes long, and is about something else
 )
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+\.py::.*?)(?: - .*)?$", re.MULTILINE)
 _OK, _TESTS_FAILED = 0, 1

@@ -14,10 +14,10 @@ from dockercni import settings
 from dockercni.cli import main
 from dockercni.cni import NetworkList, parse_list
 from dockercni.commands.diagnosis import engine, firewall, host, networks
-from dockercni.engine.client import Client
-from dockercni.kernel import iptables, rights, taken
+from dockercni.docker.client import Client
+from dockercni.linux import capabilities, iptables, used_subnets
 from dockercni.reconcile import claims
-from tests.unit.engine.fake import INFO, VERSION, fake_engine
+from tests.unit.docker.fake import INFO, VERSION, fake_engine
 
 
 def network(name: str, *ipam: object, bridge: str = "") -> NetworkList:
@@ -43,16 +43,16 @@ def test_subnets_are_found_wherever_host_local_looks(ipam: object, found: list[s
 
 RIGHTS = [
     ("CapEff:\t000001ffffffffff\n", []),
-    ("CapEff:\t0000000000000000\n", list(rights.NUMBERS)),
+    ("CapEff:\t0000000000000000\n", list(capabilities.NUMBERS)),
     ("CapEff:\t00000000a80425fb\n", ["CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_ADMIN"]),
-    ("", list(rights.NUMBERS)),
+    ("", list(capabilities.NUMBERS)),
 ]
 
 
 @pytest.mark.parametrize(("status", "missing"), RIGHTS)
 def test_missing_capabilities_are_named(status: str, missing: list[str]) -> None:
     """The effective set counts; the third row is what Docker gives a container by default."""
-    assert rights.missing(status) == missing
+    assert capabilities.missing(status) == missing
 
 
 RUNTIMES = [
@@ -88,14 +88,14 @@ def test_runtimes_besides() -> None:
 
 def test_cgroup_layouts(tmp_path: Path) -> None:
     """Version 2 has its file at the top, a hybrid one level below; an empty directory is no cgroups at all."""
-    assert rights.cgroup_layout(tmp_path) == ""
+    assert capabilities.cgroup_layout(tmp_path) == ""
     (tmp_path / "memory").mkdir()
-    assert rights.cgroup_layout(tmp_path) == "v1"
+    assert capabilities.cgroup_layout(tmp_path) == "v1"
     (tmp_path / "unified").mkdir()
     (tmp_path / "unified" / "cgroup.controllers").touch()
-    assert rights.cgroup_layout(tmp_path) == "hybrid"
+    assert capabilities.cgroup_layout(tmp_path) == "hybrid"
     (tmp_path / "cgroup.controllers").touch()
-    assert rights.cgroup_layout(tmp_path) == "v2"
+    assert capabilities.cgroup_layout(tmp_path) == "v2"
 
 
 def test_directories(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def _firewall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **given: Any) -> 
     monkeypatch.setattr(iptables, "filters", lambda version: [table] if version == 4 else [])
     monkeypatch.setattr(iptables, "legacy_tables", lambda: given.get("legacy", []))
     monkeypatch.setattr(firewall, "which", lambda name: f"/usr/sbin/{name}")
-    monkeypatch.setattr(firewall.nftables, "available", lambda: True)
-    monkeypatch.setattr(firewall.nftables, "listing", lambda _: chains)
+    monkeypatch.setattr(firewall.nft, "available", lambda: True)
+    monkeypatch.setattr(firewall.nft, "listing", lambda _: chains)
     monkeypatch.setattr(firewall.firewalld, "runs", lambda: given.get("firewalld", False))
     monkeypatch.setattr(firewall.Forwarding, "problems", lambda _: given.get("problems", []))
     found = list(firewall.findings(*_alone(tmp_path)))
@@ -187,7 +187,7 @@ def test_collisions_with_dockers_networks_and_routes(tmp_path: Path, monkeypatch
         {"Name": "none", "Driver": "null", "IPAM": {"Config": None}},
         {"Name": "odd", "IPAM": {"Config": [{"Subnet": "x"}]}},
     ]
-    monkeypatch.setattr(taken, "networks", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")])
+    monkeypatch.setattr(used_subnets, "networks", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")])
     loaded = settings.load({"cni-conf-dir": str(conf), "cni-bin-dir": str(tmp_path)}, {}, settings.DEFAULT_FILE)
     with fake_engine(tmp_path / "s", {"/version": VERSION, "/info": INFO, "/networks": docker}) as url:
         findings = [one for one in networks.findings(loaded, Client(url)) if one.subject == "collision"]

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockercni import supervision
-from dockercni.engine.starts import Listener, Start
+from dockercni.docker.start_watch import Listener, Start
 from dockercni.gate import client, messages
 from dockercni.gate.client import Gate, GateEnded
 from dockercni.gate.messages import Alive, Changed, Down, Go, Hello, Kill, Leave, Said, Serve, Started, Watching

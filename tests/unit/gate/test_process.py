@@ -14,13 +14,13 @@ import pytest
 import structlog
 
 from dockercni import __version__
-from dockercni.engine.starts import Start
+from dockercni.docker.start_watch import Start
 from dockercni.gate import client, messages, process
 from dockercni.gate.messages import Alive, Changed, Down, Ended, Hello, Leave, Message, Retry, Said, Serve, Watching
 from dockercni.gate.process import Gate
-from dockercni.kernel import cgroups
-from dockercni.kernel.hold import Limit
-from dockercni.kernel.namespaces import Namespace
+from dockercni.linux import cgroups
+from dockercni.linux.hold.holder import Limit
+from dockercni.linux.netns import Namespace
 from dockercni.model import Container
 from tests.hosts import wait_until
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import NetworkList, PluginCall, PluginConf, PluginNotFound
-from dockercni.cni.calls import EXEC
+from dockercni.cni.runner import EXEC
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.plugins.registry import ENGINE
 

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from dockercni.cni.calls import PluginCall, PluginRunner
 from dockercni.cni.result import IPConfig, Route
-from dockercni.kernel import interfaces, vlans
-from dockercni.kernel.netlink import Message, Netlink
+from dockercni.cni.runner import PluginCall, PluginRunner
+from dockercni.linux import bridge_vlans, links
+from dockercni.linux.netlink import Message, Netlink
 from dockercni.plugins import bridge, bridge_conf, bridge_ports, firewall, portmap
 from dockercni.plugins.contract import PluginFailure, Request
 
@@ -118,25 +118,33 @@ class Recorder:
 
     def dump(self, _: Message) -> list[bytes]:
         """The port takes part in VLAN 1, as every port does at first."""
-        return [vlans.add(7, 1, native=True).body]
+        return [bridge_vlans.add(7, 1, native=True).body]
 
 
 JOINS: list[tuple[dict[str, Any], list[Message]]] = [
-    ({"vlan": 100}, [vlans.remove(7, 1), vlans.add(7, 100, native=True)]),
-    ({"vlan": 100, "preserveDefaultVlan": True}, [vlans.add(7, 100, native=True)]),
+    ({"vlan": 100}, [bridge_vlans.remove(7, 1), bridge_vlans.add(7, 100, native=True)]),
+    ({"vlan": 100, "preserveDefaultVlan": True}, [bridge_vlans.add(7, 100, native=True)]),
     (
         {"vlanTrunk": [{"id": 5}, {"id": 6}]},
-        [vlans.remove(7, 1), vlans.add(7, 5), vlans.add(7, 6), vlans.add(7, 1, native=True)],
+        [
+            bridge_vlans.remove(7, 1),
+            bridge_vlans.add(7, 5),
+            bridge_vlans.add(7, 6),
+            bridge_vlans.add(7, 1, native=True),
+        ],
     ),
-    ({"vlan": 9, "vlanTrunk": [{"id": 5}]}, [vlans.remove(7, 1), vlans.add(7, 9, native=True), vlans.add(7, 5)]),
+    (
+        {"vlan": 9, "vlanTrunk": [{"id": 5}]},
+        [bridge_vlans.remove(7, 1), bridge_vlans.add(7, 9, native=True), bridge_vlans.add(7, 5)],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("conf", "expected"), JOINS)
 def test_vlans_of_a_port(conf: dict[str, Any], expected: list[Message], monkeypatch: pytest.MonkeyPatch) -> None:
     """A port leaves its default VLAN unless that is kept; a trunk without a VLAN of its own has 1 as the native one."""
-    port = interfaces.Link(7, "veth1", "veth", "", 1500, True, True, False, 2, 3)
-    monkeypatch.setattr(interfaces, "find", lambda *_: port)
+    port = links.Link(7, "veth1", "veth", "", 1500, True, True, False, 2, 3)
+    monkeypatch.setattr(links, "find", lambda *_: port)
     recorder, found = Recorder(), read(**conf)
     bridge_ports._join_vlans(cast("Netlink", recorder), "veth1", found, found.trunk)
     assert recorder.sent == expected
@@ -144,8 +152,8 @@ def test_vlans_of_a_port(conf: dict[str, Any], expected: list[Message], monkeypa
 
 FLAGS: list[tuple[dict[str, Any], list[Message]]] = [
     ({}, []),
-    ({"hairpinMode": True}, [interfaces.set_port("veth1", hairpin=True, isolated=False)]),
-    ({"portIsolation": True}, [interfaces.set_port("veth1", hairpin=False, isolated=True)]),
+    ({"hairpinMode": True}, [links.set_port("veth1", hairpin=True, isolated=False)]),
+    ({"portIsolation": True}, [links.set_port("veth1", hairpin=False, isolated=True)]),
 ]
 
 
@@ -195,7 +203,7 @@ SUPPORTED: list[tuple[Any, dict[str, Any], bool]] = [
 @pytest.mark.parametrize(("plugin", "conf", "native"), SUPPORTED)
 def test_supported(plugin: Any, conf: dict[str, Any], native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is about rules in a table that is not ours, or unknown, is left to the executable, and nothing else."""
-    monkeypatch.setattr("dockercni.kernel.nftables.available", lambda: True)
+    monkeypatch.setattr("dockercni.linux.nft.available", lambda: True)
     assert (plugin.unsupported(conf) == "") == native
 
 
@@ -207,6 +215,6 @@ def test_firewalld(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without libnftables, what needs it is left to the executables."""
-    monkeypatch.setattr("dockercni.kernel.nftables.available", lambda: False)
+    monkeypatch.setattr("dockercni.linux.nft.available", lambda: False)
     assert bridge.unsupported({"ipMasq": True}) == portmap.unsupported({}) == "libnftables is not installed"
     assert bridge.unsupported({}) == firewall.unsupported({}) == ""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockercni.cni.errors import PluginError, PluginTimeout
-from dockercni.kernel import unix_listeners
-from dockercni.kernel.namespaces import Namespace
+from dockercni.linux import unix_listeners
+from dockercni.linux.netns import Namespace
 from dockercni.plugins import dhcp
 
 if TYPE_CHECKING:

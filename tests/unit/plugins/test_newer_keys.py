@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dockercni.cni import result
-from dockercni.kernel import tunables
+from dockercni.linux import tunables
 from dockercni.plugins import firewall, layout, link_changes, portmap, ruleset, wishes
 from dockercni.plugins.contract import Request
 from tests.unit.plugins.asking import Executables, ask, call

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockercni.cni.document import Fields
+from dockercni.cni.strict_json import Fields
 from dockercni.plugins import ranges
 from dockercni.plugins.contract import PluginFailure
 from dockercni.plugins.ranges import Range, RangeSet

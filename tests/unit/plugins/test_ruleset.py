@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from dockercni.cni.calls import PluginCall, PluginRunner
-from dockercni.cni.document import Fields
 from dockercni.cni.result import Interface, IPConfig, Result
+from dockercni.cni.runner import PluginCall, PluginRunner
+from dockercni.cni.strict_json import Fields
 from dockercni.plugins import bridge, firewall, layout, portmap, ruleset
 from dockercni.plugins.contract import PluginFailure, Request
 from dockercni.plugins.ruleset import Owner

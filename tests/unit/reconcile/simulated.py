@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
+from dockercni.daemon.work_queue import Lanes
 from dockercni.errors import Retry
 from dockercni.model import Attachment, Container, Life, NetworkRequest
-from dockercni.reconcile.lanes import Lanes
 from dockercni.reconcile.plan import Attach, Detach, Observed, Pin, Unpin, plan
 from tests.hosts import wait_until
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dockercni.reconcile import lanes
+from dockercni.daemon import work_queue
 from tests.unit.reconcile.simulated import Daemon, World, clock
 
 NAMES = ("a", "b", "c")
@@ -18,8 +18,8 @@ names = st.sampled_from(NAMES)
 
 @pytest.fixture(autouse=True)
 def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "time", clock)
-    monkeypatch.setattr(lanes, "retry_delay", lambda failures, _: 2.0**failures)
+    monkeypatch.setattr(work_queue, "time", clock)
+    monkeypatch.setattr(work_queue, "retry_delay", lambda failures, _: 2.0**failures)
 
 
 class Interleavings(RuleBasedStateMachine):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dockercni.kernel.hold import Limit
+from dockercni.linux.hold.holder import Limit
 from dockercni.model import Container
 from dockercni.reconcile.labels import Holding
 from dockercni.reconcile.limits import Limits

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dockercni.errors import LockHeld, LockUnusable
-from dockercni.kernel import processes
+from dockercni.linux import processes
 from dockercni.reconcile import locks
 from dockercni.reconcile.locks import Locks
 from tests.hosts.waiting import wait_until

@@ -18,7 +18,7 @@ import pytest
 
 from dockercni.cni import Cache, CacheEntry, Result, RuntimeConf
 from dockercni.errors import LockHeld
-from dockercni.kernel import listeners
+from dockercni.linux import listeners
 from dockercni.model import NetworkRequest, PublishedPort
 from dockercni.reconcile.attach import Attacher, Target
 from dockercni.reconcile.leases import Leases

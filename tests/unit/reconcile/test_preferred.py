@@ -11,7 +11,7 @@ import pytest
 from dockercni.cni import NetworkList, parse_list
 from dockercni.model import NetworkRequest
 from dockercni.reconcile import preferred
-from dockercni.reconcile.memory import Had
+from dockercni.reconcile.history import Had
 
 HOST_LOCAL = {"type": "host-local", "subnet": "10.0.0.0/24"}
 MAC = "6a:11:22:33:44:55"

@@ -9,13 +9,13 @@ import pytest
 
 from dockercni.cni import Cache, CacheError, ChainError, diagnosis, parse_list
 from dockercni.cni.errors import PluginShortage, is_shortage
-from dockercni.kernel import iptables, links
-from dockercni.kernel.iptables import Filter, IptablesError
-from dockercni.kernel.links import Surroundings
+from dockercni.linux import host_links, iptables
+from dockercni.linux.host_links import Surroundings
+from dockercni.linux.iptables import Filter, IptablesError
 from dockercni.reconcile import forwarding
 from dockercni.reconcile.forwarding import Forwarding
-from dockercni.reconcile.memory import Memory
-from tests.unit.reconcile.test_host_watch import entry
+from dockercni.reconcile.history import Memory
+from tests.unit.daemon.test_host_watch import entry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,8 +61,8 @@ def test_executables_that_lack_something(stdout: bytes, stderr: str) -> None:
 @pytest.fixture
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Forwarding, list[object]]:
     """Forwarding that runs no iptables, and what it says in its place, the last one first: errors, or a listing."""
-    monkeypatch.setattr(links, "surroundings", lambda: Surroundings(frozenset(), frozenset()))
-    monkeypatch.setattr(links, "routed", lambda _: True)
+    monkeypatch.setattr(host_links, "surroundings", lambda: Surroundings(frozenset(), frozenset()))
+    monkeypatch.setattr(host_links, "routed", lambda _: True)
     monkeypatch.setattr(iptables, "filters", lambda version: [Filter(version, "iptables")])
     monkeypatch.setattr(forwarding.forward, "_LOCK", tmp_path / "forward.lock")
     said: list[object] = []

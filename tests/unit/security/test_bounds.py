@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from dockercni import logs, status_file
+from dockercni.daemon.heartbeat import Heartbeat
+from dockercni.daemon.report import Reporter
 from dockercni.errors import LabelError
 from dockercni.model import Container
-from dockercni.observe import logs, pulse
-from dockercni.observe.heartbeat import Heartbeat
-from dockercni.observe.report import Reporter
 from dockercni.reconcile import labels
-from dockercni.reconcile.look import Outcome, Seen
+from dockercni.reconcile.reconciler import Outcome, Seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +95,7 @@ def test_the_heartbeat(tmp_path: Path) -> None:
         reporter.looked(Seen(str(number), "web\udcff", running=True, attachments=0, outcomes=(failed,)))
     heart.lost("\udcff" + "x" * MEGABYTE)
     heart._write()
-    assert (tmp_path / pulse.FILE).stat().st_size < 20_000
-    found = pulse.read(tmp_path)
+    assert (tmp_path / status_file.FILE).stat().st_size < 20_000
+    found = status_file.read(tmp_path)
     assert found
     assert found.failing["0"].container == "web\\udcff"

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dockercni import status_file
 from dockercni.cni import Cache, CacheEntry, CacheError
-from dockercni.cni.files import private_directory
+from dockercni.daemon.heartbeat import Heartbeat
 from dockercni.errors import DockercniError
-from dockercni.observe import pulse
-from dockercni.observe.heartbeat import Heartbeat
-from dockercni.observe.pulse import FILE
+from dockercni.files import private_directory
 from dockercni.plugins import backups, leases, resolvers
 from dockercni.plugins.wishes import Wish
 from dockercni.reconcile import state
+from dockercni.reconcile.history import Had, Memory
 from dockercni.reconcile.locks import Locks
-from dockercni.reconcile.memory import Had, Memory
+from dockercni.status_file import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_small_files_of_ours(place: Path, put: Callable[[Path], None]) -> None:
     with pytest.raises(DockercniError, match=r"cannot read .*\.json"):
         state.read(place / "engine.json", dict[str, str], {})
     assert Memory(place).recall("web") == ()
-    assert pulse.read(place) is None
+    assert status_file.read(place) is None
 
 
 def test_writing_replaces_a_link(place: Path) -> None:

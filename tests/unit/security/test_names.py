@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from dockercni.cni import CacheEntry
-from dockercni.cni.files import file_below
-from dockercni.engine.describe import Inspected, Listed, Message
+from dockercni.docker.api import Inspected, Listed, Message
 from dockercni.errors import DockercniError, UsageError
+from dockercni.files import file_below
 from dockercni.model import NetworkRequest
-from dockercni.reconcile import hand, records
+from dockercni.reconcile import ad_hoc, records
+from dockercni.reconcile.history import Had, Memory
 from dockercni.reconcile.locks import Locks
-from dockercni.reconcile.memory import Had, Memory
 from dockercni.reconcile.sandbox import Sandboxes
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_only_ids_are_read_from_directories(run: Path) -> None:
 def test_add_by_hand_takes_ids_only(run: Path, name: str) -> None:
     """`add ID PATH` refuses what cannot be an id before it looks at anything else."""
     with pytest.raises(UsageError, match="cannot be an id"):
-        hand.add_to_path(None, None, evil(name, run), Path("/proc/self/ns/net"), NetworkRequest("", ""))  # type: ignore[arg-type]
+        ad_hoc.add_to_path(None, None, evil(name, run), Path("/proc/self/ns/net"), NetworkRequest("", ""))  # type: ignore[arg-type]
     assert untouched(run)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from dockercni.cni import CacheEntry
-from dockercni.kernel.namespaces import Namespace, NamespaceGone
+from dockercni.daemon import port_holds
+from dockercni.linux.netns import Namespace, NamespaceGone
 from dockercni.model import PublishedPort
-from dockercni.reconcile import ports, reservations
+from dockercni.reconcile import ports
 from dockercni.reconcile.ports import PortTaken, Publisher
 
 GOOD = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
@@ -45,7 +46,7 @@ def test_port_mappings_that_are_none(listed: Any) -> None:
     ports.refuse_taken((PublishedPort(80, "sctp", "", range(8080, 8081)),), [Publisher("x", args, lambda: True)], None)
     result = {"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]}
     entry = CacheEntry("lan", "web", "eth0", "", b"{}", capability_args=args, result=result)
-    assert list(reservations.published(entry)) == []
+    assert list(port_holds.published(entry)) == []
 
 
 @pytest.mark.parametrize("mapping", [GOOD, {**GOOD, "protocol": "TCP"}, {"hostPort": 8080, "containerPort": 80}])

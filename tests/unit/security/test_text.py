@@ -13,7 +13,7 @@ import dockercni
 from dockercni.cni import ExecRunner, InvalidParameters, PluginCall, RuntimeConf
 from dockercni.cni.request import validate
 from dockercni.cni.result import Interface, Result
-from dockercni.kernel import forward, links, nftables
+from dockercni.linux import forward, host_links, nft
 from dockercni.plugins import forward as firewall_rules
 from dockercni.plugins import ruleset, spoof_check
 from dockercni.plugins.contract import PluginFailure
@@ -36,8 +36,8 @@ def test_comments_of_elements(ifname: str) -> None:
 @pytest.mark.parametrize("ifname", IFNAMES)
 def test_rulesets_of_macspoofchk(monkeypatch: pytest.MonkeyPatch, ifname: str) -> None:
     """A name that could be more than a word never becomes part of a ruleset's text."""
-    monkeypatch.setattr(nftables, "apply", pytest.fail)
-    monkeypatch.setattr(nftables, "listing", pytest.fail)
+    monkeypatch.setattr(nft, "apply", pytest.fail)
+    monkeypatch.setattr(nft, "listing", pytest.fail)
     with pytest.raises(PluginFailure, match="macspoofchk cannot be had"):
         spoof_check.add("veth0", "02:00:00:00:00:01", "c1", ifname)
     spoof_check.remove("c1", ifname)
@@ -46,7 +46,7 @@ def test_rulesets_of_macspoofchk(monkeypatch: pytest.MonkeyPatch, ifname: str) -
 @pytest.mark.parametrize("name", ["", "x" * 16, "x" * 100_000, "a\0b", "\udcff" * 16])
 def test_links_that_cannot_be(name: str) -> None:
     """A plugin's result may call a link anything: what no link can be called is no link, and is told to nobody."""
-    assert not links.routed(name)
+    assert not host_links.routed(name)
     assert not forward.plain(name)
     named = Result("1.0.0", (Interface(name),))
     assert firewall_rules.segments(named) == []
@@ -84,7 +84,13 @@ def calls(source: Path) -> list[tuple[str, ast.Call]]:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_shell(source: Path) -> None:
     """No shell is started anywhere, and nothing is evaluated; programs are started by five modules, with lists."""
-    starters = {"cni/invoke.py", "commands/setup/effects.py", "gate/client.py", "kernel/iptables.py", "kernel/hold.py"}
+    starters = {
+        "cni/invoke.py",
+        "commands/setup/effects.py",
+        "gate/client.py",
+        "linux/iptables.py",
+        "linux/hold/holder.py",
+    }
     forbidden = {"os.system", "os.popen", "eval", "exec", "pickle.loads", "pickle.load", "getattr(os, 'system')"}
     for name, call in calls(source):
         assert name not in forbidden

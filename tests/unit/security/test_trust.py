@@ -11,7 +11,7 @@ import pytest
 
 from dockercni import settings
 from dockercni.cni import EXEC, Cache, CacheError, CNIError, ExecRunner, load_directory, parse_list, trust
-from dockercni.cni.calls import PluginCall
+from dockercni.cni.runner import PluginCall
 from dockercni.commands.diagnosis import networks
 from dockercni.errors import EngineUnavailable, SettingsError
 from dockercni.plugins import leases

@@ -16,7 +16,7 @@ from dockercni import __version__
 from dockercni.cni import Cache, CacheEntry
 from dockercni.cni.errors import EntryTooNew
 from dockercni.reconcile import records, state
-from dockercni.reconcile.memory import Memory
+from dockercni.reconcile.history import Memory
 
 HERE = Path(__file__).parent
 RELEASES = sorted(path for path in HERE.iterdir() if re.fullmatch(r"[0-9.]+", path.name))

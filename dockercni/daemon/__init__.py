@@ -1,0 +1,1 @@
+"""What runs all the time? The loop, the work queue, starts, port holds, the heartbeat."""

@@ -1,0 +1,129 @@
+"""Links of the network namespace that the program itself runs in, and what puts addresses of another back.
+
+pyroute2 takes 30 MiB and a tenth of a second to import: only what is hardly ever needed uses it, and imports it then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from dockercni.linux import addr, links
+from dockercni.linux.netlink import Netlink
+from dockercni.linux.netns import Namespace
+
+_IFNAMSIZ: Final = 16
+_HARDWARE: Final = ("", "bond", "team", "vlan")  # the kernel names no kind for what is not made of software
+
+
+class Surroundings(NamedTuple):
+    """The links of this host that packets are routed over, and those of them behind which there are other machines."""
+
+    routed: frozenset[str]
+    shared: frozenset[str]
+
+
+def surroundings() -> Surroundings:
+    """Which links there are, as far as they are no bridge's ports and no hardware.
+
+    Other machines are behind a link over which a gateway is reached, and behind a bridge with hardware among its ports.
+    """
+    with Netlink() as netlink:
+        every = links.every(netlink)
+        gateways = {path.link for version in (4, 6) for path in addr.routes(netlink, version) if path.gateway}
+    outward = gateways | {link.master for link in every if link.kind in _HARDWARE}
+    routed = [link for link in every if _routed(link) and (link.kind == "bridge" or link.index not in gateways)]
+    return Surroundings(
+        frozenset(link.name for link in routed),
+        frozenset(link.name for link in routed if link.index in outward),
+    )
+
+
+def routed(name: str) -> bool:
+    """Whether there is a link `name` that packets are routed over."""
+    if not _possible(name):
+        return False
+    with Netlink() as netlink:
+        link = links.find(netlink, name)
+        return link is not None and _routed(link)
+
+
+def _routed(link: links.Link) -> bool:
+    return not link.master and link.kind != ""
+
+
+def is_bridge(name: str) -> bool:
+    """Whether there is a link `name` and it is a bridge."""
+    return bridge_mtu(name) is not None
+
+
+def bridge_mtu(name: str) -> int | None:
+    """The MTU of the bridge `name`; None if there is no such bridge."""
+    if not _possible(name):
+        return None
+    with Netlink() as netlink:
+        link = links.find(netlink, name)
+        return link.mtu if link and link.kind == "bridge" else None
+
+
+def has_ports(bridge: str, *, besides: int = 0) -> bool:
+    """Whether more than `besides` links have `bridge` as their master; False when there is no such bridge."""
+    if not _possible(bridge):
+        return False
+    with Netlink() as netlink:
+        return links.has_ports(netlink, bridge, besides=besides)
+
+
+def remove_bridge(name: str) -> bool:
+    """Remove the bridge `name`, if there is one without ports; whether that was so."""
+    with Netlink() as netlink:
+        link = links.find(netlink, name)
+        if link is None or link.kind != "bridge" or links.has_ports(netlink, name):
+            return False
+        netlink.do(links.delete(link.index))
+        return True
+
+
+def _possible(name: str) -> bool:
+    """Whether a link can be called so: a plugin may print anything."""
+    return 0 < len(os.fsencode(name)) < _IFNAMSIZ and "\0" not in name
+
+
+def put_back(namespace: Namespace, ifname: str, addresses: Sequence[str], routes: Sequence[tuple[str, str]]) -> None:
+    """Give link `ifname` of the namespace addresses ("10.0.0.2/24") and routes (destination, gateway or "") again.
+
+    What is there already is no error. Raises OSError.
+    """
+    # all of it inside: pyroute2 opens a socket for each thread that uses the object, wherever that thread is
+    namespace.run(lambda: _put_back(ifname, addresses, routes))
+
+
+def _put_back(ifname: str, addresses: Sequence[str], routes: Sequence[tuple[str, str]]) -> None:
+    from pyroute2 import IPRoute  # noqa: PLC0415  see above
+
+    with IPRoute() as netlink:
+        link = _link(netlink, ifname)
+        if link is None:
+            raise OSError(errno.ENODEV, "no such link", ifname)
+        for address in addresses:
+            _tolerant(netlink.addr, "add", index=link["index"], address=address)
+        _tolerant(netlink.link, "set", index=link["index"], state="up")
+        for destination, gateway in routes:
+            via = {"gateway": gateway} if gateway else {}
+            _tolerant(netlink.route, "add", dst=destination, oif=link["index"], **via)
+
+
+def _tolerant(change: Callable[..., Any], verb: str, **what: Any) -> None:
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415  see above
+
+    try:
+        change(verb, **what)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise OSError(error.code, str(error), str(what)) from error
+
+
+def _link(netlink: Any, name: str) -> Any | None:
+    return next((link for link in netlink.get_links() if link.get("IFLA_IFNAME") == name), None)

@@ -1,0 +1,43 @@
+"""What a network namespace holds: its links, addresses and routes, cheap enough to be asked for every container."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from dockercni.linux import addr, links
+from dockercni.linux.links import Link
+from dockercni.linux.netlink import Netlink
+from dockercni.linux.netns import Namespace, cookie
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The links by name, the addresses of each link, and each route's destination (default routes too) and table.
+
+    `cookie` is the namespace's own: see Namespace.cookie.
+    """
+
+    links: Mapping[str, Link] = field(default_factory=dict)
+    addresses: frozenset[tuple[str, IPAddress]] = frozenset()
+    routes: frozenset[tuple[IPNetwork, int]] = frozenset()
+    cookie: int | None = None
+
+
+def facts(namespace: Namespace) -> Facts:
+    """Look into the namespace. Raises OSError."""
+    opened, number = namespace.run(lambda: (Netlink(), cookie()))
+    with opened:
+        found = {link.index: link for link in links.every(opened)}
+        assigned = addr.every_address(opened)
+        paths = [path for version in (4, 6) for path in addr.routes(opened, version, every_table=True)]
+    return Facts(
+        links={link.name: link for link in found.values()},
+        addresses=frozenset((found[index].name, address) for index, address in assigned if index in found),
+        routes=frozenset((path.dst, path.table) for path in paths if path.table != addr.LOCAL),
+        cookie=number,
+    )

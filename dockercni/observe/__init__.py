@@ -1,1 +1,0 @@
-"""How do we see it? Logs, and what service managers are told."""

@@ -1,0 +1,213 @@
+"""What nobody's record explains: leases, chains of the reference plugins, elements of our table.
+
+It is removed only if it is provably ours, and no network with anything unproven on it gets the GC verb, which would
+take it all the same. Elements that provably serve nobody go as well.
+
+Proof is the memory of a container none of whose records is lost: what bears its id was made for it by us. containerd
+and CRI-O use ids of the same form in the same directories, and so may another runtime that uses our executables;
+everything else is only named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from dockercni.cni import CacheEntry, CacheError, CNIError, NetworkList, versions
+from dockercni.errors import DockercniError
+from dockercni.files import read_regular
+from dockercni.plugins import leases as files
+from dockercni.plugins import ruleset
+from dockercni.reconcile import orphaned_elements
+from dockercni.reconcile.attach import Attacher
+from dockercni.reconcile.history import Memory
+from dockercni.reconcile.orphaned_elements import Orphan
+from dockercni.reconcile.reference_rules import IPTABLES, Change, Ruleset, footprint
+from dockercni.reconcile.uses import bridges
+
+_MOST: Final = 4096  # bytes of a lease
+_CHAIN: Final = re.compile(r"CNI-(DN-)?[0-9a-f]{21,24}")
+_NAME: Final = re.compile(r'\bname: \\"([A-Za-z0-9_.-]+)\\"')
+_ID: Final = re.compile(r'\bid: \\"([A-Za-z0-9_.-]+)\\"')
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """One thing without an owner: what it is, the container id it bears, and what removes it.
+
+    `networks` are those that it may belong to; none of them if that cannot be told, and then it may be any.
+    """
+
+    what: str
+    container_id: str
+    networks: tuple[str, ...] = ()
+    lease: Path | None = None
+    change: Change | None = None
+    elements: Orphan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A GC verb that was sent to a network's plugins, would be in a dry run, or was withheld for a `reason`."""
+
+    network: str
+    plugins: tuple[str, ...]
+    reason: str = ""
+    problem: str = ""
+
+
+def collect(attacher: Attacher, *, dry_run: bool) -> Iterator[tuple[Stray, bool, str]]:
+    """Every stray, whether it was removed (or in a dry run would be), and what went wrong, if anything did.
+
+    No ADD or DEL of anybody who respects our locks is under way meanwhile. Raises LockHeld, RulesError.
+    """
+    with attacher.locks.host(exclusive=True):
+        entries = _entries(attacher)
+        strays = _strays(attacher, entries)
+        removable = _removable(attacher.memory, entries, strays)
+        for stray in strays:
+            ours = stray in removable
+            problem = ""
+            if ours and not dry_run:
+                try:
+                    _remove(attacher, stray)
+                except (OSError, DockercniError) as error:
+                    problem = str(error)
+            yield stray, ours, problem
+
+
+def send_gc(attacher: Attacher, *, dry_run: bool) -> Iterator[Sent]:
+    """Send the GC verb to each network whose plugins know it, unless there is anything on it that is not provably ours.
+
+    The verb names our attachments, and everything else is garbage by its definition: the leases of another runtime,
+    whose records may be elsewhere, too. Raises LockHeld, RulesError.
+    """
+    with attacher.locks.host(exclusive=True):
+        entries = _entries(attacher)
+        strays = _strays(attacher, entries)
+        removable = _removable(attacher.memory, entries, strays)
+        unproven = [stray for stray in strays if stray not in removable]
+        for network in attacher.networks.catalogue().networks:
+            if network.disable_gc or not versions.supports(network.cni_version, versions.Feature.GC):
+                continue
+            plugins = tuple(plugin.type for plugin in network.plugins)
+            mine = [entry for entry in entries if entry.network == network.name]
+            if reason := _reason(attacher, network.name, mine, unproven):
+                yield Sent(network.name, plugins, reason)
+                continue
+            problem = ""
+            try:
+                if not dry_run:
+                    attacher.runtime.gc(network, [(entry.container_id, entry.ifname) for entry in mine])
+            except CNIError as error:
+                problem = str(error)
+            yield Sent(network.name, plugins, problem=problem)
+
+
+def stores(networks: Iterable[NetworkList]) -> Iterator[tuple[NetworkList, Path]]:
+    """Where host-local keeps the leases of those networks that it serves."""
+    for network in networks:
+        for plugin in network.plugins:
+            ipam = plugin.raw.get("ipam")
+            if isinstance(ipam, dict) and ipam.get("type") == "host-local":
+                place = ipam.get("dataDir") or ""
+                if isinstance(place, str):  # if not, the plugin says so at ADD
+                    yield network, Path(files.directory(place, network.name))
+
+
+def leases(store: Path) -> Iterator[tuple[Path, str, str]]:
+    """Each lease of a store with the container id and the interface that it is for."""
+    for path in sorted(store.glob("*")):
+        try:
+            ip_address(path.name)
+            container_id, _, ifname = read_regular(path, _MOST).decode("utf-8", "replace").strip().partition("\r\n")
+        except (ValueError, OSError):  # its lock, its last_reserved_ip, or gone meanwhile
+            continue
+        yield path, container_id, ifname
+
+
+def owners() -> list[str]:
+    """Who has elements of attachments in our table, by the comments that these bear. Raises RulesError."""
+    return [orphan.comment for orphan in orphaned_elements.find(())]
+
+
+def _entries(attacher: Attacher) -> list[CacheEntry]:
+    return [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError)]
+
+
+def _removable(memory: Memory, entries: Iterable[CacheEntry], strays: Iterable[Stray]) -> set[Stray]:
+    """What is provably ours, or dead. Raises RulesError."""
+    proven = set(memory.known()).difference(memory.lost({entry.key for entry in entries}))
+    dead = orphaned_elements.dead([stray.elements for stray in strays if stray.elements], entries)
+    return {stray for stray in strays if stray.container_id in proven or stray.elements in dead}
+
+
+def _reason(attacher: Attacher, network: str, mine: Iterable[CacheEntry], unproven: Iterable[Stray]) -> str:
+    """Why a network is not to get the GC verb; "" if nothing is on it but what is ours."""
+    if any(entry.owner is None for entry in mine):
+        return "another runtime has attachments to it"
+    for entry in attacher.cache.entries():
+        if isinstance(entry, CacheError) and f"/{network}-" in str(entry):
+            return f"a record cannot be read: {entry}"
+    stray = next((stray for stray in unproven if not stray.networks or network in stray.networks), None)
+    return f"{stray.what} is not provably ours" if stray else ""
+
+
+def _strays(attacher: Attacher, entries: Sequence[CacheEntry]) -> list[Stray]:
+    networks = attacher.networks.catalogue().networks
+    return [*_leases(networks, entries), *_chains(attacher, entries), *_elements(networks, entries)]
+
+
+def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Stray]:
+    held = {(entry.network, entry.container_id, entry.ifname) for entry in entries}
+    for network, store in stores(networks):
+        for path, container_id, ifname in leases(store):
+            if (network.name, container_id, ifname) not in held:
+                what = f"lease {path.name} of network {network.name} for {container_id} {ifname}"
+                yield Stray(what, container_id, (network.name,), lease=path)
+
+
+def _elements(networks: Collection[NetworkList], entries: Sequence[CacheEntry]) -> Iterator[Stray]:
+    names = [network.name for network in networks]
+    for orphan in orphaned_elements.find(entries):
+        mine = tuple(name for name in names if ruleset.names(orphan.comment, name)) or ("",)
+        yield Stray(str(orphan), orphan.container_id, mine, elements=orphan)
+    for orphan in orphaned_elements.policies(entries):
+        on = tuple(network.name for network in networks if orphan.bridge in bridges(network)) or ("",)
+        yield Stray(str(orphan), orphan.container_id, on, elements=orphan)
+
+
+def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Stray]:
+    rules = attacher.rules.listing()
+    explained: set[str] = set()
+    for entry in entries:
+        if found := footprint(entry):
+            explained |= {found.masquerade_chain, found.portmap_chain}
+    for command in IPTABLES.values():
+        chains = rules.chains.get((command, "nat"), {})
+        for chain in sorted(chains):
+            if _CHAIN.fullmatch(chain) and chain not in explained:
+                container_id, network = (_borne(rules, command, chain, what) for what in (_ID, _NAME))
+                jumps = [f"-D {at} {rule}" for at, rule in rules.jumps(command, "nat", chain)]
+                change = Change(command, "nat", (f":{chain} - [0:0]", *jumps, f"-X {chain}"))
+                what = f"{command} nat chain {chain} for {container_id or 'nobody'}"
+                yield Stray(what, container_id, (network,) if network else (), change=change)
+
+
+def _borne(rules: Ruleset, command: str, chain: str, what: re.Pattern[str]) -> str:
+    """What stands in the comments of a chain's rules, or of the rules that lead to it."""
+    lines = [*rules.rules(command, "nat", chain), *(rule for _, rule in rules.jumps(command, "nat", chain))]
+    return next((match[1] for line in lines if (match := what.search(line))), "")
+
+
+def _remove(attacher: Attacher, stray: Stray) -> None:
+    if stray.lease:
+        stray.lease.unlink(missing_ok=True)
+    if stray.change:
+        attacher.rules.apply([stray.change])
+    if stray.elements:
+        orphaned_elements.remove(stray.elements)

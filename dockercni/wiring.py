@@ -1,0 +1,140 @@
+"""How is it wired? The composition root: what is connected to what."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from dockercni.cni import Cache, CacheError, ExecRunner, Runtime
+from dockercni.docker.client import Client, Engine
+from dockercni.errors import DockercniError, NotRoot, Retry
+from dockercni.linux.iptables import IptablesError
+from dockercni.plugins.dispatch import Dispatch
+from dockercni.reconcile import images, records, state
+from dockercni.reconcile.attach import Attacher
+from dockercni.reconcile.forwarding import Forwarding
+from dockercni.reconcile.history import Memory
+from dockercni.reconcile.host_half import HostHalf
+from dockercni.reconcile.leases import Leases
+from dockercni.reconcile.locks import Locks
+from dockercni.reconcile.networks import Networks
+from dockercni.reconcile.observation import Observation
+from dockercni.reconcile.reconciler import Looker, Policy
+from dockercni.reconcile.rules import Rules
+from dockercni.reconcile.sandbox import Sandboxes
+from dockercni.settings import Settings
+
+DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop -t` commonly allow
+FIRST_START: Final = "first-start.json"
+_ALL: Final = "*"  # lanes of their own, for what is no look at one container; no container id looks like them
+_RULES: Final = "*rules"
+_HOST: Final = "*host"
+_LEASES: Final = "*leases"
+_STRAYS: Final = "*strays"
+_FORWARDING: Final = "*forwarding"
+_PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
+_LEAST_PATIENCE: Final = 5.0  # seconds: a server that looks for duplicates first (dnsmasq) takes 3
+_QUIET: Final = 0.2  # seconds without a deleted rule
+_TICK: Final = 5.0  # seconds between two looks whether the DHCP daemon is still the same: leases last minutes
+_PAUSE: Final = 1.0  # seconds at least from one round of tries to the next, however much becomes free
+_NEVER: Final = {errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES}  # what asking again does not change
+_FEW: Final = 16  # containers
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that a command or the daemon may need, wired by the settings."""
+
+    settings: Settings
+    client: Client
+    networks: Networks
+    sandboxes: Sandboxes
+    attacher: Attacher
+    memory: Memory
+
+    @property
+    def observation(self) -> Observation:
+        """What looks at what is there."""
+        return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
+
+    def looker(self, engine: Engine, policy: Policy) -> Looker:
+        """What looks at the containers of that engine, whose MTU the built-in network has from now on."""
+        self.networks.learn(engine.mtu)
+        return Looker(self.client, engine.mark, self.sandboxes, self.attacher, self.memory, policy, engine.host_ip)
+
+    def let_through(self) -> None:
+        """Let through FORWARD what is recorded, and nothing else. Raises ForwardingFailed."""
+        try:
+            self.attacher.forwarding.settle()
+            if self.learn_networks():  # last, since the engine may take its time to answer
+                self.attacher.forwarding.settle()
+        except IptablesError as error:
+            raise ForwardingFailed(str(error)) from error
+
+    def not_let_through(self) -> list[str]:
+        """What `let_through` would change, or why that cannot be told."""
+        self.learn_networks()
+        try:
+            return self.attacher.forwarding.problems()
+        except IptablesError as error:
+            return [str(error)]
+
+    def learn_networks(self) -> bool:
+        """Tell who keeps networks apart which bridges are Docker's; whether that is news.
+
+        A proxy may refuse to say. Then bridges are Docker's if they are called so.
+        """
+        try:
+            listed = self.client.networks()
+        except DockercniError as error:
+            log.info("Docker's networks are not known", reason=str(error))
+            return False
+        return self.attacher.forwarding.learn(listed)
+
+    def everything(self, engine_id: str) -> list[str]:
+        """The ids to look at: of running containers with network mode none, records, memories, pins and locks."""
+        ids = {listed.Id: None for listed in self.client.running() if listed.HostConfig.NetworkMode == "none"}
+        for record in records.records(self.attacher.cache, engine_id):
+            if not isinstance(record, CacheError):
+                ids[record.attachment.container_id] = None
+        others = records.others(self.attacher.cache, engine_id)
+        pins = [pin for pin in self.sandboxes.pins() if pin not in others]
+        ids.update(dict.fromkeys([*self.memory.known(), *pins, *self.attacher.locks.containers()]))
+        return list(ids)
+
+
+def wire(settings: Settings) -> Parts:
+    """Put the parts together; nothing is opened or asked yet. Raises NotRoot."""
+    if os.geteuid() != 0:
+        raise NotRoot("network namespaces can only be changed by root; try sudo")
+    known = images.kept(settings.state_dir)
+    client = Client(settings.docker_host, trust_image_labels=settings.trust_image_labels, images=known)
+    networks = Networks(settings.cni_conf_dir, settings.state_dir, settings.default_network)
+    cache = Cache(settings.cni_cache_dir)
+    locks = Locks(settings.run_dir, settings.plugin_timeout)
+    executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
+    patience = max(settings.hold * _PATIENCE, _LEAST_PATIENCE) if settings.hold else None
+    runtime = Runtime(Dispatch(executables, settings.engine, patience=patience, opens=False), cache)
+    memory = Memory(settings.state_dir / "containers")
+    forwarding = Forwarding(cache, memory, isolate=settings.isolation == "on")
+    rules, host, leases = Rules(runtime), HostHalf(locks), Leases(runtime)
+    attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases, memory)
+    return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
+
+
+class ForwardingFailed(DockercniError):
+    """The rules that let traffic through cannot be looked at or changed now."""
+
+    retry = Retry.LATER
+
+
+def policy(settings: Settings) -> Policy:
+    """Which containers the daemon attaches. Raises TooNew."""
+    spared = state.recall(settings.state_dir / FIRST_START, dict[str, str], {})
+    return Policy(settings.attach, {} if settings.attach_running else spared)
