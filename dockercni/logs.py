@@ -110,8 +110,8 @@ def _console() -> list[Processor]:
 
 
 def _bounded(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    if trace := event.pop("exception", ""):
-        event["exception"] = trace[-2 * _MOST :]  # what it was stands at its end
+    if leftover := event.pop("exception", ""):
+        event["exception"] = leftover[-2 * _MOST :]  # what it was stands at its end
     return {
         key[:_MOST]: value if key in {"exc_info", "exception"} else cut(value, _MOST) for key, value in event.items()
     }

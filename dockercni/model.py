@@ -70,7 +70,7 @@ class Unwanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class NetnsId:
     """What names one network namespace for ever: the boot it exists in, and its cookie within that boot."""
 
     boot: str
@@ -90,7 +90,7 @@ class Attachment:
     network: str
     container_id: str
     ifname: str
-    life: Life
+    netns_id: NetnsId
     complete: bool
     by_hand: bool = False
     path: str = ""

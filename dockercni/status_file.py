@@ -57,7 +57,7 @@ class Failing(msgspec.Struct, frozen=True):
         return max(0.0, self.next - time.monotonic()) if self.next else None
 
 
-class Pulse(msgspec.Struct, frozen=True):
+class DaemonStatus(msgspec.Struct, frozen=True):
     """What stands in the file. Moments are for people, `beat` is monotonic; `connected` is empty without an engine."""
 
     pid: int
@@ -95,9 +95,9 @@ class Pulse(msgspec.Struct, frozen=True):
         return 0 <= self.age < FRESH
 
 
-def read(run_dir: Path) -> Pulse | None:
+def read(run_dir: Path) -> DaemonStatus | None:
     """The last beat; None if there is none that can be read."""
     try:
-        return msgspec.json.decode(read_regular(run_dir / FILE, _MOST), type=Pulse)
+        return msgspec.json.decode(read_regular(run_dir / FILE, _MOST), type=DaemonStatus)
     except (OSError, msgspec.DecodeError):
         return None

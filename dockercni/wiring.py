@@ -17,13 +17,13 @@ from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile import images, records, state
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.forwarding import Forwarding
-from dockercni.reconcile.history import Memory
+from dockercni.reconcile.history import History
 from dockercni.reconcile.host_half import HostHalf
 from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.observation import Observation
-from dockercni.reconcile.reconciler import Looker, Policy
+from dockercni.reconcile.reconciler import Policy, Reconciler
 from dockercni.reconcile.rules import Rules
 from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.settings import Settings
@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class App:
     """Everything that a command or the daemon may need, wired by the settings."""
 
     settings: Settings
@@ -56,17 +56,17 @@ class Parts:
     networks: Networks
     sandboxes: Sandboxes
     attacher: Attacher
-    memory: Memory
+    history: History
 
     @property
     def observation(self) -> Observation:
         """What looks at what is there."""
         return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
 
-    def looker(self, engine: Engine, policy: Policy) -> Looker:
+    def reconciler(self, engine: Engine, policy: Policy) -> Reconciler:
         """What looks at the containers of that engine, whose MTU the built-in network has from now on."""
         self.networks.learn(engine.mtu)
-        return Looker(self.client, engine.mark, self.sandboxes, self.attacher, self.memory, policy, engine.host_ip)
+        return Reconciler(self.client, engine.mark, self.sandboxes, self.attacher, self.history, policy, engine.host_ip)
 
     def let_through(self) -> None:
         """Let through FORWARD what is recorded, and nothing else. Raises ForwardingFailed."""
@@ -105,11 +105,11 @@ class Parts:
                 ids[record.attachment.container_id] = None
         others = records.others(self.attacher.cache, engine_id)
         pins = [pin for pin in self.sandboxes.pins() if pin not in others]
-        ids.update(dict.fromkeys([*self.memory.known(), *pins, *self.attacher.locks.containers()]))
+        ids.update(dict.fromkeys([*self.history.known(), *pins, *self.attacher.locks.containers()]))
         return list(ids)
 
 
-def wire(settings: Settings) -> Parts:
+def wire(settings: Settings) -> App:
     """Put the parts together; nothing is opened or asked yet. Raises NotRoot."""
     if os.geteuid() != 0:
         raise NotRoot("network namespaces can only be changed by root; try sudo")
@@ -121,11 +121,11 @@ def wire(settings: Settings) -> Parts:
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
     patience = max(settings.hold * _PATIENCE, _LEAST_PATIENCE) if settings.hold else None
     runtime = Runtime(Dispatch(executables, settings.engine, patience=patience, opens=False), cache)
-    memory = Memory(settings.state_dir / "containers")
-    forwarding = Forwarding(cache, memory, isolate=settings.isolation == "on")
+    history = History(settings.state_dir / "containers")
+    forwarding = Forwarding(cache, history, isolate=settings.isolation == "on")
     rules, host, leases = Rules(runtime), HostHalf(locks), Leases(runtime)
-    attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases, memory)
-    return Parts(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, memory)
+    attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases, history)
+    return App(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, history)
 
 
 class ForwardingFailed(DockercniError):

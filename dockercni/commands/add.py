@@ -15,19 +15,19 @@ from dockercni.wiring import wire
 def run(request: Request) -> int:
     """Attach, and print what came of it; with -o json the CNI result."""
     logs.configure("warning", "auto")
-    parts = wire(request.settings)
+    app = wire(request.settings)
     args = request.args
     wanted = NetworkRequest(args.network or "", args.ifname or "", args=tuple(args.arg))
     began = time.monotonic()
     if args.netns:
-        result = ad_hoc.add_to_path(parts.sandboxes, parts.attacher, args.container, Path(args.netns), wanted)
+        result = ad_hoc.add_to_path(app.sandboxes, app.attacher, args.container, Path(args.netns), wanted)
     else:
-        engine = parts.client.engine()
-        parts.networks.learn(engine.mtu)
-        container = parts.client.container(args.container)
+        engine = app.client.engine()
+        app.networks.learn(engine.mtu)
+        container = app.client.container(args.container)
         if container is None:
             raise UnknownContainer(f'there is no container "{args.container}"; for a namespace, give its path too')
-        result = ad_hoc.add_to_container(parts.sandboxes, parts.attacher, container, engine.mark, wanted)
+        result = ad_hoc.add_to_container(app.sandboxes, app.attacher, container, engine.mark, wanted)
     if request.output == "json":
         render.json(dict(result.raw))
     else:

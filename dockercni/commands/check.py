@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from dockercni import logs, render
 from dockercni.cni import CNIError, parse_list, versions
 from dockercni.cni.versions import Feature
-from dockercni.commands.containers import look_at, resolve
+from dockercni.commands.containers import reconcile_at, resolve
 from dockercni.commands.table import Request
 from dockercni.reconcile import records
-from dockercni.reconcile.reconciler import NOTE, Seen
+from dockercni.reconcile.reconciler import NOTE, Outcome
 from dockercni.reconcile.records import Record
-from dockercni.wiring import Parts, policy, wire
+from dockercni.wiring import App, policy, wire
 
 OK, SKIPPED, FAILED = "ok", "skipped", "failed"
 COMPLAINTS = 3
@@ -35,13 +35,13 @@ def run(request: Request) -> int:
     JSON keys: checks [{container, id, network, ifname, verdict, why}].
     """
     logs.configure("error", "auto")
-    parts = wire(request.settings)
-    named = list(dict.fromkeys(resolve(parts, name) for name in request.args.containers))
-    engine = parts.client.engine()
-    ids = named or parts.everything(engine.mark)
+    app = wire(request.settings)
+    named = list(dict.fromkeys(resolve(app, name) for name in request.args.containers))
+    engine = app.client.engine()
+    ids = named or app.everything(engine.mark)
     # the same look that `status` and `sync --dry-run` take, so that all of them mean the same by whole
-    seen = look_at(parts, parts.looker(engine, policy(parts.settings)), ids, dry_run=True)
-    found = [checked for one in seen for checked in _checked(parts, engine.mark, one)]
+    seen = reconcile_at(app, app.reconciler(engine, policy(app.settings)), ids, dry_run=True)
+    found = [checked for one in seen for checked in _checked(app, engine.mark, one)]
     if request.output == "json":
         render.json({"checks": [asdict(one) for one in found]})
     else:
@@ -51,15 +51,15 @@ def run(request: Request) -> int:
     return COMPLAINTS if any(one.verdict == FAILED for one in found) else 0
 
 
-def _checked(parts: Parts, engine_id: str, seen: Seen) -> Iterator[Checked]:
+def _checked(app: App, engine_id: str, seen: Outcome) -> Iterator[Checked]:
     wrong: dict[tuple[str, str], str] = {}
     notes: dict[tuple[str, str], str] = {}
-    for outcome in seen.outcomes:
-        if outcome.verb != NOTE or outcome.error or outcome.drift:
-            wrong.setdefault((outcome.network, outcome.ifname), outcome.error or outcome.reason)
+    for step in seen.steps:
+        if step.verb != NOTE or step.error or step.drift:
+            wrong.setdefault((step.network, step.ifname), step.error or step.reason)
         else:
-            notes[outcome.network, outcome.ifname] = outcome.reason
-    for record in records.records(parts.attacher.cache, engine_id, seen.id):
+            notes[step.network, step.ifname] = step.reason
+    for record in records.records(app.attacher.cache, engine_id, seen.id):
         if not isinstance(record, Record):  # among what is wrong already
             continue
         network, ifname = place = record.attachment.network, record.attachment.ifname

@@ -9,66 +9,68 @@ import structlog
 from dockercni.cni import CacheEntry, CacheError
 from dockercni.errors import DockercniError, UnknownContainer
 from dockercni.reconcile import records
-from dockercni.reconcile.reconciler import NOTE, Looker, Outcome, Seen
-from dockercni.wiring import Parts
+from dockercni.reconcile.reconciler import NOTE, Outcome, Reconciler, Step
+from dockercni.wiring import App
 
 log = structlog.get_logger()
 
 
-def resolve(parts: Parts, name: str) -> str:
+def resolve(app: App, name: str) -> str:
     """The full id of the container that people call `name`; also one that only our records know.
 
     Raises UnknownContainer, EngineUnavailable.
     """
-    container = parts.client.container(name)
+    container = app.client.container(name)
     if container:
         return container.id
-    if recorded(parts, name):
+    if recorded(app, name):
         return name
     raise UnknownContainer(f'there is no container "{name}"')
 
 
-def recorded(parts: Parts, container_id: str) -> bool:
+def recorded(app: App, container_id: str) -> bool:
     """Whether anything is recorded under exactly this id."""
-    return any(not isinstance(entry, CacheError) for entry in parts.attacher.cache.entries(container_id))
+    return any(not isinstance(entry, CacheError) for entry in app.attacher.cache.entries(container_id))
 
 
-def look_at(parts: Parts, looker: Looker, ids: Sequence[str], *, dry_run: bool, by_hand: bool = False) -> list[Seen]:
+def reconcile_at(
+    app: App, reconciler: Reconciler, ids: Sequence[str], *, dry_run: bool, by_hand: bool = False
+) -> list[Outcome]:
     """Look at these containers, several at a time; one that cannot be looked at comes with the error.
 
     What failed for a reason that may pass is looked at once more: executables that start at once trip over the chains
     that they share.
     """
 
-    def look(container_id: str) -> Seen:
+    def look(container_id: str) -> Outcome:
         try:
-            return looker.look(container_id, dry_run=dry_run, by_hand=by_hand)
+            return reconciler.look(container_id, dry_run=dry_run, by_hand=by_hand)
         except DockercniError as error:
             problem = str(error)
         except Exception as error:
             log.exception("look failed", id=container_id)  # a defect of ours must not keep the others waiting
             problem = f"{type(error).__name__}: {error}"
-        return Seen(container_id, container_id[:12], True, 0, (Outcome(NOTE, error=problem),))
+        return Outcome(container_id, container_id[:12], True, 0, (Step(NOTE, error=problem),))
 
-    with ThreadPoolExecutor(parts.settings.workers) as pool:
+    with ThreadPoolExecutor(app.settings.workers) as pool:
         first = list(pool.map(look, ids))
         if dry_run:
             return first
         return list(pool.map(lambda seen: _after(seen, look(seen.id)) if seen.retry else seen, first))
 
 
-def _after(first: Seen, second: Seen) -> Seen:
+def _after(first: Outcome, second: Outcome) -> Outcome:
     """Both looks as one: what the first one did, and what is so after the second."""
-    return replace(second, outcomes=(*(one for one in first.outcomes if not one.error), *second.outcomes))
+    return replace(second, steps=(*(one for one in first.steps if not one.error), *second.steps))
 
 
-def not_ours(parts: Parts, engine: str) -> Iterator[str]:
+def not_ours(app: App, engine: str) -> Iterator[str]:
     """What stands in the cache and is not provably ours, so that nobody touches it: one line for each file."""
-    for entry in parts.attacher.cache.entries():
+    for entry in app.attacher.cache.entries():
         if isinstance(entry, CacheError):
             yield str(entry)
         elif why := _why_foreign(entry, engine):
-            yield f"{parts.settings.cni_cache_dir / 'results' / entry.file_name}: {why}"
+            yield f"{app.settings.cni_cache_dir / 'results' / entry.file_name}: {why}"
 
 
 def _why_foreign(entry: CacheEntry, engine: str) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from dockercni.commands.containers import look_at, not_ours
+from dockercni.commands.containers import not_ours, reconcile_at
 from dockercni.errors import EngineUnavailable
-from dockercni.reconcile.reconciler import NOTE, Outcome, Seen
+from dockercni.reconcile.reconciler import NOTE, Outcome, Step
 from dockercni.settings import Settings
 from dockercni.status_file import Failing
-from dockercni.wiring import Parts, policy, wire
+from dockercni.wiring import App, policy, wire
 
 _FIRST_PAUSE: Final = 0.1  # seconds
 _LONGEST_PAUSE: Final = 2.0  # seconds
@@ -44,11 +44,11 @@ def state(settings: Settings, failing: Mapping[str, Failing], wait: float | None
 
     `failing` is what the daemon tried in vain. Raises NotRoot, EngineRefused.
     """
-    parts = wire(settings)
+    app = wire(settings)
     deadline = time.monotonic() + (wait or 0)
     pause = _FIRST_PAUSE
     while True:
-        found = _look(parts, failing)
+        found = _look(app, failing)
         left = deadline - time.monotonic()
         if found.converged or left <= 0:
             return found
@@ -56,42 +56,44 @@ def state(settings: Settings, failing: Mapping[str, Failing], wait: float | None
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _look(parts: Parts, failing: Mapping[str, Failing]) -> State:
+def _look(app: App, failing: Mapping[str, Failing]) -> State:
     found = State()
     try:
-        engine = parts.client.engine()
+        engine = app.client.engine()
         found.engine = engine.version
-        seen = look_at(parts, parts.looker(engine, policy(parts.settings)), parts.everything(engine.mark), dry_run=True)
+        seen = reconcile_at(
+            app, app.reconciler(engine, policy(app.settings)), app.everything(engine.mark), dry_run=True
+        )
     except EngineUnavailable as error:
         found.problem = str(error)
         return found
     for one in seen:
         _sort(found, one, failing)
-    found.drift.extend(parts.not_let_through())
-    found.not_ours.extend(not_ours(parts, engine.mark))
+    found.drift.extend(app.not_let_through())
+    found.not_ours.extend(not_ours(app, engine.mark))
     return found
 
 
-def _sort(found: State, one: Seen, failing: Mapping[str, Failing]) -> None:
-    coming = [outcome for outcome in one.outcomes if outcome.verb == "ADD"]
-    errors = [outcome for outcome in one.outcomes if outcome.error]
+def _sort(found: State, one: Outcome, failing: Mapping[str, Failing]) -> None:
+    coming = [step for step in one.steps if step.verb == "ADD"]
+    errors = [step for step in one.steps if step.error]
     if one.running and (one.attachments or errors):
         found.wanted += 1
         found.attached += not coming and not errors
     found.attachments += one.attachments - len(coming)
     tried = failing[one.id].reason if one.id in failing else ""
-    for outcome in one.outcomes:
-        if outcome.error:
-            found.failing.append(f"{one.name}: {outcome.error}")
-        elif outcome.drift:
-            found.drift.append(f"{one.name}: {outcome.reason}")
-        elif outcome.verb == NOTE:
-            found.notes.append(f"{one.name}: {outcome.reason}")
+    for step in one.steps:
+        if step.error:
+            found.failing.append(f"{one.name}: {step.error}")
+        elif step.drift:
+            found.drift.append(f"{one.name}: {step.reason}")
+        elif step.verb == NOTE:
+            found.notes.append(f"{one.name}: {step.reason}")
         elif tried:
-            found.failing.append(f"{_words(one, outcome)}: {tried}")
+            found.failing.append(f"{_words(one, step)}: {tried}")
         else:
-            found.pending.append(f"{_words(one, outcome)}: {outcome.reason}")
+            found.pending.append(f"{_words(one, step)}: {step.reason}")
 
 
-def _words(one: Seen, outcome: Outcome) -> str:
-    return " ".join(filter(None, (outcome.verb, one.name, outcome.network, outcome.ifname)))
+def _words(one: Outcome, step: Step) -> str:
+    return " ".join(filter(None, (step.verb, one.name, step.network, step.ifname)))

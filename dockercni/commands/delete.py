@@ -11,15 +11,15 @@ from dockercni.wiring import wire
 def run(request: Request) -> int:
     """Take back all that is recorded, or what --network and --ifname choose; print one line each."""
     logs.configure("warning", "auto")
-    parts = wire(request.settings)
+    app = wire(request.settings)
     args = request.args
     container_id = args.container
-    if not recorded(parts, container_id):  # then it is a name or the beginning of an id
-        container = parts.client.container(container_id)
+    if not recorded(app, container_id):  # then it is a name or the beginning of an id
+        container = app.client.container(container_id)
         if container is None:
             raise UnknownContainer(f'there is no container "{container_id}", and nothing is recorded under that id')
         container_id = container.id
     chosen = (args.network or "", args.ifname or "")
-    for record in ad_hoc.delete(parts.sandboxes, parts.attacher, container_id, *chosen):
+    for record in ad_hoc.delete(app.sandboxes, app.attacher, container_id, *chosen):
         render.line(f"DEL {args.container} {record.attachment.network} {record.attachment.ifname}")
     return 0

@@ -12,9 +12,9 @@ from dockercni.commands.table import Request
 from dockercni.errors import DockercniError
 from dockercni.model import Container, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
-from dockercni.reconcile.reconciler import Policy, Seen
+from dockercni.reconcile.reconciler import Outcome, Policy
 from dockercni.status_file import Failing
-from dockercni.wiring import Parts, policy, wire
+from dockercni.wiring import App, policy, wire
 
 
 def run(request: Request) -> int:
@@ -24,18 +24,16 @@ def run(request: Request) -> int:
     parts [{action, network, ifname, reason}]}): what the daemon has tried in vain.
     """
     logs.configure("error", "auto")
-    parts = wire(request.settings)
-    engine = parts.client.engine()
-    parts.networks.learn(engine.mtu)
-    container_id = resolve(parts, request.args.container)
-    container = parts.client.container(container_id)
+    app = wire(request.settings)
+    engine = app.client.engine()
+    app.networks.learn(engine.mtu)
+    container_id = resolve(app, request.args.container)
+    container = app.client.container(container_id)
     reasons = (
-        list(_reasons(parts, container, engine.host_ip))
-        if container
-        else ["the engine knows no such container any more"]
+        list(_reasons(app, container, engine.host_ip)) if container else ["the engine knows no such container any more"]
     )
-    attached = list(_attached(parts, container_id))
-    seen = parts.looker(engine, Policy(request.settings.attach)).look(container_id, dry_run=True)
+    attached = list(_attached(app, container_id))
+    seen = app.reconciler(engine, Policy(request.settings.attach)).look(container_id, dry_run=True)
     coming = list(_coming(seen))
     alive, _, pulse = heard.daemon(request.settings)
     failing = pulse.failing.get(container_id) if pulse and alive else None
@@ -71,16 +69,16 @@ def _failed(failing: Failing) -> Iterator[str]:
         yield f"{tries}; next try in {failing.retry_in:.0f} s, or when what it lacks becomes free"
 
 
-def _reasons(parts: Parts, container: Container, host_ip: str) -> Iterator[str]:
+def _reasons(app: App, container: Container, host_ip: str) -> Iterator[str]:
     for label, value in sorted(container.dropped.items()):
         if label.startswith(labels.PREFIX):
             yield f"label {label}={value} was dropped: it comes with the image, and trust-image-labels is false"
     if not container.running:
         yield "it does not run, so it is to have no network now"
-    elif policy(parts.settings).spared.get(container.id) == container.started_at:
+    elif policy(app.settings).spared.get(container.id) == container.started_at:
         yield "it ran before dockercni's first start here, so the daemon leaves it alone until it starts anew"
     try:
-        wanted = labels.requests(container, parts.settings.attach)
+        wanted = labels.requests(container, app.settings.attach)
     except DockercniError as error:
         yield f"wants no network: {error}"
         return
@@ -88,17 +86,17 @@ def _reasons(parts: Parts, container: Container, host_ip: str) -> Iterator[str]:
         yield f"wants no network: {wanted.reason}"
         return
     for request in wanted:
-        yield _why(parts, container, request)
-    yield from _default_route(parts, container, wanted)
-    yield from _ports(parts, container, wanted, host_ip)
+        yield _why(app, container, request)
+    yield from _default_route(app, container, wanted)
+    yield from _ports(app, container, wanted, host_ip)
 
 
-def _default_route(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...]) -> Iterator[str]:
+def _default_route(app: App, container: Container, wanted: tuple[NetworkRequest, ...]) -> Iterator[str]:
     """Which of several networks is to have the default route, and why."""
     chosen = labels.gateway(container)
     if len(wanted) == 1 and not chosen:
         return
-    catalogue = parts.networks.catalogue()
+    catalogue = app.networks.catalogue()
     try:
         named = [replace(request, network=catalogue.get(request.network).name) for request in wanted]
         order = gateway.ranked(named, chosen, lambda name: gateway.expected(catalogue.get(name)))
@@ -112,11 +110,11 @@ def _default_route(parts: Parts, container: Container, wanted: tuple[NetworkRequ
             yield f"default route of IPv{version}: {holder} ({why})"
 
 
-def _why(parts: Parts, container: Container, request: NetworkRequest) -> str:
+def _why(app: App, container: Container, request: NetworkRequest) -> str:
     """One network with what decided on it, and the labels that say more of it."""
-    catalogue = parts.networks.catalogue()
+    catalogue = app.networks.catalogue()
     said = container.labels.get(f"{labels.PREFIX}networks")
-    settings = parts.settings
+    settings = app.settings
     if said is not None:
         decided = f"label {labels.PREFIX}networks={said}"
     elif settings.default_network:
@@ -136,8 +134,8 @@ def _why(parts: Parts, container: Container, request: NetworkRequest) -> str:
     return f"wants {network.name} as {request.ifname}{details}: {decided} ({network.source or 'built in'})"
 
 
-def _ports(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...], host_ip: str) -> Iterator[str]:
-    catalogue = parts.networks.catalogue()
+def _ports(app: App, container: Container, wanted: tuple[NetworkRequest, ...], host_ip: str) -> Iterator[str]:
+    catalogue = app.networks.catalogue()
     try:
         placed = ports.place(wanted, container.ports, lambda name: ports.obstacle(catalogue.get(name)), host_ip)
     except DockercniError:  # it was said above
@@ -155,8 +153,8 @@ def _ports(parts: Parts, container: Container, wanted: tuple[NetworkRequest, ...
             yield f"publishes {published} through {catalogue.get(request.network).name}, the first that can{at}"
 
 
-def _attached(parts: Parts, container_id: str) -> Iterator[str]:
-    for entry in parts.attacher.cache.entries(container_id):
+def _attached(app: App, container_id: str) -> Iterator[str]:
+    for entry in app.attacher.cache.entries(container_id):
         if isinstance(entry, CacheError):
             yield f"an unreadable record: {entry}"
         elif record := records.record(entry):
@@ -165,8 +163,8 @@ def _attached(parts: Parts, container_id: str) -> Iterator[str]:
             yield f"{entry.network} {entry.ifname}, attached{by}{state}"
 
 
-def _coming(seen: Seen) -> Iterator[str]:
-    if not seen.outcomes:
+def _coming(seen: Outcome) -> Iterator[str]:
+    if not seen.steps:
         yield "nothing to do"
-    for outcome in seen.outcomes:
-        yield line(seen.name, outcome, dry_run=True)
+    for step in seen.steps:
+        yield line(seen.name, step, dry_run=True)

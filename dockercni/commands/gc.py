@@ -2,7 +2,7 @@
 
 from dockercni import logs, render
 from dockercni.commands import sync
-from dockercni.commands.containers import look_at
+from dockercni.commands.containers import reconcile_at
 from dockercni.commands.table import Request
 from dockercni.reconcile import orphans
 from dockercni.reconcile.orphans import Sent
@@ -13,17 +13,17 @@ from dockercni.wiring import wire
 def run(request: Request) -> int:
     """Look at every container, then at leases, rules and plugins' own leftovers; print one line for each."""
     logs.configure("error", "auto")
-    parts = wire(request.settings)
+    app = wire(request.settings)
     dry_run = request.args.dry_run
-    engine = parts.client.engine()
-    looker = parts.looker(engine, Policy(request.settings.attach))
-    seen = look_at(parts, looker, parts.everything(engine.mark), dry_run=dry_run)
+    engine = app.client.engine()
+    reconciler = app.reconciler(engine, Policy(request.settings.attach))
+    seen = reconcile_at(app, reconciler, app.everything(engine.mark), dry_run=dry_run)
     if not dry_run:
-        parts.let_through()
+        app.let_through()
     sync.print_lines(seen, dry_run=dry_run)
-    found = list(orphans.collect(parts.attacher, dry_run=dry_run))
+    found = list(orphans.collect(app.attacher, dry_run=dry_run))
     sync.print_strays(found, dry_run=dry_run)
-    sent = list(orphans.send_gc(parts.attacher, dry_run=dry_run))
+    sent = list(orphans.send_gc(app.attacher, dry_run=dry_run))
     for one in sent:
         render.line(_line(one, dry_run=dry_run))
     failed = any(problem for _, _, problem in found) or any(one.problem for one in sent)

@@ -9,10 +9,10 @@ from dockercni.reconcile.locks import Locks
 
 if TYPE_CHECKING:
     from dockercni.settings import Settings
-    from dockercni.status_file import Pulse
+    from dockercni.status_file import DaemonStatus
 
 
-def daemon(settings: Settings) -> tuple[bool, str, Pulse | None]:
+def daemon(settings: Settings) -> tuple[bool, str, DaemonStatus | None]:
     """Whether a daemon lives, in words too, and its last heartbeat."""
     if not Locks(settings.run_dir, settings.plugin_timeout).daemon_lives():
         return False, f"no daemon runs (nobody holds {settings.run_dir / 'daemon.lock'})", None

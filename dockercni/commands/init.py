@@ -16,7 +16,7 @@ from dockercni.cni import Cache, CacheError, CNIError, Directory, load_directory
 from dockercni.docker.client import Client
 from dockercni.errors import DockercniError, UsageError
 from dockercni.reconcile import drafts, networks, state, surroundings
-from dockercni.reconcile.history import Memory
+from dockercni.reconcile.history import History
 
 if TYPE_CHECKING:
     from dockercni.commands.table import Request
@@ -84,9 +84,9 @@ def _is_default(there: Path | None, directory: Directory, settings: Settings, na
 
 
 def _built_in_serves(settings: Settings) -> bool:
-    memory = Memory(settings.state_dir / "containers")
+    history = History(settings.state_dir / "containers")
     with contextlib.suppress(OSError, state.StateError):
-        if any(had.network == networks.BUILT_IN for each in memory.known() for had in memory.recall(each)):
+        if any(past.network == networks.BUILT_IN for each in history.known() for past in history.recall(each)):
             return True
     entries = Cache(settings.cni_cache_dir).entries()
     return any(not isinstance(entry, CacheError) and entry.network == networks.BUILT_IN for entry in entries)

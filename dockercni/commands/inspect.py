@@ -9,22 +9,22 @@ from dockercni.cni import CacheEntry, CacheError, CNIError, parse_list
 from dockercni.commands.containers import resolve
 from dockercni.commands.table import Request
 from dockercni.reconcile import ports, records
-from dockercni.wiring import Parts, wire
+from dockercni.wiring import App, wire
 
 
 def run(request: Request) -> int:
     """Print an array with one object for each container; all of them have to exist."""
     logs.configure("warning", "auto")
-    parts = wire(request.settings)
-    ids = [resolve(parts, name) for name in request.args.containers]
-    files = {network.name: str(network.source) for network in parts.networks.catalogue().networks if network.source}
-    render.array([_container(parts, container_id, files) for container_id in ids])
+    app = wire(request.settings)
+    ids = [resolve(app, name) for name in request.args.containers]
+    files = {network.name: str(network.source) for network in app.networks.catalogue().networks if network.source}
+    render.array([_container(app, container_id, files) for container_id in ids])
     return 0
 
 
-def _container(parts: Parts, container_id: str, files: Mapping[str, str]) -> dict[str, Any]:
-    entries = sorted(_entries(parts, container_id), key=lambda entry: entry.ifname)
-    known = parts.client.container(container_id)
+def _container(app: App, container_id: str, files: Mapping[str, str]) -> dict[str, Any]:
+    entries = sorted(_entries(app, container_id), key=lambda entry: entry.ifname)
+    known = app.client.container(container_id)
     name = known.name if known else next((_owner(entry) for entry in entries), "")
     return {
         "schema": 1,
@@ -38,8 +38,8 @@ def _container(parts: Parts, container_id: str, files: Mapping[str, str]) -> dic
     }
 
 
-def _entries(parts: Parts, container_id: str) -> Iterator[CacheEntry]:
-    for entry in parts.attacher.cache.entries(container_id):
+def _entries(app: App, container_id: str) -> Iterator[CacheEntry]:
+    for entry in app.attacher.cache.entries(container_id):
         if isinstance(entry, CacheError):
             render.error(str(entry))
         elif records.record(entry):

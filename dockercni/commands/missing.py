@@ -9,9 +9,9 @@ from dockercni.commands import heard
 from dockercni.docker.api import Listed
 from dockercni.errors import DockercniError
 from dockercni.model import Unwanted
-from dockercni.reconcile.reconciler import ADD, DEL, NOTE, Looker, Outcome, Seen
+from dockercni.reconcile.reconciler import ADD, DEL, NOTE, Outcome, Reconciler, Step
 from dockercni.status_file import Failing
-from dockercni.wiring import Parts, policy
+from dockercni.wiring import App, policy
 
 FAILING = "failing"  # it was tried in vain, or cannot be tried
 WAITING = "waiting"  # nobody has tried yet
@@ -37,48 +37,44 @@ class Missing:
 
 
 def missing(
-    parts: Parts, running: Sequence[Listed], attached: Collection[str], wanted: Collection[str], *, excluded: bool
+    app: App, running: Sequence[Listed], attached: Collection[str], wanted: Collection[str], *, excluded: bool
 ) -> Iterator[Missing]:
     """What the running containers lack; those that have an attachment are only looked at where something fails.
 
     With `wanted` only of these ids; with `excluded` also those that are to have nothing. Without a daemon, which would
     know what fails, all are looked at. Raises EngineUnavailable, EngineRefused.
     """
-    alive, _, pulse = heard.daemon(parts.settings)
+    alive, _, pulse = heard.daemon(app.settings)
     failing = pulse.failing if pulse and alive else {}
     ids = [one.Id for one in running if excluded or one.HostConfig.NetworkMode == "none"]
     ids = [one for one in ids if (not wanted or one in wanted) and (not alive or one in failing or one not in attached)]
     if not ids:
         return
-    looker = parts.looker(parts.client.engine(), policy(parts.settings))
+    reconciler = app.reconciler(app.client.engine(), policy(app.settings))
     for container_id in ids:
-        yield from _of(looker, container_id, failing.get(container_id), excluded=excluded)
+        yield from _of(reconciler, container_id, failing.get(container_id), excluded=excluded)
 
 
-def _of(looker: Looker, container_id: str, tried: Failing | None, *, excluded: bool) -> Iterator[Missing]:
+def _of(reconciler: Reconciler, container_id: str, tried: Failing | None, *, excluded: bool) -> Iterator[Missing]:
     try:
-        seen = looker.look(container_id, thorough=False, dry_run=True)
+        seen = reconciler.look(container_id, thorough=False, dry_run=True)
     except DockercniError as error:
         yield Missing(container_id[:12], container_id, "", "", FAILING, str(error))
         return
-    yield from (
-        _missing(seen, one, tried) for one in seen.outcomes if one.verb == ADD or (one.verb == NOTE and one.error)
-    )
-    if excluded and seen.running and not seen.attachments and not seen.outcomes:
-        container = looker.client.container(container_id)
-        why = looker.wanted(container) if container else None
+    yield from (_missing(seen, one, tried) for one in seen.steps if one.verb == ADD or (one.verb == NOTE and one.error))
+    if excluded and seen.running and not seen.attachments and not seen.steps:
+        container = reconciler.client.container(container_id)
+        why = reconciler.wanted(container) if container else None
         if isinstance(why, Unwanted):
             yield Missing(seen.name, seen.id, "", "", EXCLUDED, why.reason)
 
 
-def _missing(seen: Seen, outcome: Outcome, tried: Failing | None) -> Missing:
-    known = reasons(tried, ADD).get((outcome.network, outcome.ifname)) or reasons(tried, DEL).get(
-        (outcome.network, outcome.ifname)
-    )
-    fields = (seen.name, seen.id, outcome.network, outcome.ifname)
-    reason = outcome.error or known or (tried.reason if tried else "")
+def _missing(seen: Outcome, step: Step, tried: Failing | None) -> Missing:
+    known = reasons(tried, ADD).get((step.network, step.ifname)) or reasons(tried, DEL).get((step.network, step.ifname))
+    fields = (seen.name, seen.id, step.network, step.ifname)
+    reason = step.error or known or (tried.reason if tried else "")
     if not reason:
-        return Missing(*fields, WAITING, outcome.reason)
+        return Missing(*fields, WAITING, step.reason)
     if not tried:
         return Missing(*fields, FAILING, reason)
     return Missing(*fields, FAILING, reason, tried.since, tried.times, tried.retry_in)

@@ -14,7 +14,7 @@ from dockercni.errors import DockercniError
 from dockercni.linux.netns import Namespace
 from dockercni.linux.netns_state import facts
 from dockercni.reconcile import ports, records
-from dockercni.wiring import Parts, wire
+from dockercni.wiring import App, wire
 
 _HEADERS = ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE", "REASON")
 _WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")
@@ -28,12 +28,12 @@ def run(request: Request) -> int:
     --all excluded [{container, id, reason}].
     """
     logs.configure("error", "auto")
-    parts = wire(request.settings)
-    wanted = {resolve(parts, name) for name in request.args.containers}
-    running = _running(parts)
-    found = [(row, folded) for row, folded in _rows(parts, running) if not wanted or row["id"] in wanted]
+    app = wire(request.settings)
+    wanted = {resolve(app, name) for name in request.args.containers}
+    running = _running(app)
+    found = [(row, folded) for row, folded in _rows(app, running) if not wanted or row["id"] in wanted]
     rows = [row for row, _ in found]
-    lacking = _lacking(parts, running, rows, wanted, excluded=request.args.all)
+    lacking = _lacking(app, running, rows, wanted, excluded=request.args.all)
     if request.output == "json":
         _print_json(rows, lacking, excluded=request.args.all)
         return 0
@@ -63,10 +63,10 @@ def _shown(one: Missing) -> dict[str, Any]:
 
 
 def _lacking(
-    parts: Parts, running: Sequence[Listed], rows: Sequence[Mapping[str, Any]], wanted: set[str], *, excluded: bool
+    app: App, running: Sequence[Listed], rows: Sequence[Mapping[str, Any]], wanted: set[str], *, excluded: bool
 ) -> list[Missing]:
     try:
-        return list(missing(parts, running, {row["id"] for row in rows}, wanted, excluded=excluded))
+        return list(missing(app, running, {row["id"] for row in rows}, wanted, excluded=excluded))
     except DockercniError as error:
         render.error(str(error))
         return []
@@ -92,22 +92,22 @@ def _cells_of_missing(one: Missing) -> tuple[str, ...]:
     return (one.container, one.network, one.ifname, "", "", one.state, one.reason, one.id, "", "", "")
 
 
-def _running(parts: Parts) -> list[Listed]:
+def _running(app: App) -> list[Listed]:
     try:
-        return parts.client.running()
+        return app.client.running()
     except DockercniError:
         return []
 
 
-def _rows(parts: Parts, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any], list[str]]]:
+def _rows(app: App, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """What JSON shows of each attachment; and its ports as tables show them."""
     names = {listed.Id: listed.name for listed in running}
-    for entry in parts.attacher.cache.entries():
+    for entry in app.attacher.cache.entries():
         if isinstance(entry, CacheError):
             render.error(str(entry))
         elif record := records.record(entry):
             result = records.given(entry)
-            state, problem = _state(parts, record)
+            state, problem = _state(app, record)
             inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname]
             places = records.places(entry)
             row = {
@@ -127,7 +127,7 @@ def _rows(parts: Parts, running: Sequence[Listed]) -> Iterator[tuple[dict[str, A
             yield row, ports.shown(places, fold=True)
 
 
-def _state(parts: Parts, record: records.Record) -> tuple[str, str]:
+def _state(app: App, record: records.Record) -> tuple[str, str]:
     """Attached: complete, and its namespace is the one it was made for. Stale: the next look takes it back. Damaged:
     something is missing, which the second text names, and the next look puts it back.
     """
@@ -136,9 +136,9 @@ def _state(parts: Parts, record: records.Record) -> tuple[str, str]:
     try:
         with Namespace.open(record.entry.netns) as namespace:
             shown = facts(namespace)
-            if parts.sandboxes.life(namespace, shown) != record.attachment.life:
+            if app.sandboxes.netns_id(namespace, shown) != record.attachment.netns_id:
                 return "stale", ""
-            problem = parts.observation.damage(record, namespace, shown)
+            problem = app.observation.damage(record, namespace, shown)
     except OSError:
         return "stale", ""
     except DockercniError as error:  # what is missing on the host is not known

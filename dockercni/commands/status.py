@@ -13,7 +13,7 @@ from dockercni.errors import NotRoot
 if TYPE_CHECKING:
     from dockercni.commands.convergence import State
     from dockercni.commands.table import Request
-    from dockercni.status_file import Pulse
+    from dockercni.status_file import DaemonStatus
 
 FAILED: Final = 1
 NOT_CONVERGED: Final = 3
@@ -52,7 +52,7 @@ def run(request: Request) -> int:
     return 0 if found.converged else NOT_CONVERGED
 
 
-def _shown(pulse: Pulse | None, told: str, *, alive: bool) -> dict[str, object]:
+def _shown(pulse: DaemonStatus | None, told: str, *, alive: bool) -> dict[str, object]:
     last = None
     if pulse:
         last = {
@@ -70,7 +70,7 @@ def _shown(pulse: Pulse | None, told: str, *, alive: bool) -> dict[str, object]:
     return {"running": alive, "told": told, "pulse": last}
 
 
-def _print_lines(found: State, told: str, pulse: Pulse | None) -> None:
+def _print_lines(found: State, told: str, pulse: DaemonStatus | None) -> None:
     render.line(told)
     for what, reason in (pulse.off if pulse else {}).items():
         render.line(f"{what} off: {reason}")

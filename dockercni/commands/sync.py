@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from dockercni import logs, render
-from dockercni.commands.containers import look_at, resolve
+from dockercni.commands.containers import reconcile_at, resolve
 from dockercni.commands.table import Request
 from dockercni.gate import client as gate
 from dockercni.reconcile import orphans
-from dockercni.reconcile.orphans import Stray
-from dockercni.reconcile.reconciler import NOTE, Outcome, Policy, Seen
+from dockercni.reconcile.orphans import Orphan
+from dockercni.reconcile.reconciler import NOTE, Outcome, Policy, Step
 from dockercni.wiring import wire
 
 SOME_FAILED = 4
@@ -22,73 +22,73 @@ def run(request: Request) -> int:
     reason, error}], strays [{what, id, ours, error}].
     """
     logs.configure("error", "auto")  # what is worth telling stands in the lines
-    parts = wire(request.settings)
-    engine = parts.client.engine()
+    app = wire(request.settings)
+    engine = app.client.engine()
     dry_run = request.args.dry_run
     named = request.args.containers
-    ids = [resolve(parts, name) for name in named] if named else parts.everything(engine.mark)
-    looker = parts.looker(engine, Policy(request.settings.attach))
-    closed = parts.not_let_through()  # before any look, which opens the way for its container
-    seen = look_at(parts, looker, ids, dry_run=dry_run, by_hand=bool(named))
+    ids = [resolve(app, name) for name in named] if named else app.everything(engine.mark)
+    reconciler = app.reconciler(engine, Policy(request.settings.attach))
+    closed = app.not_let_through()  # before any look, which opens the way for its container
+    seen = reconcile_at(app, reconciler, ids, dry_run=dry_run, by_hand=bool(named))
     if not dry_run:
         gate.served(request.settings.run_dir, [one.id for one in seen if one.converged and not one.waits])
-        parts.attacher.cache.sweep()
-        parts.let_through()
-    found = [] if named else list(orphans.collect(parts.attacher, dry_run=dry_run))
+        app.attacher.cache.sweep()
+        app.let_through()
+    found = [] if named else list(orphans.collect(app.attacher, dry_run=dry_run))
     if request.output == "json":
         _print_json(seen, found)
     elif request.output == "name":
         for one in seen:
-            if one.outcomes:
+            if one.steps:
                 render.line(one.name)
     else:
         for problem in closed:
             render.line(f"{'would repair' if dry_run else 'REPAIR'} {problem}")
         print_strays(found, dry_run=dry_run)
         print_lines(seen, dry_run=dry_run, wide=request.output == "wide")
-    if any(problem for _, _, problem in found) or any(outcome.error for one in seen for outcome in one.outcomes):
+    if any(problem for _, _, problem in found) or any(step.error for one in seen for step in one.steps):
         return SOME_FAILED
-    if any(outcome.drift for one in seen for outcome in one.outcomes):
+    if any(step.drift for one in seen for step in one.steps):
         return DRIFT
-    acted = any(outcome.verb != NOTE for one in seen for outcome in one.outcomes)
+    acted = any(step.verb != NOTE for one in seen for step in one.steps)
     return DRIFT if dry_run and (closed or acted or any(ours for _, ours, _ in found)) else 0
 
 
-def print_strays(found: Sequence[tuple[Stray, bool, str]], *, dry_run: bool) -> None:
+def print_strays(found: Sequence[tuple[Orphan, bool, str]], *, dry_run: bool) -> None:
     """One line for each thing without an owner: those that are provably ours go, the others are named."""
-    for stray, ours, problem in found:
+    for orphan, ours, problem in found:
         verb = "GC" if ours else "NOTE"
-        outcome = f"failed: {problem}" if problem else "" if ours else "(not provably ours: left alone)"
-        render.line(" ".join(filter(None, ["would" if dry_run and ours else "", verb, stray.what, outcome])))
+        end = f"failed: {problem}" if problem else "" if ours else "(not provably ours: left alone)"
+        render.line(" ".join(filter(None, ["would" if dry_run and ours else "", verb, orphan.what, end])))
 
 
-def line(name: str, outcome: Outcome, *, dry_run: bool = False) -> str:
+def line(name: str, step: Step, *, dry_run: bool = False) -> str:
     """One action in words: ADD web mynet eth0 10.22.0.5/16 3.1 ms (reason)."""
-    words = [outcome.verb, name, outcome.network, outcome.ifname, *outcome.addresses]
-    if outcome.error:
-        return f"{' '.join(filter(None, words))} failed: {outcome.error}"
-    if dry_run and outcome.verb != NOTE:
+    words = [step.verb, name, step.network, step.ifname, *step.addresses]
+    if step.error:
+        return f"{' '.join(filter(None, words))} failed: {step.error}"
+    if dry_run and step.verb != NOTE:
         words.insert(0, "would")
-    elif outcome.ms:
-        words.append(f"{outcome.ms:.1f} ms")
-    return f"{' '.join(filter(None, words))} ({outcome.reason})"
+    elif step.ms:
+        words.append(f"{step.ms:.1f} ms")
+    return f"{' '.join(filter(None, words))} ({step.reason})"
 
 
-def print_lines(seen: Sequence[Seen], *, dry_run: bool, wide: bool = False) -> None:
+def print_lines(seen: Sequence[Outcome], *, dry_run: bool, wide: bool = False) -> None:
     """One line for each action, and a last one with the verdict."""
     for one in seen:
-        for outcome in one.outcomes:
-            render.line(line(f"{one.name} {one.id}" if wide else one.name, outcome, dry_run=dry_run))
+        for step in one.steps:
+            render.line(line(f"{one.name} {one.id}" if wide else one.name, step, dry_run=dry_run))
     render.line(_verdict(seen, dry_run=dry_run))
 
 
-def _verdict(seen: Sequence[Seen], *, dry_run: bool) -> str:
+def _verdict(seen: Sequence[Outcome], *, dry_run: bool) -> str:
     attached = [one for one in seen if one.attachments]
     counts = f"{_count(len(attached), 'container')}, {_count(sum(one.attachments for one in seen), 'attachment')}"
     failed = [one.name for one in seen if not one.converged]
     if failed:
         return f"not converged: {counts}, {len(failed)} with problems: {', '.join(failed)}"
-    repaired = sum(any(outcome.verb != NOTE for outcome in one.outcomes) for one in seen)
+    repaired = sum(any(step.verb != NOTE for step in one.steps) for one in seen)
     if dry_run:
         return f"would be converged: {counts}, {repaired} to repair" if repaired else f"converged: {counts}"
     return f"converged: {counts}, {repaired} repaired"
@@ -98,21 +98,21 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _print_json(seen: Sequence[Seen], found: Sequence[tuple[Stray, bool, str]]) -> None:
+def _print_json(seen: Sequence[Outcome], found: Sequence[tuple[Orphan, bool, str]]) -> None:
     actions = [
         {
-            "action": outcome.verb,
+            "action": step.verb,
             "container": one.name,
             "id": one.id,
-            "network": outcome.network,
-            "ifname": outcome.ifname,
-            "addresses": list(outcome.addresses),
-            "ms": outcome.ms,
-            "reason": outcome.reason,
-            "error": outcome.error,
+            "network": step.network,
+            "ifname": step.ifname,
+            "addresses": list(step.addresses),
+            "ms": step.ms,
+            "reason": step.reason,
+            "error": step.error,
         }
         for one in seen
-        for outcome in one.outcomes
+        for step in one.steps
     ]
     render.json(
         {
@@ -121,8 +121,8 @@ def _print_json(seen: Sequence[Seen], found: Sequence[tuple[Stray, bool, str]]) 
             "attachments": sum(one.attachments for one in seen),
             "actions": actions,
             "strays": [
-                {"what": stray.what, "id": stray.container_id, "ours": ours, "error": problem}
-                for stray, ours, problem in found
+                {"what": orphan.what, "id": orphan.container_id, "ours": ours, "error": problem}
+                for orphan, ours, problem in found
             ],
         }
     )

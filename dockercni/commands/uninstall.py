@@ -16,7 +16,7 @@ from dockercni.errors import DockercniError, LockHeld
 from dockercni.gate import client as gate
 from dockercni.linux.nft import NftablesError
 from dockercni.reconcile import ad_hoc, orphans, records, shared_state
-from dockercni.wiring import Parts, wire
+from dockercni.wiring import App, wire
 
 
 class NotGivenBack(DockercniError):
@@ -27,15 +27,15 @@ def run(request: Request) -> int:
     """Print one line for each step, and for each thing that is left because it is not ours."""
     logs.configure("error", "auto")
     settings, args = request.settings, request.args
-    parts = wire(settings)
+    app = wire(settings)
     files = effects.files()
     found = effects.found(files)
     example = toml.example()
     for line in effects.done(plan.stop(found, files), dry_run=args.dry_run):
         render.line(line)
-    with contextlib.nullcontext() if args.dry_run else _alone(parts):
+    with contextlib.nullcontext() if args.dry_run else _alone(app):
         if not args.keep:
-            _give_back(parts, dry_run=args.dry_run)
+            _give_back(app, dry_run=args.dry_run)
         if not args.dry_run:
             gate.dismiss(settings.run_dir)
     last = plan.remove(found, example, settings.state_dir, settings.run_dir, keep=args.keep)
@@ -45,74 +45,74 @@ def run(request: Request) -> int:
 
 
 @contextlib.contextmanager
-def _alone(parts: Parts) -> Iterator[None]:
+def _alone(app: App) -> Iterator[None]:
     """No daemon attaches anything meanwhile. Raises LockHeld."""
     try:
-        with parts.attacher.locks.daemon():
+        with app.attacher.locks.daemon():
             yield
     except LockHeld as error:
         raise LockHeld(error.lock, f"{error.holder}: stop it first") from error
 
 
-def _give_back(parts: Parts, *, dry_run: bool) -> None:
+def _give_back(app: App, *, dry_run: bool) -> None:
     """Take back every attachment that is ours, then what no record explains, then what stays without attachments."""
-    ours, others = _recorded(parts)
-    _detach(parts, _names(ours), dry_run=dry_run)
+    ours, others = _recorded(app)
+    _detach(app, _names(ours), dry_run=dry_run)
     for name in _names(others).values():
         render.line(f"leave the networks of {name}: another runtime or engine has them")
-    _collect(parts, dry_run=dry_run)
+    _collect(app, dry_run=dry_run)
     if not dry_run:
-        parts.let_through()
-    for container_id in parts.sandboxes.pins():
+        app.let_through()
+    for container_id in app.sandboxes.pins():
         if not dry_run and container_id not in _names(others):
-            parts.sandboxes.unpin(container_id)
-    _remove_traces(parts, ours if dry_run else [], dry_run=dry_run)
+            app.sandboxes.unpin(container_id)
+    _remove_leftovers(app, ours if dry_run else [], dry_run=dry_run)
 
 
-def _detach(parts: Parts, names: Mapping[str, str], *, dry_run: bool) -> None:
+def _detach(app: App, names: Mapping[str, str], *, dry_run: bool) -> None:
     failed = []
     for container_id, name in names.items():
         render.line(f"{'would ' if dry_run else ''}give back the networks of {name}")
         try:
             if not dry_run:
-                ad_hoc.delete(parts.sandboxes, parts.attacher, container_id)
+                ad_hoc.delete(app.sandboxes, app.attacher, container_id)
         except DockercniError as error:
             failed.append(f"{name}: {error}")
     if failed:
         raise NotGivenBack(f"{'; '.join(failed)}; nothing else was removed, try again (--keep leaves them)")
 
 
-def _collect(parts: Parts, *, dry_run: bool) -> None:
-    for stray, proven, problem in orphans.collect(parts.attacher, dry_run=dry_run):
+def _collect(app: App, *, dry_run: bool) -> None:
+    for orphan, proven, problem in orphans.collect(app.attacher, dry_run=dry_run):
         if proven:
-            what = f"remove {stray.what}{f' failed: {problem}' if problem else ''}"
+            what = f"remove {orphan.what}{f' failed: {problem}' if problem else ''}"
             render.line(f"would {what}" if dry_run else what)
         else:
-            render.line(f"leave {stray.what}: it is not provably ours")
+            render.line(f"leave {orphan.what}: it is not provably ours")
 
 
-def _remove_traces(parts: Parts, leaving: Sequence[CacheEntry], *, dry_run: bool) -> None:
-    for trace in shared_state.traces(parts.attacher.networks.catalogue().networks, leaving):
-        if trace.users:
-            render.line(f"leave {trace.what}: {trace.users}")
+def _remove_leftovers(app: App, leaving: Sequence[CacheEntry], *, dry_run: bool) -> None:
+    for leftover in shared_state.leftovers(app.attacher.networks.catalogue().networks, leaving):
+        if leftover.users:
+            render.line(f"leave {leftover.what}: {leftover.users}")
             continue
         try:
             if not dry_run:
-                trace.remove()
+                leftover.remove()
         except (OSError, NftablesError) as error:  # somebody was faster, and uses it now
-            render.line(f"leave {trace.what}: {error}")
+            render.line(f"leave {leftover.what}: {error}")
         else:
-            render.line(f"{'would ' if dry_run else ''}remove {trace.what}")
+            render.line(f"{'would ' if dry_run else ''}remove {leftover.what}")
     if not dry_run:
-        shared_state.remove_directories(parts.settings.cni_cache_dir, parts.settings.netns_dir)
+        shared_state.remove_directories(app.settings.cni_cache_dir, app.settings.netns_dir)
 
 
-def _recorded(parts: Parts) -> tuple[list[CacheEntry], list[CacheEntry]]:
+def _recorded(app: App) -> tuple[list[CacheEntry], list[CacheEntry]]:
     """The attachments of ours, and those of others: of another runtime, or of an engine that another daemon serves."""
-    engine, known = _engine(parts), set(parts.memory.known())
+    engine, known = _engine(app), set(app.history.known())
     ours: list[CacheEntry] = []
     others: list[CacheEntry] = []
-    for entry in parts.attacher.cache.entries():
+    for entry in app.attacher.cache.entries():
         if isinstance(entry, CacheError):
             render.line(f"leave a record: {entry}")
             continue
@@ -123,12 +123,12 @@ def _recorded(parts: Parts) -> tuple[list[CacheEntry], list[CacheEntry]]:
     return ours, others
 
 
-def _engine(parts: Parts) -> str:
+def _engine(app: App) -> str:
     """The mark of our engine, which may have been removed already; "" if it was never known."""
     try:
-        return parts.client.engine().mark
+        return app.client.engine().mark
     except DockercniError:
-        return remembered_mark(parts.settings.state_dir)
+        return remembered_mark(app.settings.state_dir)
 
 
 def _names(entries: Sequence[CacheEntry]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from dockercni.daemon.starts import Starting
+from dockercni.daemon.starts import StartTracker
 from dockercni.docker import api
 from dockercni.docker.client import Client, Engine
 from dockercni.docker.data_root import Files, defaults
@@ -47,7 +47,7 @@ class Early:
         off: Callable[[str, str], None],
         late: Callable[[], None],
     ) -> None:
-        self.starting = Starting(Holding(settings.hold or 0.0, settings.on_failure), ask, client.vet, late)
+        self.tracker = StartTracker(Holding(settings.hold or 0.0, settings.on_failure), ask, client.vet, late)
         self._settings = settings
         self._client = client
         self._tell_off = off
@@ -56,7 +56,7 @@ class Early:
         self._unseen = ""
         self._unwatched = ""
         self._said = ""
-        on = self.starting
+        on = self.tracker
         listener = Listener(on.started, on.held, on.ended, on.missed)
         self._gate = Gate(settings.run_dir, self._container, listener, self._watching)
 
@@ -102,7 +102,7 @@ class Early:
     def reconfigure(self, settings: Settings) -> None:
         """From now on the settings say this of what can change while the daemon runs."""
         self._settings = settings
-        self.starting.reconfigure(Holding(settings.hold or 0.0, settings.on_failure))
+        self.tracker.reconfigure(Holding(settings.hold or 0.0, settings.on_failure))
         self._gate.say(self._orders())
 
     def stop(self) -> None:

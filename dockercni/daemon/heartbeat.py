@@ -23,7 +23,7 @@ from dockercni import supervision
 from dockercni.daemon import notify
 from dockercni.files import private_directory, replace_file
 from dockercni.render import escape
-from dockercni.status_file import BEAT, FILE, Failing, Pulse
+from dockercni.status_file import BEAT, FILE, DaemonStatus, Failing
 from dockercni.status_words import bounded, now
 
 WATCHDOG: Final = "WATCHDOG=1\n"
@@ -49,7 +49,7 @@ class Heartbeat:
         self._guard = threading.Lock()
         self._failing = failing
         self._off: dict[str, str] = {}
-        self._pulse = Pulse(os.getpid(), now(), time.monotonic())
+        self._pulse = DaemonStatus(os.getpid(), now(), time.monotonic())
         self._progress = threading.Event()
         self._closed = threading.Event()
         self._complained = False
@@ -131,7 +131,7 @@ class Heartbeat:
             with contextlib.suppress(OSError):
                 self._overwrite(pulse)
 
-    def _overwrite(self, pulse: Pulse) -> None:
+    def _overwrite(self, pulse: DaemonStatus) -> None:
         """Say in the room of the last beat that we live, and as much more as fits. Raises OSError."""
         fd = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

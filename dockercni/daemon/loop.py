@@ -24,10 +24,10 @@ from dockercni.daemon.early import Early
 from dockercni.daemon.freed import Freed
 from dockercni.daemon.heartbeat import Heartbeat
 from dockercni.daemon.host_watch import HostWatch
-from dockercni.daemon.port_holds import Reservations
+from dockercni.daemon.port_holds import PortHolds
 from dockercni.daemon.reload import reloaded
 from dockercni.daemon.report import Reporter
-from dockercni.daemon.work_queue import Lanes
+from dockercni.daemon.work_queue import WorkQueue
 from dockercni.docker.client import ACTIONS
 from dockercni.docker.events import Watch
 from dockercni.errors import DockercniError, Retry
@@ -38,9 +38,9 @@ from dockercni.plugins import registry
 from dockercni.reconcile import orphans, state
 from dockercni.reconcile.leases import kept
 from dockercni.reconcile.networks import Catalogue
-from dockercni.reconcile.reconciler import Looker, Policy
+from dockercni.reconcile.reconciler import Policy, Reconciler
 from dockercni.settings import Settings
-from dockercni.wiring import FIRST_START, Parts, policy, wire
+from dockercni.wiring import FIRST_START, App, policy, wire
 
 DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop -t` commonly allow
 _ALL: Final = "*"  # lanes of their own, for what is no look at one container; no container id looks like them
@@ -63,18 +63,18 @@ log = structlog.get_logger()
 class Daemon:
     """Watches the engine and keeps every container looked at, until told to stop."""
 
-    def __init__(self, parts: Parts, reload: Callable[[], Settings]) -> None:
-        self._parts = parts
+    def __init__(self, app: App, reload: Callable[[], Settings]) -> None:
+        self._app = app
         self._reload = reload
-        self._looker: Looker | None = None
+        self._reconciler: Reconciler | None = None
         self._announced = False
-        self._lanes = Lanes(self._look, parts.settings.workers, self._ended)
+        self._queue = WorkQueue(self._look, app.settings.workers, self._ended)
         self._reporter = Reporter()
         self._heart = Heartbeat(
-            parts.settings.run_dir, self._lanes.busy, lambda: self._reporter.failing(self._lanes.due())
+            app.settings.run_dir, self._queue.busy, lambda: self._reporter.failing(self._queue.due())
         )
-        self._early = Early(parts.settings, parts.client, self._ask_urgently, self._heart.off, self._heart.late)
-        self._reservations = Reservations()
+        self._early = Early(app.settings, app.client, self._ask_urgently, self._heart.off, self._heart.late)
+        self._reservations = PortHolds()
         self._thoroughly: set[str] = set()
         self._stop = threading.Event()
         self._wake = -1
@@ -86,7 +86,7 @@ class Daemon:
             _STRAYS: self._collect_strays,
             _FORWARDING: self._look_at_forwarding,
         }
-        self._host_watch = HostWatch(lambda: self._lanes.ask(_HOST, "links of the host changed"))
+        self._host_watch = HostWatch(lambda: self._queue.ask(_HOST, "links of the host changed"))
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
@@ -100,15 +100,15 @@ class Daemon:
         supervision.start("rules", self._watch_rules)
         supervision.start("links", self._host_watch.run)
         watch = Watch(
-            self._parts.client,
+            self._app.client,
             connected=self._connected,
             look=self._event,
             stop=self._stop,
             lost=self._heart.lost,
-            networks=lambda: self._lanes.ask(_FORWARDING, "Docker's networks changed"),
+            networks=lambda: self._queue.ask(_FORWARDING, "Docker's networks changed"),
         )
         if (engine := self._early.remembered()) and self._first_start.exists():
-            self._looker = self._parts.looker(engine, self._policy([]))
+            self._reconciler = self._app.reconciler(engine, self._policy([]))
         self._early.start()
         self._heart.start()
         supervision.start("watch", watch.run)
@@ -121,10 +121,10 @@ class Daemon:
                 notify.send("READY=1")
             else:
                 watch.replace_if_silent()
-            self._lanes.ask(_ALL, "SIGHUP" if received else "resync interval")
+            self._queue.ask(_ALL, "SIGHUP" if received else "resync interval")
         self._stop.set()
         notify.send("STOPPING=1")
-        unfinished = self._lanes.drain(DRAIN_SECONDS)
+        unfinished = self._queue.drain(DRAIN_SECONDS)
         if unfinished:
             log.warning("stopped with unfinished work", unfinished=unfinished)
         self._early.stop()
@@ -142,14 +142,14 @@ class Daemon:
             return
         with events:
             if self._announced:  # it was down meanwhile
-                self._lanes.ask(_RULES, "firewall rules may have been deleted")
+                self._queue.ask(_RULES, "firewall rules may have been deleted")
             while events.wait(None):
                 while events.wait(_QUIET):  # deletions come in bursts, our own among them
                     pass
-                self._lanes.ask(_RULES, "firewall rules were changed")
+                self._queue.ask(_RULES, "firewall rules were changed")
 
     def _watch_what_is_free(self) -> None:
-        settings = self._parts.settings
+        settings = self._app.settings
         places = (settings.cni_conf_dir, settings.cni_cache_dir, settings.cni_bin_dir)
         Freed(self._catalogue, *places).run(
             self._try_what_fails, self._reporter.failing_adds, lambda each: self._ask(each, "its lease went")
@@ -157,16 +157,16 @@ class Daemon:
 
     def _catalogue(self) -> Catalogue:
         """Of the networks by the settings as they are now."""
-        return self._parts.networks.catalogue()
+        return self._app.networks.catalogue()
 
     def _try_what_fails(self, hint: str) -> None:
         for key in self._reporter.what_fails():
-            self._lanes.ask(key, hint)
+            self._queue.ask(key, hint)
         self._stop.wait(_PAUSE)
 
     def _look_at_host(self, hint: str) -> None:
         """Have those containers looked at whose half of the host is not whole, of those that need what changed."""
-        attacher, ids = self._parts.attacher, self._host_watch.concerned(self._entries)
+        attacher, ids = self._app.attacher, self._host_watch.concerned(self._entries)
         # a few are read by themselves: a list of all is read for a bridge, and not for each port that goes
         chosen = ids if len(ids) <= _FEW else [""]
         found = (entry for key in chosen for entry in attacher.cache.entries(key))
@@ -182,45 +182,45 @@ class Daemon:
     def _look_at_rules(self, hint: str) -> None:
         """Let traffic through as before, and have those containers looked at whose other rules are gone."""
         self._look_at_forwarding(hint)
-        attacher = self._parts.attacher
+        attacher = self._app.attacher
         attacher.rules.forget()
         for key in attacher.rules.lacking(entry for entry in self._entries() if entry.complete and entry.owner):
             self._ask(key, hint)
 
     def _look_at_forwarding(self, _hint: str) -> None:
         """Let through what is recorded, and nothing else, whatever Docker and others did to the rules."""
-        self._parts.let_through()
+        self._app.let_through()
 
     def _collect_strays(self, _hint: str) -> None:
         """Remove what has no owner and is provably ours; `sync` and `status` name the rest."""
-        for stray, ours, problem in orphans.collect(self._parts.attacher, dry_run=False):
+        for orphan, ours, problem in orphans.collect(self._app.attacher, dry_run=False):
             if problem:
-                log.error("GC failed", id=stray.container_id, stray=stray.what, reason=problem)
+                log.error("GC failed", id=orphan.container_id, orphan=orphan.what, reason=problem)
             elif ours:
-                log.info("GC", id=stray.container_id, stray=stray.what, reason="no record explains it")
+                log.info("GC", id=orphan.container_id, orphan=orphan.what, reason="no record explains it")
 
     def _next_signals(self) -> set[int]:
         """Wait for signals; none when it is time to look at everything."""
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        seconds = self._parts.settings.resync_interval
+        seconds = self._app.settings.resync_interval
         end = math.inf if seconds is None else time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if poll.poll(min(left, _TICK) * 1000):
                 return set(os.read(self._wake, 4096))
-            if self._parts.attacher.leases.changed():
-                self._lanes.ask(_LEASES, "the DHCP daemon is another one, or gone")
+            if self._app.attacher.leases.changed():
+                self._queue.ask(_LEASES, "the DHCP daemon is another one, or gone")
         return set()
 
     def _connected(self) -> None:
         self._heart.connected()
-        self._early.starting.confirm()
-        self._lanes.ask(_ALL, "connected to the engine")
+        self._early.tracker.confirm()
+        self._queue.ask(_ALL, "connected to the engine")
 
     def _take_over_settings(self) -> None:
         """Read the settings again, and go on with what can change; what is under way ends with the old ones."""
         try:
-            taken = reloaded(self._parts.settings, self._reload())
+            taken = reloaded(self._app.settings, self._reload())
         except DockercniError as error:
             log.error("settings not reloaded", reason=str(error))
             return
@@ -231,25 +231,25 @@ class Daemon:
             log.info("setting changed", key=change.key, value=change.after, before=change.before)
         if taken.applied:
             logs.configure(taken.settings.log_level, taken.settings.log_format)
-            self._parts = wire(taken.settings)
+            self._app = wire(taken.settings)
             self._early.reconfigure(taken.settings)
-            self._looker = None  # the look at all, which comes next, makes a new one
+            self._reconciler = None  # the look at all, which comes next, makes a new one
 
     def _event(self, container_id: str, action: str) -> None:
         if action == "start":
-            self._early.starting.confirm(container_id)
+            self._early.tracker.confirm(container_id)
         else:
-            self._early.starting.doubt(container_id)
-        self._early.starting.touch(container_id)
-        self._lanes.ask(container_id, action)
+            self._early.tracker.doubt(container_id)
+        self._early.tracker.touch(container_id)
+        self._queue.ask(container_id, action)
 
     def _ask(self, container_id: str, hint: str) -> None:
         self._thoroughly.add(container_id)  # an event that comes before the look must not make less of it
-        self._early.starting.touch(container_id)
-        self._lanes.ask(container_id, hint)
+        self._early.tracker.touch(container_id)
+        self._queue.ask(container_id, hint)
 
     def _ask_urgently(self, container_id: str, hint: str) -> None:
-        self._lanes.ask(container_id, hint, urgent=True)
+        self._queue.ask(container_id, hint, urgent=True)
 
     def _look(self, key: str, hint: str) -> Retry:
         """The lanes' work: when to look at `key` again."""
@@ -258,11 +258,11 @@ class Daemon:
                 work(hint)
                 self._reporter.fine(key)
                 return Retry.NEVER
-            if self._looker is None:  # an event before the first list: that look will come
+            if self._reconciler is None:  # an event before the first list: that look will come
                 return Retry.NEVER
             thorough = key in self._thoroughly or hint not in ACTIONS
             self._thoroughly.discard(key)
-            seen = self._early.starting.look(self._looker, key, thorough=thorough)
+            seen = self._early.tracker.look(self._reconciler, key, thorough=thorough)
         except (DockercniError, IptablesError) as error:
             self._reporter.failed(key, str(error), hint)
             if is_shortage(error):
@@ -271,7 +271,7 @@ class Daemon:
         except Exception as error:  # noqa: BLE001  a defect of ours, logged there, must not end the lane
             self._reporter.failed(key, f"{type(error).__name__}: {error}", hint, defect=error)
             return Retry.LATER
-        settled = Retry.LATER if self._early.starting.unconfirmed(key) else Retry.NEVER
+        settled = Retry.LATER if self._early.tracker.unconfirmed(key) else Retry.NEVER
         if seen is None:
             return settled
         self._reporter.looked(seen)
@@ -282,14 +282,14 @@ class Daemon:
         self._heart.looked()
 
     def _reserve(self, key: str) -> None:
-        found = self._parts.attacher.cache.entries(key)
+        found = self._app.attacher.cache.entries(key)
         entries = [entry for entry in found if not isinstance(entry, CacheError)]
         self._reservations.update(key, entries)
         self._host_watch.learn(key, entries)
 
     def _entries(self) -> list[CacheEntry]:
         """All records; ports that they no longer mention are let go: a command may have taken them back beside us."""
-        found = [entry for entry in self._parts.attacher.cache.entries() if not isinstance(entry, CacheError)]
+        found = [entry for entry in self._app.attacher.cache.entries() if not isinstance(entry, CacheError)]
         by_container: dict[str, list[CacheEntry]] = {}
         for entry in found:
             by_container.setdefault(entry.container_id, []).append(entry)
@@ -297,19 +297,19 @@ class Daemon:
         return found
 
     def _look_at_all(self, hint: str) -> None:
-        engine = self._parts.client.engine()
-        ids = self._parts.everything(engine.mark)
-        known = self._looker and (self._looker.engine_id, self._looker.host_ip, self._parts.networks.mtu)
-        if self._looker is None or known != (engine.mark, engine.host_ip, engine.mtu):
-            self._looker = self._parts.looker(engine, self._policy(ids))
+        engine = self._app.client.engine()
+        ids = self._app.everything(engine.mark)
+        known = self._reconciler and (self._reconciler.engine_id, self._reconciler.host_ip, self._app.networks.mtu)
+        if self._reconciler is None or known != (engine.mark, engine.host_ip, engine.mtu):
+            self._reconciler = self._app.reconciler(engine, self._policy(ids))
             self._early.serve(engine)
         self._early.retry()
-        self._parts.attacher.forwarding.recheck()
-        self._lanes.ask(_FORWARDING, hint)
+        self._app.attacher.forwarding.recheck()
+        self._queue.ask(_FORWARDING, hint)
         self._entries()
         for key in ids:
             self._ask(key, hint)
-        self._lanes.ask(_STRAYS, hint)
+        self._queue.ask(_STRAYS, hint)
         self._heart.looked_at_all()
         log.info("looking at all", hint=hint, containers=len(ids), engine_version=engine.version)
         if not self._announced:
@@ -318,14 +318,14 @@ class Daemon:
 
     @property
     def _first_start(self) -> Path:
-        return self._parts.settings.state_dir / FIRST_START
+        return self._app.settings.state_dir / FIRST_START
 
     def _policy(self, ids: list[str]) -> Policy:
         """At the very first start on a host, what already runs is left alone, unless the settings want it."""
-        settings = self._parts.settings
+        settings = self._app.settings
         path = self._first_start
         if not path.exists():
-            running = [] if settings.attach_running else map(self._parts.client.container, ids)
+            running = [] if settings.attach_running else map(self._app.client.container, ids)
             spared = {container.id: container.started_at for container in running if container and container.running}
             for container_id in spared:
                 log.warning(
@@ -339,12 +339,12 @@ class Daemon:
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     """`dockercni daemon`; `reload` reads the settings again. Raises NotRoot, LockHeld when another daemon serves."""
     logs.configure(settings.log_level, settings.log_format)
-    parts = wire(settings)
-    with parts.attacher.locks.daemon():
-        parts.attacher.cache.sweep()
-        parts.networks.catalogue()  # says at once what is broken, or that the built-in network serves
+    app = wire(settings)
+    with app.attacher.locks.daemon():
+        app.attacher.cache.sweep()
+        app.networks.catalogue()  # says at once what is broken, or that the built-in network serves
         processes.few_arenas()
         descriptors.raise_limit()
         registry.preload()  # the first container is not to wait for imports
         log.info("started", pid=os.getpid())
-        return Daemon(parts, reload).run()
+        return Daemon(app, reload).run()

@@ -29,7 +29,7 @@ _SAID: Final = 3  # ports that a message names
 log = structlog.get_logger()
 
 
-class Reservations:
+class PortHolds:
     """The sockets, by container. Thread-safe."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from dockercni.reconcile.reconciler import ADD, NOTE, Outcome, Seen
+from dockercni.reconcile.reconciler import ADD, NOTE, Outcome, Step
 from dockercni.status_file import Failed, Failing
 from dockercni.status_words import bounded, now
 
@@ -42,21 +42,21 @@ class Reporter:
         self._told: dict[str, dict[Failed, _Told]] = {}
         self._failing: dict[str, Failing] = {}
 
-    def looked(self, seen: Seen) -> None:
+    def looked(self, seen: Outcome) -> None:
         """A look has ended, with one event for each thing that was done."""
-        failed = [_failed(outcome) for outcome in seen.outcomes if outcome.error]
-        drifting = [_failed(outcome) for outcome in seen.outcomes if outcome.drift and not outcome.error]
+        failed = [_failed(step) for step in seen.steps if step.error]
+        drifting = [_failed(step) for step in seen.steps if step.drift and not step.error]
         over = self._over(seen.id, [*failed, *drifting])
-        for outcome in seen.outcomes:
-            fields = {"container": seen.name, "id": seen.id, **_fields(outcome)}
-            if outcome.error or outcome.drift:
-                event = f"{outcome.verb} failed" if outcome.verb != NOTE else "not attached"
-                if times := self._news(seen.id, _failed(outcome)):
-                    say = log.error if outcome.error else log.warning
-                    say(event if outcome.error else "drift", **fields, **({"times": times} if times > 1 else {}))
+        for step in seen.steps:
+            fields = {"container": seen.name, "id": seen.id, **_fields(step)}
+            if step.error or step.drift:
+                event = f"{step.verb} failed" if step.verb != NOTE else "not attached"
+                if times := self._news(seen.id, _failed(step)):
+                    say = log.error if step.error else log.warning
+                    say(event if step.error else "drift", **fields, **({"times": times} if times > 1 else {}))
             else:
-                before = sum(over.pop(one).times for one in list(over) if one.slot == _failed(outcome).slot)
-                log.info(outcome.verb, **fields, **({"failures": before} if before else {}))
+                before = sum(over.pop(one).times for one in list(over) if one.slot == _failed(step).slot)
+                log.info(step.verb, **fields, **({"failures": before} if before else {}))
         for one, told in over.items():
             if told.times > told.said:
                 log.info("failure over", container=seen.name, id=seen.id, reason=one.reason, times=told.times)
@@ -135,17 +135,17 @@ class Reporter:
             return over
 
 
-def _failed(outcome: Outcome) -> Failed:
-    return Failed(outcome.verb, outcome.network, outcome.ifname, bounded(outcome.error or outcome.reason))
+def _failed(step: Step) -> Failed:
+    return Failed(step.verb, step.network, step.ifname, bounded(step.error or step.reason))
 
 
-def _fields(outcome: Outcome) -> dict[str, object]:
+def _fields(step: Step) -> dict[str, object]:
     fields = {
-        "network": outcome.network,
-        "ifname": outcome.ifname,
-        "addresses": list(outcome.addresses),
-        "ports": list(outcome.ports),
-        "ms": outcome.ms,
-        "reason": outcome.error or outcome.reason,
+        "network": step.network,
+        "ifname": step.ifname,
+        "addresses": list(step.addresses),
+        "ports": list(step.ports),
+        "ms": step.ms,
+        "reason": step.error or step.reason,
     }
     return {key: value for key, value in fields.items() if value}

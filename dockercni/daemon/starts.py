@@ -15,7 +15,7 @@ from dockercni.errors import DockercniError, Retry
 from dockercni.model import Container
 from dockercni.reconcile import labels
 from dockercni.reconcile.labels import Holding
-from dockercni.reconcile.reconciler import Looker, Seen
+from dockercni.reconcile.reconciler import Outcome, Reconciler
 from dockercni.render import escape
 
 log = structlog.get_logger()
@@ -59,7 +59,7 @@ class _Entry:
         return self.start.hold is None or bool(self.start.hold.over)
 
 
-class Starting:
+class StartTracker:
     """The starts under way. Thread-safe; `look` is called for one container by one thread at a time.
 
     `default` is what the settings say of holding. `ask` has a container looked at,
@@ -145,7 +145,7 @@ class Starting:
             entry = self._entries.get(container_id)
         return entry is not None and not entry.confirmed
 
-    def look(self, looker: Looker, container_id: str, *, thorough: bool) -> Seen | None:
+    def look(self, reconciler: Reconciler, container_id: str, *, thorough: bool) -> Outcome | None:
         """Look at a container, which may be starting; None if nothing was to be done. Raises as Looker.look."""
         with self._guard:
             entry = self._entries.get(container_id)
@@ -157,9 +157,9 @@ class Starting:
                 self._tell(one)
                 one.start.close()
         if entry is None:
-            return looker.look(container_id, thorough=thorough)
+            return reconciler.look(container_id, thorough=thorough)
         try:
-            return self._look(looker, container_id, entry)
+            return self._look(reconciler, container_id, entry)
         finally:
             over = entry.over
             self._tell(entry)
@@ -169,14 +169,14 @@ class Starting:
                         del self._entries[container_id]
                         entry.start.close()
 
-    def _look(self, looker: Looker, container_id: str, entry: _Entry) -> Seen | None:
+    def _look(self, reconciler: Reconciler, container_id: str, entry: _Entry) -> Outcome | None:
         if not entry.confirmed and not entry.held and time.monotonic() > entry.until:
             # what killed the engine's containerd leaves a process of the runtime that nobody will ever start
             entry.confirmed = entry.touched = True
         if entry.ready and not entry.touched:
             if not entry.held:
                 return None
-            if looker.intact(container_id, entry.start):
+            if reconciler.intact(container_id, entry.start):
                 self._let_go(entry)
                 return None
         entry.ready = False
@@ -187,11 +187,11 @@ class Starting:
         reasons = ["a defect of dockercni, see its log"]
         retry = Retry.LATER
         try:
-            seen = looker.look(container_id, thorough=False, start=None if entry.confirmed else entry.start)
+            seen = reconciler.look(container_id, thorough=False, start=None if entry.confirmed else entry.start)
             waits, reasons, retry = seen.waits, _reasons(seen), seen.retry
             ready = not waits and not reasons
             # what was done while it was on its way to its execve may have been undone on that way
-            entry.ready = ready and (not entry.held or looker.intact(container_id, entry.start))
+            entry.ready = ready and (not entry.held or reconciler.intact(container_id, entry.start))
         except DockercniError as error:
             reasons, retry = [str(error)], error.retry
             raise
@@ -255,7 +255,7 @@ class Starting:
             self._past.setdefault(container_id, []).append(entry)
 
 
-def _reasons(seen: Seen) -> list[str]:
+def _reasons(seen: Outcome) -> list[str]:
     """What fails, each with its network."""
-    failed = [outcome for outcome in seen.outcomes if outcome.error]
+    failed = [step for step in seen.steps if step.error]
     return [f"network {one.network}: {one.error}" if one.network else one.error for one in failed]

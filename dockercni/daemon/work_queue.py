@@ -33,7 +33,7 @@ REFUSED_PAUSE: Final = 0.1  # seconds until a look is tried again for which ther
 log = structlog.get_logger()
 
 
-class Lanes:
+class WorkQueue:
     """Runs `look(key, hint)` for the keys asked for, each in a thread of its own, `workers` at a time.
 
     `look` returns when it makes sense to look at the key again; that is done for as long as it says so, with a delay

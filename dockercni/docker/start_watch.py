@@ -101,7 +101,7 @@ class _Finding:
     others: bool = False
 
 
-class Starts:
+class StartWatch:
     """Finds starting containers below the cgroup hierarchy `root`.
 
     `described` says what is known of an id; `wanted` how long a container may be held, 0 seconds if not at all, and

@@ -34,7 +34,7 @@ from dockercni import __version__, supervision
 from dockercni.docker.data_root import Files
 from dockercni.docker.image_labels import Images
 from dockercni.docker.start_proof import Proof
-from dockercni.docker.start_watch import Listener, Start, Starts
+from dockercni.docker.start_watch import Listener, Start, StartWatch
 from dockercni.gate import messages
 from dockercni.gate.messages import (
     Alive,
@@ -251,9 +251,9 @@ class Gate:
             self._again.clear()
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _begin(self) -> Starts:
+    def _begin(self) -> StartWatch:
         listener = Listener(self._started, self._held, self._ended, self._missed)
-        watch = Starts(cgroups.hierarchy(), self._container, self._wanted, self._proof, self._holder, listener)
+        watch = StartWatch(cgroups.hierarchy(), self._container, self._wanted, self._proof, self._holder, listener)
         self._watching("")
         return watch
 

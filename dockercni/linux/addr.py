@@ -56,7 +56,7 @@ _RTNEXTHOP: Final = struct.Struct("=HBBi")
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class LinkAddress:
     """An address that a link has; `tentative` while duplicate address detection goes on, `refused` if it found one."""
 
     address: Interface
@@ -107,7 +107,7 @@ def every_address(socket_: Netlink) -> list[tuple[int, Address]]:
     return found
 
 
-def addresses(socket_: Netlink, link: int, version: int = 0) -> list[Assigned]:
+def addresses(socket_: Netlink, link: int, version: int = 0) -> list[LinkAddress]:
     """The addresses of a link, of one family or (0) of both, in the kernel's order."""
     request = _IFADDR.pack(_FAMILY.get(version, 0), 0, 0, 0, link)
     found = []
@@ -118,7 +118,7 @@ def addresses(socket_: Netlink, link: int, version: int = 0) -> list[Assigned]:
         parts = netlink.attributes(body, _IFADDR.size)
         flags |= number(parts.get(_IFA_FLAGS, b"\0"))
         packed = parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS]
-        found.append(Assigned(_interface(packed, prefix), bool(flags & _TENTATIVE), bool(flags & _DAD_FAILED)))
+        found.append(LinkAddress(_interface(packed, prefix), bool(flags & _TENTATIVE), bool(flags & _DAD_FAILED)))
     return found
 
 
@@ -203,7 +203,7 @@ def add_subnet_route(link: int, address: Interface) -> Message:
     return Message(_NEWROUTE, netlink.CREATE | netlink.APPEND, bytes(header) + source)
 
 
-def way_to(socket_: Netlink, address: Address) -> int | None:
+def route_get(socket_: Netlink, address: Address) -> int | None:
     """The index of the link over which this namespace reaches `address`; None if it does not."""
     header = _RTMSG.pack(_FAMILY[address.version], address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     try:

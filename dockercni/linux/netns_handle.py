@@ -12,7 +12,7 @@ from dockercni.linux.sysctl import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class NetnsHandle:
     """A namespace's netlink socket and the settings of its links, for the thread that asked for them."""
 
     netlink: Netlink
@@ -20,9 +20,9 @@ class Inside:
 
 
 @contextmanager
-def inside(namespace: Namespace) -> Iterator[Inside]:
+def inside(namespace: Namespace) -> Iterator[NetnsHandle]:
     """Open both in one visit to `namespace`. Raises OSError."""
-    opened = namespace.run(lambda: Inside(Netlink(), Settings()))
+    opened = namespace.run(lambda: NetnsHandle(Netlink(), Settings()))
     try:
         yield opened
     finally:

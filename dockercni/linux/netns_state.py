@@ -16,7 +16,7 @@ IPNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class NetnsState:
     """The links by name, the addresses of each link, and each route's destination (default routes too) and table.
 
     `cookie` is the namespace's own: see Namespace.cookie.
@@ -28,14 +28,14 @@ class Facts:
     cookie: int | None = None
 
 
-def facts(namespace: Namespace) -> Facts:
+def facts(namespace: Namespace) -> NetnsState:
     """Look into the namespace. Raises OSError."""
     opened, number = namespace.run(lambda: (Netlink(), cookie()))
     with opened:
         found = {link.index: link for link in links.every(opened)}
         assigned = addr.every_address(opened)
         paths = [path for version in (4, 6) for path in addr.routes(opened, version, every_table=True)]
-    return Facts(
+    return NetnsState(
         links={link.name: link for link in found.values()},
         addresses=frozenset((found[index].name, address) for index, address in assigned if index in found),
         routes=frozenset((path.dst, path.table) for path in paths if path.table != addr.LOCAL),

@@ -21,7 +21,7 @@ from dockercni.linux import addr, links, nft, removal, routing
 from dockercni.linux.links import End, Link
 from dockercni.linux.netlink import Netlink, NetlinkError
 from dockercni.linux.netns import Namespace, NamespaceGone
-from dockercni.linux.netns_handle import Inside, inside
+from dockercni.linux.netns_handle import NetnsHandle, inside
 from dockercni.linux.nft import NftablesError
 from dockercni.plugins import (
     bridge_check,
@@ -139,7 +139,7 @@ def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
 
 
 def _attach(
-    request: Request, conf: BridgeConf, host: Netlink, container: Inside, bridge: Link, link: Link, port: str
+    request: Request, conf: BridgeConf, host: Netlink, container: NetnsHandle, bridge: Link, link: Link, port: str
 ) -> Result:
     """Give the new link what it is for; returns the result without the interfaces of each attachment."""
     if not conf.ipam:

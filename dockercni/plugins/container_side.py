@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from dockercni.cni.result import IPConfig, Result, Route
     from dockercni.linux.netlink import Message
-    from dockercni.linux.netns_handle import Inside
+    from dockercni.linux.netns_handle import NetnsHandle
     from dockercni.plugins.addresses import Address
 
 _SETTLING: Final = 5.0  # seconds for duplicate address detection
 _PAUSE: Final = 0.05
 
 
-def prepare(inside: Inside, ifname: str, *, dad: bool) -> None:
+def prepare(inside: NetnsHandle, ifname: str, *, dad: bool) -> None:
     """Settings that have to be made before the first address: duplicate address detection, announcing over ARP."""
     wanted = {f"ipv6/conf/{ifname}/accept_dad": "1" if dad else "0", f"ipv4/conf/{ifname}/arp_notify": "1"}
     if dad:
@@ -33,7 +33,7 @@ def prepare(inside: Inside, ifname: str, *, dad: bool) -> None:
             inside.settings.write(name, value)
 
 
-def configure(inside: Inside, link: int, ifname: str, ips: Sequence[IPConfig], routes: Sequence[Route]) -> None:
+def configure(inside: NetnsHandle, link: int, ifname: str, ips: Sequence[IPConfig], routes: Sequence[Route]) -> None:
     """Addresses, up, routes. Raises PluginFailure."""
     if any(ip.address.version == 6 for ip in ips):
         _enable_ipv6(inside, ifname)
@@ -48,7 +48,7 @@ def configure(inside: Inside, link: int, ifname: str, ips: Sequence[IPConfig], r
 
 
 def put_back(
-    inside: Inside,
+    inside: NetnsHandle,
     link: int,
     ifname: str,
     attached: Result,
@@ -111,14 +111,14 @@ def _routes(
         yield addr.add_route(path), problem
 
 
-def _carry_out(inside: Inside, steps: Sequence[tuple[Message, str]], forgive: int = 0) -> None:
+def _carry_out(inside: NetnsHandle, steps: Sequence[tuple[Message, str]], forgive: int = 0) -> None:
     failures = inside.netlink.try_all([message for message, _ in steps])
     for failure in failures:
         if failure.errno != forgive:
             raise PluginFailure(f"{steps[failure.index][1]}: {failure}") from failure
 
 
-def _enable_ipv6(inside: Inside, ifname: str) -> None:
+def _enable_ipv6(inside: NetnsHandle, ifname: str) -> None:
     for name in ("lo", ifname):
         setting = f"ipv6/conf/{name}/disable_ipv6"
         try:
@@ -137,7 +137,7 @@ def _enable_ipv6(inside: Inside, ifname: str) -> None:
         raise PluginFailure(f'failed to enable keep_addr_on_down for interface "{ifname}": {error}') from error
 
 
-def _settle(inside: Inside, link: int, ifname: str) -> None:
+def _settle(inside: NetnsHandle, link: int, ifname: str) -> None:
     """Wait for duplicate address detection, which is over at once where it is off."""
     deadline = time.monotonic() + _SETTLING
     while True:

@@ -191,7 +191,7 @@ def _forget_udp(mappings: Sequence[PublishedPort], targets: Sequence[addr.Interf
 def _route_localnet(target: addr.Interface) -> None:
     """Let connections from 127.0.0.1 be routed to the container."""
     with Netlink() as host:
-        index = addr.way_to(host, target.ip)
+        index = addr.route_get(host, target.ip)
     if index:
         try:
             sysctl.write(f"net/ipv4/conf/{socket.if_indextoname(index)}/route_localnet", "1")

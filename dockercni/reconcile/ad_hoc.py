@@ -31,7 +31,7 @@ def add_to_container(
         request = _complete(attacher, container.id, namespace, request)
         sandboxes.confirm(container, namespace)
         pin = sandboxes.pin(container.id, namespace)
-        owner = records.owner(sandboxes.life(namespace), engine_id, container.name, records.BY_HAND)
+        owner = records.owner(sandboxes.netns_id(namespace), engine_id, container.name, records.BY_HAND)
         try:
             return attacher.attach(Target(container.id, str(pin), owner, lock), request)
         except DockercniError:
@@ -52,7 +52,7 @@ def add_to_path(sandboxes: Sandboxes, attacher: Attacher, name: str, path: Path,
     with attacher.locks.container(name) as lock, namespace:
         sandboxes.refuse_own(str(path), namespace)
         request = _complete(attacher, name, namespace, request)
-        owner = records.owner(sandboxes.life(namespace), "", name, records.BY_PATH)
+        owner = records.owner(sandboxes.netns_id(namespace), "", name, records.BY_PATH)
         return attacher.attach(Target(name, str(path), owner, lock), request)
 
 
@@ -76,9 +76,9 @@ def delete(
         failures = []
         for record in reversed(found):
             path = record.attachment.path
-            existing = sandboxes.life_at(path) if path else pinned
+            existing = sandboxes.netns_id_at(path) if path else pinned
             try:
-                attacher.detach(record, alive=existing == record.attachment.life, lock=lock)
+                attacher.detach(record, alive=existing == record.attachment.netns_id, lock=lock)
             except AttachFailed as error:
                 failures.append(str(error))
         if not any(_recorded(attacher, container_id)):

@@ -39,7 +39,7 @@ from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.plugins.table import NATIVE as KINDS
 from dockercni.reconcile import addresses, container_half, default_route, ports, preferred, records, stored_leases
 from dockercni.reconcile.forwarding import Forwarding
-from dockercni.reconcile.history import Had, Memory
+from dockercni.reconcile.history import History, PastAttachment
 from dockercni.reconcile.host_half import HostError, HostHalf
 from dockercni.reconcile.host_needs import may_route_ipv6, parent_untold
 from dockercni.reconcile.leases import Leases
@@ -94,16 +94,16 @@ class Attacher:
     rules: Rules
     host: HostHalf
     leases: Leases
-    memory: Memory
+    history: History
 
-    def attach(self, target: Target, request: NetworkRequest, had: Had | None = None) -> Result:
+    def attach(self, target: Target, request: NetworkRequest, past: PastAttachment | None = None) -> Result:
         """ADD, and let the traffic of its bridges through. All of it is taken back if any of it fails.
 
         What the container `had` last on that interface is asked for again, and unlike what is requested no condition.
         Raises AttachFailed, UnknownNetwork, NetworkUnavailable, AddressTaken, PortTaken, NoFreePort, LockHeld.
         """
         network = self.networks.catalogue().get(request.network)
-        if (completed := preferred.complete(network, request, had)) != request:
+        if (completed := preferred.complete(network, request, past)) != request:
             try:
                 return self._attach(network, target, request, completed)
             except (AttachFailed, addresses.AddressTaken, addresses.AddressOutside) as error:
@@ -185,7 +185,7 @@ class Attacher:
                 self._delete(entry, lock)
             except (CNIError, HostError, RulesError) as error:
                 raise AttachFailed(str(error)) from error
-            self.memory.left(entry.container_id, entry.network, entry.ifname)
+            self.history.left(entry.container_id, entry.network, entry.ifname)
             try:
                 self.forwarding.close(record.entry)
             except IptablesError as error:

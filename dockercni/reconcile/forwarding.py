@@ -26,7 +26,7 @@ from dockercni.linux.host_links import Surroundings
 from dockercni.linux.iptables import Filter, IptablesError
 from dockercni.linux.nft import NftablesError
 from dockercni.plugins import ruleset
-from dockercni.reconcile.history import Memory
+from dockercni.reconcile.history import History
 from dockercni.reconcile.uses import Use, bridges, use
 
 _DOCKERS: Final = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
@@ -55,9 +55,9 @@ class _Table(NamedTuple):
 class Forwarding:
     """Keeps our chain as the records say. Thread-safe, and safe beside other processes that do the same."""
 
-    def __init__(self, cache: Cache, memory: Memory, *, isolate: bool) -> None:
+    def __init__(self, cache: Cache, history: History, *, isolate: bool) -> None:
         self._cache = cache
-        self._memory = memory
+        self._memory = history
         self._isolate = isolate
         self._guard = threading.Lock()
         self._coming: Counter[str] = Counter()  # bridges of ADDs under way, whose records may not stand yet

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from dockercni.cni.names import is_container_id
-from dockercni.model import Life
+from dockercni.model import NetnsId
 from dockercni.reconcile import state
 
 
-class Had(msgspec.Struct, frozen=True):
+class PastAttachment(msgspec.Struct, frozen=True):
     """One attachment that a container has or had.
 
     `ips` are its addresses with their prefixes, `boot` and `cookie` the life in which it has them, `attached` whether
@@ -36,37 +36,37 @@ class Had(msgspec.Struct, frozen=True):
     mac: str = ""
 
     @property
-    def life(self) -> Life:
+    def netns_id(self) -> NetnsId:
         """The namespace that it was in."""
-        return Life(self.boot, self.cookie)
+        return NetnsId(self.boot, self.cookie)
 
 
 # msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
-msgspec.json.Decoder(Had)
+msgspec.json.Decoder(PastAttachment)
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class History:
     """One small file for each container below `directory`. The caller holds the container's lock."""
 
     directory: Path
 
-    def recall(self, container_id: str) -> tuple[Had, ...]:
+    def recall(self, container_id: str) -> tuple[PastAttachment, ...]:
         """What the container had last; nothing if the file cannot be read. Raises state.StateError."""
-        return state.recall(self._file(container_id), tuple[Had, ...], ())
+        return state.recall(self._file(container_id), tuple[PastAttachment, ...], ())
 
-    def remember(self, container_id: str, had: Had) -> None:
+    def remember(self, container_id: str, past: PastAttachment) -> None:
         """Note what it has now on one interface, if that can be written. Raises state.StateError."""
         known = self.recall(container_id)
-        others = [other for other in known if (other.network, other.ifname) != (had.network, had.ifname)]
-        if (now := (*others, had)) != known and not state.keep(self._file(container_id), now) and not had.attached:
+        others = [other for other in known if (other.network, other.ifname) != (past.network, past.ifname)]
+        if (now := (*others, past)) != known and not state.keep(self._file(container_id), now) and not past.attached:
             self.forget(container_id)  # rather no memory than one that claims what is gone: it would be taken back
 
     def left(self, container_id: str, network: str, ifname: str) -> None:
         """It was detached from there; its addresses stay remembered. Raises state.StateError."""
-        for had in self.recall(container_id):
-            if (had.network, had.ifname) == (network, ifname):
-                self.remember(container_id, msgspec.structs.replace(had, attached=False))
+        for past in self.recall(container_id):
+            if (past.network, past.ifname) == (network, ifname):
+                self.remember(container_id, msgspec.structs.replace(past, attached=False))
 
     def forget(self, container_id: str) -> None:
         """The container was removed: it will not ask again."""
@@ -80,7 +80,7 @@ class Memory:
         """
         for each in self.known():
             try:
-                attached = {(had.network, each, had.ifname) for had in self.recall(each) if had.attached}
+                attached = {(past.network, each, past.ifname) for past in self.recall(each) if past.attached}
             except state.StateError:  # that cannot be told
                 yield each
                 continue
@@ -100,6 +100,6 @@ class Memory:
         return self.directory / f"{container_id}.json"
 
 
-def last_on(had: Sequence[Had], network: str, ifname: str) -> Had | None:
+def last_on(past: Sequence[PastAttachment], network: str, ifname: str) -> PastAttachment | None:
     """What it had on that network and interface."""
-    return next((one for one in had if (one.network, one.ifname) == (network, ifname)), None)
+    return next((one for one in past if (one.network, one.ifname) == (network, ifname)), None)

@@ -63,9 +63,9 @@ class Leases:
             return
         position, _ = asked
         result = self._runtime.delegate("ADD", entry, position, dhcp.TYPE, (lock,))
-        had = {ip.address.ip for ip in records.given(entry).ips}
-        if lost := [str(ip.address.ip) for ip in result.ips if ip.address.ip not in had]:
-            raise LeaseLost(f"the DHCP server now gives {', '.join(lost)} in place of {', '.join(map(str, had))}")
+        past = {ip.address.ip for ip in records.given(entry).ips}
+        if lost := [str(ip.address.ip) for ip in result.ips if ip.address.ip not in past]:
+            raise LeaseLost(f"the DHCP server now gives {', '.join(lost)} in place of {', '.join(map(str, past))}")
 
     def changed(self) -> bool:
         """Whether a daemon that keeps leases of attachments came, went or was started anew. Costs little."""

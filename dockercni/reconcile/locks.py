@@ -114,9 +114,9 @@ class Locks:
         except (OSError, ValueError):
             return None
 
-    def _file(self, *parts: str) -> Path:
+    def _file(self, *app: str) -> Path:
         """Where a lock is: its folder, if it is in one, and its name. Raises LockUnusable, also for another place."""
-        *folders, name = parts
+        *folders, name = app
         try:
             path = file_below(self.run_dir.joinpath(*folders), name)
             private_directory(self.run_dir)

@@ -10,8 +10,8 @@ from functools import partial
 from dockercni.docker.start_watch import Start
 from dockercni.linux import capabilities, runc_stages
 from dockercni.linux.netns import Namespace
-from dockercni.linux.netns_state import Facts, facts
-from dockercni.model import Attachment, Container, Life
+from dockercni.linux.netns_state import NetnsState, facts
+from dockercni.model import Attachment, Container, NetnsId
 from dockercni.reconcile import container_half, stored_leases
 from dockercni.reconcile.host_half import HostHalf
 from dockercni.reconcile.leases import Leases
@@ -45,13 +45,15 @@ class Observation:
         Raises OSError, RulesError, HostError.
         """
         sandboxes = self.sandboxes
-        shown = facts(namespace) if namespace else Facts()
-        life = sandboxes.life(namespace, shown) if namespace else None
-        lives = {record.attachment.life for record in recorded} - {life}
+        shown = facts(namespace) if namespace else NetnsState()
+        netns_id = sandboxes.netns_id(namespace, shown) if namespace else None
+        lives = {record.attachment.netns_id for record in recorded} - {netns_id}
         claimed = start is not None and bool(lives)
         paths = {record.attachment.path for record in recorded} - {""}
-        found = {path: life for path in paths if (life := sandboxes.life_at(path))}
-        alive = [record for record in recorded if record.attachment.complete and _lives(record.attachment, life, found)]
+        found = {path: netns_id for path in paths if (netns_id := sandboxes.netns_id_at(path))}
+        alive = [
+            record for record in recorded if record.attachment.complete and _lives(record.attachment, netns_id, found)
+        ]
         observed = self.inside(shown, alive)
         if namespace and any(repairs([record.attachment for record in alive], observed)):
             # until its entrypoint runs nothing can be the container's own doing
@@ -61,10 +63,10 @@ class Observation:
         return replace(
             observed,
             container=container,
-            life=life,
-            pinned=sandboxes.pinned(container_id, (namespace, life) if namespace and life else None),
+            netns_id=netns_id,
+            pinned=sandboxes.pinned(container_id, (namespace, netns_id) if namespace and netns_id else None),
             pin_exists=os.path.lexists(sandboxes.pin_path(container_id)),
-            inhabited=(container is None or claimed) and sandboxes.inhabited(container_id, lives, besides=life),
+            inhabited=(container is None or claimed) and sandboxes.inhabited(container_id, lives, besides=netns_id),
             confirmed=start is None,
             paths=found,
             rules_missing=self.rules.missing(entries),
@@ -74,7 +76,7 @@ class Observation:
             store_missing=stored_leases.missing(entries),
         )
 
-    def damage(self, record: Record, namespace: Namespace, shown: Facts) -> str:
+    def damage(self, record: Record, namespace: Namespace, shown: NetnsState) -> str:
         """What a live attachment lacks, in words; "" where nothing is missing, or it is the container's own doing.
 
         `shown` are the facts of its namespace. Raises RulesError, HostError.
@@ -94,7 +96,7 @@ class Observation:
         actions = repairs([attachment], observed)
         return "; ".join(action.reason for action in actions if not isinstance(action, Report) or action.drift)
 
-    def inside(self, shown: Facts, recorded: Sequence[Record]) -> Observed:
+    def inside(self, shown: NetnsState, recorded: Sequence[Record]) -> Observed:
         """What a namespace shows of the attachments recorded for it. Raises HostError."""
         present = ((each.attachment.ifname, self._name_now(each, shown)) for each in recorded)
         return Observed(
@@ -105,9 +107,9 @@ class Observation:
             renamed={ifname: name for ifname, name in present if name != ifname},
         )
 
-    def _name_now(self, record: Record, shown: Facts) -> str:
+    def _name_now(self, record: Record, shown: NetnsState) -> str:
         return container_half.name_now(record.entry, shown.links, partial(self.host.port, record.entry))
 
 
-def _lives(attachment: Attachment, life: Life | None, paths: Mapping[str, Life]) -> bool:
-    return attachment.life == (paths.get(attachment.path) if attachment.path else life)
+def _lives(attachment: Attachment, netns_id: NetnsId | None, paths: Mapping[str, NetnsId]) -> bool:
+    return attachment.netns_id == (paths.get(attachment.path) if attachment.path else netns_id)

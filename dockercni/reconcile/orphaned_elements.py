@@ -26,7 +26,7 @@ KINDS: Final = (*ruleset.PORTS, *ruleset.SOURCES, *ruleset.TARGETS)
 
 
 @dataclass(frozen=True, slots=True)
-class Orphan:
+class OwnerElements:
     """The unexplained elements of one owner, who is named by a comment."""
 
     comment: str
@@ -51,17 +51,17 @@ class Orphan:
         return f"{first}{more} in table inet {layout.NAME} for {self.comment}"
 
 
-def find(entries: Iterable[CacheEntry]) -> list[Orphan]:
+def find(entries: Iterable[CacheEntry]) -> list[OwnerElements]:
     """What none of these records explains. A record stands before its first element does. Raises RulesError."""
     return _unexplained(KINDS, {_comment(entry) for entry in entries})
 
 
-def policies(entries: Iterable[CacheEntry]) -> list[Orphan]:
+def policies(entries: Iterable[CacheEntry]) -> list[OwnerElements]:
     """The policies of bridges that none of these records names. Raises RulesError."""
     return _unexplained(ruleset.BRIDGES, {name for entry in entries for name in use(entry).links})
 
 
-def _unexplained(kinds: Iterable[str], explained: Collection[str]) -> list[Orphan]:
+def _unexplained(kinds: Iterable[str], explained: Collection[str]) -> list[OwnerElements]:
     if not nft.available():  # then nobody can have made any
         return []
     try:
@@ -72,12 +72,12 @@ def _unexplained(kinds: Iterable[str], explained: Collection[str]) -> list[Orpha
     for element in present:
         if element.comment not in explained:
             found.setdefault(element.comment, []).append(element)
-    return [Orphan(comment, tuple(elements)) for comment, elements in found.items()]
+    return [OwnerElements(comment, tuple(elements)) for comment, elements in found.items()]
 
 
-def dead(orphans: Sequence[Orphan], entries: Iterable[CacheEntry]) -> set[Orphan]:
+def dead(owners: Sequence[OwnerElements], entries: Iterable[CacheEntry]) -> set[OwnerElements]:
     """Those of which it is certain that they serve nobody. Raises RulesError where not all of the host can be seen."""
-    if not orphans:
+    if not owners:
         return set()
     try:
         seen = all_namespaces.addresses()
@@ -88,19 +88,19 @@ def dead(orphans: Sequence[Orphan], entries: Iterable[CacheEntry]) -> set[Orphan
         for each in records.given(entry).ips:
             given.setdefault(each.address.ip, []).append(entry)
 
-    def is_dead(orphan: Orphan, element: Element) -> bool:
-        if orphan.bridge:
-            return not host_links.has_ports(orphan.bridge)
+    def is_dead(owner: OwnerElements, element: Element) -> bool:
+        if owner.bridge:
+            return not host_links.has_ports(owner.bridge)
         ip = ruleset.address(element)
-        return bool(ip) and (ip not in seen or any(_replaced(orphan.comment, entry) for entry in given.get(ip, ())))
+        return bool(ip) and (ip not in seen or any(_replaced(owner.comment, entry) for entry in given.get(ip, ())))
 
-    return {orphan for orphan in orphans if all(is_dead(orphan, element) for element in orphan.elements)}
+    return {owner for owner in owners if all(is_dead(owner, element) for element in owner.elements)}
 
 
-def remove(orphan: Orphan) -> None:
+def remove(owner: OwnerElements) -> None:
     """Take it out. Raises RulesError."""
     try:
-        ruleset.remove(orphan.elements)
+        ruleset.remove(owner.elements)
     except (NetlinkError, NftablesError) as error:
         raise RulesError(str(error)) from error
 

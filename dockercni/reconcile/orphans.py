@@ -24,9 +24,9 @@ from dockercni.plugins import leases as files
 from dockercni.plugins import ruleset
 from dockercni.reconcile import orphaned_elements
 from dockercni.reconcile.attach import Attacher
-from dockercni.reconcile.history import Memory
-from dockercni.reconcile.orphaned_elements import Orphan
-from dockercni.reconcile.reference_rules import IPTABLES, Change, Ruleset, footprint
+from dockercni.reconcile.history import History
+from dockercni.reconcile.orphaned_elements import OwnerElements
+from dockercni.reconcile.reference_rules import IPTABLES, Change, Snapshot, footprint
 from dockercni.reconcile.uses import bridges
 
 _MOST: Final = 4096  # bytes of a lease
@@ -36,7 +36,7 @@ _ID: Final = re.compile(r'\bid: \\"([A-Za-z0-9_.-]+)\\"')
 
 
 @dataclass(frozen=True, slots=True)
-class Stray:
+class Orphan:
     """One thing without an owner: what it is, the container id it bears, and what removes it.
 
     `networks` are those that it may belong to; none of them if that cannot be told, and then it may be any.
@@ -47,7 +47,7 @@ class Stray:
     networks: tuple[str, ...] = ()
     lease: Path | None = None
     change: Change | None = None
-    elements: Orphan | None = None
+    elements: OwnerElements | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +60,24 @@ class Sent:
     problem: str = ""
 
 
-def collect(attacher: Attacher, *, dry_run: bool) -> Iterator[tuple[Stray, bool, str]]:
+def collect(attacher: Attacher, *, dry_run: bool) -> Iterator[tuple[Orphan, bool, str]]:
     """Every stray, whether it was removed (or in a dry run would be), and what went wrong, if anything did.
 
     No ADD or DEL of anybody who respects our locks is under way meanwhile. Raises LockHeld, RulesError.
     """
     with attacher.locks.host(exclusive=True):
         entries = _entries(attacher)
-        strays = _strays(attacher, entries)
-        removable = _removable(attacher.memory, entries, strays)
-        for stray in strays:
-            ours = stray in removable
+        orphans = _orphans(attacher, entries)
+        removable = _removable(attacher.history, entries, orphans)
+        for orphan in orphans:
+            ours = orphan in removable
             problem = ""
             if ours and not dry_run:
                 try:
-                    _remove(attacher, stray)
+                    _remove(attacher, orphan)
                 except (OSError, DockercniError) as error:
                     problem = str(error)
-            yield stray, ours, problem
+            yield orphan, ours, problem
 
 
 def send_gc(attacher: Attacher, *, dry_run: bool) -> Iterator[Sent]:
@@ -88,9 +88,9 @@ def send_gc(attacher: Attacher, *, dry_run: bool) -> Iterator[Sent]:
     """
     with attacher.locks.host(exclusive=True):
         entries = _entries(attacher)
-        strays = _strays(attacher, entries)
-        removable = _removable(attacher.memory, entries, strays)
-        unproven = [stray for stray in strays if stray not in removable]
+        orphans = _orphans(attacher, entries)
+        removable = _removable(attacher.history, entries, orphans)
+        unproven = [orphan for orphan in orphans if orphan not in removable]
         for network in attacher.networks.catalogue().networks:
             if network.disable_gc or not versions.supports(network.cni_version, versions.Feature.GC):
                 continue
@@ -139,49 +139,49 @@ def _entries(attacher: Attacher) -> list[CacheEntry]:
     return [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError)]
 
 
-def _removable(memory: Memory, entries: Iterable[CacheEntry], strays: Iterable[Stray]) -> set[Stray]:
+def _removable(history: History, entries: Iterable[CacheEntry], orphans: Iterable[Orphan]) -> set[Orphan]:
     """What is provably ours, or dead. Raises RulesError."""
-    proven = set(memory.known()).difference(memory.lost({entry.key for entry in entries}))
-    dead = orphaned_elements.dead([stray.elements for stray in strays if stray.elements], entries)
-    return {stray for stray in strays if stray.container_id in proven or stray.elements in dead}
+    proven = set(history.known()).difference(history.lost({entry.key for entry in entries}))
+    dead = orphaned_elements.dead([orphan.elements for orphan in orphans if orphan.elements], entries)
+    return {orphan for orphan in orphans if orphan.container_id in proven or orphan.elements in dead}
 
 
-def _reason(attacher: Attacher, network: str, mine: Iterable[CacheEntry], unproven: Iterable[Stray]) -> str:
+def _reason(attacher: Attacher, network: str, mine: Iterable[CacheEntry], unproven: Iterable[Orphan]) -> str:
     """Why a network is not to get the GC verb; "" if nothing is on it but what is ours."""
     if any(entry.owner is None for entry in mine):
         return "another runtime has attachments to it"
     for entry in attacher.cache.entries():
         if isinstance(entry, CacheError) and f"/{network}-" in str(entry):
             return f"a record cannot be read: {entry}"
-    stray = next((stray for stray in unproven if not stray.networks or network in stray.networks), None)
-    return f"{stray.what} is not provably ours" if stray else ""
+    orphan = next((orphan for orphan in unproven if not orphan.networks or network in orphan.networks), None)
+    return f"{orphan.what} is not provably ours" if orphan else ""
 
 
-def _strays(attacher: Attacher, entries: Sequence[CacheEntry]) -> list[Stray]:
+def _orphans(attacher: Attacher, entries: Sequence[CacheEntry]) -> list[Orphan]:
     networks = attacher.networks.catalogue().networks
     return [*_leases(networks, entries), *_chains(attacher, entries), *_elements(networks, entries)]
 
 
-def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Stray]:
+def _leases(networks: Iterable[NetworkList], entries: Iterable[CacheEntry]) -> Iterator[Orphan]:
     held = {(entry.network, entry.container_id, entry.ifname) for entry in entries}
     for network, store in stores(networks):
         for path, container_id, ifname in leases(store):
             if (network.name, container_id, ifname) not in held:
                 what = f"lease {path.name} of network {network.name} for {container_id} {ifname}"
-                yield Stray(what, container_id, (network.name,), lease=path)
+                yield Orphan(what, container_id, (network.name,), lease=path)
 
 
-def _elements(networks: Collection[NetworkList], entries: Sequence[CacheEntry]) -> Iterator[Stray]:
+def _elements(networks: Collection[NetworkList], entries: Sequence[CacheEntry]) -> Iterator[Orphan]:
     names = [network.name for network in networks]
-    for orphan in orphaned_elements.find(entries):
-        mine = tuple(name for name in names if ruleset.names(orphan.comment, name)) or ("",)
-        yield Stray(str(orphan), orphan.container_id, mine, elements=orphan)
-    for orphan in orphaned_elements.policies(entries):
-        on = tuple(network.name for network in networks if orphan.bridge in bridges(network)) or ("",)
-        yield Stray(str(orphan), orphan.container_id, on, elements=orphan)
+    for owner in orphaned_elements.find(entries):
+        mine = tuple(name for name in names if ruleset.names(owner.comment, name)) or ("",)
+        yield Orphan(str(owner), owner.container_id, mine, elements=owner)
+    for owner in orphaned_elements.policies(entries):
+        on = tuple(network.name for network in networks if owner.bridge in bridges(network)) or ("",)
+        yield Orphan(str(owner), owner.container_id, on, elements=owner)
 
 
-def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Stray]:
+def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Orphan]:
     rules = attacher.rules.listing()
     explained: set[str] = set()
     for entry in entries:
@@ -195,19 +195,19 @@ def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Stray
                 jumps = [f"-D {at} {rule}" for at, rule in rules.jumps(command, "nat", chain)]
                 change = Change(command, "nat", (f":{chain} - [0:0]", *jumps, f"-X {chain}"))
                 what = f"{command} nat chain {chain} for {container_id or 'nobody'}"
-                yield Stray(what, container_id, (network,) if network else (), change=change)
+                yield Orphan(what, container_id, (network,) if network else (), change=change)
 
 
-def _borne(rules: Ruleset, command: str, chain: str, what: re.Pattern[str]) -> str:
+def _borne(rules: Snapshot, command: str, chain: str, what: re.Pattern[str]) -> str:
     """What stands in the comments of a chain's rules, or of the rules that lead to it."""
     lines = [*rules.rules(command, "nat", chain), *(rule for _, rule in rules.jumps(command, "nat", chain))]
     return next((match[1] for line in lines if (match := what.search(line))), "")
 
 
-def _remove(attacher: Attacher, stray: Stray) -> None:
-    if stray.lease:
-        stray.lease.unlink(missing_ok=True)
-    if stray.change:
-        attacher.rules.apply([stray.change])
-    if stray.elements:
-        orphaned_elements.remove(stray.elements)
+def _remove(attacher: Attacher, orphan: Orphan) -> None:
+    if orphan.lease:
+        orphan.lease.unlink(missing_ok=True)
+    if orphan.change:
+        attacher.rules.apply([orphan.change])
+    if orphan.elements:
+        orphaned_elements.remove(orphan.elements)

@@ -11,7 +11,7 @@ from dockercni.model import (
     Container,
     Destination,
     IPAddress,
-    Life,
+    NetnsId,
     NetworkRequest,
     Unwanted,
 )
@@ -36,18 +36,18 @@ class Observed:
     """
 
     container: Container | None = None
-    life: Life | None = None
+    netns_id: NetnsId | None = None
     links: frozenset[str] = frozenset()
     up: frozenset[str] = frozenset()
     addresses: frozenset[tuple[str, IPAddress]] = frozenset()
     routes: frozenset[Destination] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
     may_change: bool = False
-    pinned: Life | None = None
+    pinned: NetnsId | None = None
     pin_exists: bool = False
     inhabited: bool = False
     confirmed: bool = True
-    paths: Mapping[str, Life] = field(default_factory=dict)
+    paths: Mapping[str, NetnsId] = field(default_factory=dict)
     rules_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     host_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     host_broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -153,21 +153,21 @@ def plan(
         return [Wait("processes live where its network is: the engine is to say first that it was started anew")]
     gone = list(_gone(recorded, observed))
     # what begins in the running container's namespace is undone there, and plugins find it by the pin
-    pin_first = observed.pinned is None and any(detach.attachment.life == observed.life for detach in gone)
+    pin_first = observed.pinned is None and any(detach.attachment.netns_id == observed.netns_id for detach in gone)
     leaving = {detach.attachment.key for detach in gone}
     staying = [attachment for attachment in recorded if attachment.key not in leaving]
     actions: list[Action] = [*reversed(gone)]
     if pin_first:
         actions.insert(0, Pin("the pin of its network namespace is gone"))
-    elif observed.pinned != observed.life or observed.life is None:
-        if observed.life is not None and any(not attachment.path for attachment in staying):
+    elif observed.pinned != observed.netns_id or observed.netns_id is None:
+        if observed.netns_id is not None and any(not attachment.path for attachment in staying):
             actions.append(Pin("the pin of its network namespace is gone"))
         elif observed.pin_exists:
             actions.append(Unpin("it holds no namespace of a running container"))
     actions.extend(repairs(staying, observed))
-    if wanted is not None and observed.life is not None and observed.container is not None:
+    if wanted is not None and observed.netns_id is not None and observed.container is not None:
         # without a pin of ours in this namespace, what is there and not recorded is somebody else's
-        foreign = observed.links if observed.pinned != observed.life else frozenset[str]()
+        foreign = observed.links if observed.pinned != observed.netns_id else frozenset[str]()
         actions.extend(_coming(wanted, staying, gone, foreign))
     return actions
 
@@ -175,20 +175,20 @@ def plan(
 def _gone(recorded: Sequence[Attachment], observed: Observed) -> Iterator[Detach]:
     for attachment in recorded:
         if reason := _why_gone(attachment, observed):
-            existing = observed.paths.get(attachment.path) if attachment.path else observed.pinned or observed.life
-            yield Detach(attachment, alive=existing == attachment.life, reason=reason)
+            existing = observed.paths.get(attachment.path) if attachment.path else observed.pinned or observed.netns_id
+            yield Detach(attachment, alive=existing == attachment.netns_id, reason=reason)
 
 
 def _why_gone(attachment: Attachment, observed: Observed) -> str:
     if attachment.path:
-        if observed.paths.get(attachment.path) != attachment.life:
+        if observed.paths.get(attachment.path) != attachment.netns_id:
             return "its namespace is gone"
         return "" if attachment.complete else "its ADD was not finished"
     if observed.container is None:
         return "the container was removed"
-    if observed.life is None:
+    if observed.netns_id is None:
         return "the container stopped"
-    if attachment.life != observed.life:
+    if attachment.netns_id != observed.netns_id:
         return "it belongs to an earlier life of the container"
     if attachment.lost:
         return "its record was lost"

@@ -16,7 +16,7 @@ from dockercni.cni import NetworkList
 from dockercni.cni.strict_json import lookup
 from dockercni.linux import links
 from dockercni.model import IPAddress, NetworkRequest
-from dockercni.reconcile.history import Had
+from dockercni.reconcile.history import PastAttachment
 
 _IPS: Final = "ips"
 _MAC: Final = "mac"
@@ -26,17 +26,17 @@ _TAKES_NO_ADDRESS: Final = frozenset({"", "static", "dhcp"})
 _DOCKER: Final = b"\x02\x42"  # what Docker's own MACs begin with: made by a program, for one receiver
 
 
-def complete(network: NetworkList, request: NetworkRequest, had: Had | None) -> NetworkRequest:
+def complete(network: NetworkList, request: NetworkRequest, past: PastAttachment | None) -> NetworkRequest:
     """The request with what it leaves open and the container had last; itself where there is nothing to ask for."""
-    if not had and not request.ips:
+    if not past and not request.ips:
         return request
-    ips = request.ips or _ips(network, had)
-    mac = request.mac or _mac(network, request, had)
+    ips = request.ips or _ips(network, past)
+    mac = request.mac or _mac(network, request, past)
     return replace(request, ips=ips, mac=mac) if (ips, mac) != (request.ips, request.mac) else request
 
 
-def _ips(network: NetworkList, had: Had | None) -> tuple[IPAddress, ...]:
-    ips = tuple(ip_interface(ip).ip for ip in had.ips) if had else ()
+def _ips(network: NetworkList, past: PastAttachment | None) -> tuple[IPAddress, ...]:
+    ips = tuple(ip_interface(ip).ip for ip in past.ips) if past else ()
     if _IPS in network.capabilities:
         return ips
     return () if _ipam(network) in _TAKES_NO_ADDRESS else ips[:1]  # CNI_ARGS has room for one
@@ -52,12 +52,12 @@ def _ipam(network: NetworkList) -> str:
     return "host-local" if isinstance(delegate, dict) or network.plugins[0].type == "flannel" else ""
 
 
-def _mac(network: NetworkList, request: NetworkRequest, had: Had | None) -> str:
+def _mac(network: NetworkList, request: NetworkRequest, past: PastAttachment | None) -> str:
     takes = _MAC in network.capabilities or network.plugins[0].type in _TAKES_MAC
     if not takes or any(lookup(plugin.raw, _MAC) for plugin in network.plugins):  # a configured one is meant
         return ""
-    if had and _usable(had.mac):
-        return had.mac
+    if past and _usable(past.mac):
+        return past.mac
     return _made_of(request.ips[0]) if request.ips else ""
 
 

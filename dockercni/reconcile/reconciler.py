@@ -18,10 +18,10 @@ from dockercni.docker.start_watch import Start
 from dockercni.errors import DockercniError, Retry, Shortage
 from dockercni.linux.netns import Namespace
 from dockercni.linux.netns_state import facts
-from dockercni.model import Container, Life, NetworkRequest, Unwanted
+from dockercni.model import Container, NetnsId, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
-from dockercni.reconcile.history import Had, Memory, last_on
+from dockercni.reconcile.history import History, PastAttachment, last_on
 from dockercni.reconcile.leases import LeaseLost
 from dockercni.reconcile.observation import Observation
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, Wait, plan, repairs
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Step:
     """One thing that was done, failed, is worth knowing, or in a dry run would be done.
 
     `verb` is ADD, DEL, REPAIR, PIN, UNPIN, NOTE, or WAIT for what the engine has to say first.
@@ -61,29 +61,29 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Outcome:
     """What a look at one container came to. `attachments` are those that it has afterwards."""
 
     id: str
     name: str
     running: bool
     attachments: int
-    outcomes: tuple[Outcome, ...]
+    steps: tuple[Step, ...]
 
     @property
     def converged(self) -> bool:
         """Whether the container now has what it should have, and nothing else."""
-        return not any(outcome.error or outcome.drift for outcome in self.outcomes)
+        return not any(step.error or step.drift for step in self.steps)
 
     @property
     def retry(self) -> Retry:
         """When another look may do better."""
-        return max((outcome.retry for outcome in self.outcomes), default=Retry.NEVER)
+        return max((step.retry for step in self.steps), default=Retry.NEVER)
 
     @property
     def waits(self) -> bool:
         """Whether the engine has to say something first."""
-        return any(outcome.verb == WAIT for outcome in self.outcomes)
+        return any(step.verb == WAIT for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Looker:
+class Reconciler:
     """Looks at containers. Thread-safe; two looks at the same container wait for each other by its lock.
 
     `engine_id` is the mark of the engine behind `client`: what another engine's containers have is left alone.
@@ -109,7 +109,7 @@ class Looker:
     engine_id: str
     sandboxes: Sandboxes
     attacher: Attacher
-    memory: Memory
+    history: History
     policy: Policy
     host_ip: str = ""
 
@@ -121,7 +121,7 @@ class Looker:
         dry_run: bool = False,
         by_hand: bool = False,
         start: Start | None = None,
-    ) -> Seen:
+    ) -> Outcome:
         """Look at one container and act; with `dry_run` stop before acting.
 
         A `thorough` look also looks at the host's links and firewall rules, and asks plugins that we do not know for a
@@ -160,46 +160,48 @@ class Looker:
                     log.info("put back", id=container_id, ifname=repair.attachment.ifname, reason=repair.reason)
             return True
 
-    def _look(self, container_id: str, lock: int | None, start: Start | None, *, thorough: bool, by_hand: bool) -> Seen:
+    def _look(
+        self, container_id: str, lock: int | None, start: Start | None, *, thorough: bool, by_hand: bool
+    ) -> Outcome:
         container = start.container if start else self.client.container(container_id)
         if container and container.id != container_id:
             container = None  # a namespace that was attached by hand, under what is also a container's name
-        had = self.memory.recall(container_id)
-        recorded, legible = self._recorded(container_id, had)
-        outcomes: list[Outcome] = []
+        past = self.history.recall(container_id)
+        recorded, legible = self._recorded(container_id, past)
+        steps: list[Step] = []
         with self.sandboxes.of(container, start) as namespace:
             observed = self._observation.of(container_id, container, namespace, recorded, start, thorough=thorough)
             try:
                 wanted = self.wanted(container, recorded)
             except DockercniError as error:
-                outcomes.append(Outcome(NOTE, error=str(error), retry=_retry(error)))
+                steps.append(Step(NOTE, error=str(error), retry=_retry(error)))
                 wanted = None
-            execution = _Execution(self, container_id, container, namespace, observed, recorded, had, lock, start)
+            execution = _Execution(self, container_id, container, namespace, observed, recorded, past, lock, start)
             actions = plan(wanted, [record.attachment for record in recorded], observed, by_hand=by_hand)
-            outcomes.extend(map(execution.carry_out, actions))
-            if thorough and observed.life and all(isinstance(action, Report) for action in actions):
-                outcomes.extend(self._vouched(recorded, lock, whole=not actions))
+            steps.extend(map(execution.carry_out, actions))
+            if thorough and observed.netns_id and all(isinstance(action, Report) for action in actions):
+                steps.extend(self._vouched(recorded, lock, whole=not actions))
                 if lock is not None:
-                    self._refresh(container_id, recorded, had)
-        outcomes.extend(self._unpublished(container_id, wanted))
+                    self._refresh(container_id, recorded, past)
+        steps.extend(self._unpublished(container_id, wanted))
         if not legible:
-            outcomes.extend(self._unreadable(container_id))
+            steps.extend(self._unreadable(container_id))
         if container is None and lock is not None and not execution.attachments and not observed.inhabited:
-            self.memory.forget(container_id)
+            self.history.forget(container_id)
         name = container.name if container else _recorded_name(recorded) or container_id[:12]
-        return Seen(container_id, name, observed.life is not None, execution.attachments, tuple(outcomes))
+        return Outcome(container_id, name, observed.netns_id is not None, execution.attachments, tuple(steps))
 
     @property
     def _observation(self) -> Observation:
         return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
 
-    def _recorded(self, container_id: str, had: Sequence[Had]) -> tuple[list[Record], bool]:
+    def _recorded(self, container_id: str, past: Sequence[PastAttachment]) -> tuple[list[Record], bool]:
         """What stands in the cache, and what we remember attaching but stands there no more; and if all was legible."""
         everything = list(records.records(self.attacher.cache, self.engine_id, container_id))
         found = [record for record in everything if not isinstance(record, CacheError)]
         legible = len(found) == len(everything)
         known = {(record.attachment.network, record.attachment.ifname) for record in found}
-        for one in had:
+        for one in past:
             if one.attached and (one.network, one.ifname) not in known:
                 try:
                     network = self.attacher.networks.catalogue().get(one.network)
@@ -210,7 +212,7 @@ class Looker:
                 found.append(records.lost(one, container_id, network, netns))
         return found, legible
 
-    def _unpublished(self, container_id: str, wanted: Sequence[NetworkRequest] | Unwanted | None) -> Iterator[Outcome]:
+    def _unpublished(self, container_id: str, wanted: Sequence[NetworkRequest] | Unwanted | None) -> Iterator[Step]:
         """Ports that the container asks for and that lead nowhere, as far as its records tell after what was done."""
         for request in wanted if isinstance(wanted, Sequence) else ():
             reason = request.unpublished
@@ -219,15 +221,15 @@ class Looker:
                 if request.ports and entry and entry.complete:
                     reason = records.unpublished(entry)
             if reason:
-                yield Outcome(NOTE, request.network, request.ifname, reason=reason, drift=True)
+                yield Step(NOTE, request.network, request.ifname, reason=reason, drift=True)
 
-    def _unreadable(self, container_id: str) -> Iterator[Outcome]:
+    def _unreadable(self, container_id: str) -> Iterator[Step]:
         """Cache entries with this container's id in their name that cannot be read: not provably ours, so reported."""
         for entry in self.attacher.cache.entries(container_id):
             if isinstance(entry, CacheError):
-                yield Outcome(NOTE, reason=str(entry), drift=True)
+                yield Step(NOTE, reason=str(entry), drift=True)
 
-    def _vouched(self, recorded: Sequence[Record], lock: int | None, *, whole: bool) -> Iterator[Outcome]:
+    def _vouched(self, recorded: Sequence[Record], lock: int | None, *, whole: bool) -> Iterator[Step]:
         """Traffic passes; plugins whose traces we cannot read ourselves are asked for a CHECK.
 
         They would complain of what the container did itself, so only where all is `whole`.
@@ -241,28 +243,38 @@ class Looker:
                     self.attacher.check_unknown(record, lock)
             except DockercniError as error:
                 retry = Retry.SOON if is_shortage(error) else Retry.NEVER
-                yield Outcome(NOTE, attachment.network, attachment.ifname, reason=str(error), retry=retry, drift=True)
+                yield Step(NOTE, attachment.network, attachment.ifname, reason=str(error), retry=retry, drift=True)
 
-    def _refresh(self, container_id: str, recorded: Sequence[Record], had: Sequence[Had]) -> None:
+    def _refresh(self, container_id: str, recorded: Sequence[Record], past: Sequence[PastAttachment]) -> None:
         """Remember what could not be remembered at its ADD: the disk was full, or we were killed before."""
-        known = {(one.network, one.ifname, one.life) for one in had if one.attached}
+        known = {(one.network, one.ifname, one.netns_id) for one in past if one.attached}
         for record in recorded:
             one = record.attachment
-            if not (one.by_hand or one.path or (one.network, one.ifname, one.life) in known):
+            if not (one.by_hand or one.path or (one.network, one.ifname, one.netns_id) in known):
                 addresses = records.addresses(record.entry)
-                self.remember(container_id, NetworkRequest(one.network, one.ifname), addresses, one.life)
+                self.remember(container_id, NetworkRequest(one.network, one.ifname), addresses, one.netns_id)
 
-    def remember(self, container_id: str, request: NetworkRequest, addresses: tuple[str, ...], life: Life) -> None:
+    def remember(
+        self, container_id: str, request: NetworkRequest, addresses: tuple[str, ...], netns_id: NetnsId
+    ) -> None:
         """Note what the container has now: to ask for it again, and to know it is ours should its record be lost."""
         entry = self.attacher.cache.read(request.network, container_id, request.ifname)
         capability_args = dict(entry.capability_args) if entry else {}
         served = entry.served if entry else ()
         mac = records.mac(entry) if entry else ""
-        had = Had(
-            request.network, request.ifname, addresses, life.boot, life.cookie, True, capability_args, served, mac
+        past = PastAttachment(
+            request.network,
+            request.ifname,
+            addresses,
+            netns_id.boot,
+            netns_id.cookie,
+            True,
+            capability_args,
+            served,
+            mac,
         )
         try:
-            self.memory.remember(container_id, had)
+            self.history.remember(container_id, past)
         except StateError as error:  # it is attached all the same
             log.warning("not remembered", id=container_id, network=request.network, reason=str(error))
 
@@ -288,91 +300,91 @@ class _Execution:
 
     def __init__(
         self,
-        looker: Looker,
+        reconciler: Reconciler,
         container_id: str,
         container: Container | None,
         namespace: Namespace | None,
         observed: Observed,
         recorded: Sequence[Record],
-        had: Sequence[Had],
+        past: Sequence[PastAttachment],
         lock: int | None,
         start: Start | None,
     ) -> None:
         self._start = start
-        self._looker = looker
+        self._reconciler = reconciler
         self._id = container_id
         self._container = container
         self._namespace = namespace
         self._observed = observed
         self._records = {record.attachment.key: record for record in recorded}
-        self._had = had
+        self._had = past
         self._lock = lock
         self._pin: Path | None = None
         self._stuck: set[str] = set()  # interfaces whose DEL failed: the next one will want to enter the namespace
         self.attachments = len(recorded)
 
-    def carry_out(self, action: Action) -> Outcome:
-        outcome = _announced(action)
+    def carry_out(self, action: Action) -> Step:
+        step = _announced(action)
         if isinstance(action, Report | Wait):
-            return outcome
+            return step
         if isinstance(action, Unpin) and self._stuck:
-            return Outcome(NOTE, reason="its pin is kept for another DEL")
+            return Step(NOTE, reason="its pin is kept for another DEL")
         if isinstance(action, Attach) and action.request.ifname in self._stuck:  # it would fail, and hide what did
-            return Outcome(NOTE, action.request.network, action.request.ifname, reason="ADD waits for that DEL")
+            return Step(NOTE, action.request.network, action.request.ifname, reason="ADD waits for that DEL")
         began = time.monotonic()
         try:
             if self._lock is not None:
-                outcome = replace(outcome, addresses=self._do(action, self._lock))
+                step = replace(step, addresses=self._do(action, self._lock))
                 if isinstance(action, Attach) and action.request.ports:
-                    outcome = replace(outcome, ports=self._reached_at(action.request))
+                    step = replace(step, ports=self._reached_at(action.request))
         except DockercniError as error:
             if isinstance(action, Detach):
                 self._stuck.add(action.attachment.ifname)
-            return replace(outcome, error=str(error), retry=_retry(error))
-        self.attachments += {ADD: 1, DEL: -1}.get(outcome.verb, 0)
-        return replace(outcome, ms=round((time.monotonic() - began) * 1000, 1))
+            return replace(step, error=str(error), retry=_retry(error))
+        self.attachments += {ADD: 1, DEL: -1}.get(step.verb, 0)
+        return replace(step, ms=round((time.monotonic() - began) * 1000, 1))
 
     def _do(self, action: Attach | Detach | Repair | Pin | Unpin, lock: int) -> tuple[str, ...]:
-        looker = self._looker
+        reconciler = self._reconciler
         match action:
             case Attach(request):
                 return self._attach(request, lock)
             case Detach(attachment, alive):
-                looker.attacher.detach(self._records[attachment.key], alive=alive, lock=lock)
+                reconciler.attacher.detach(self._records[attachment.key], alive=alive, lock=lock)
             case Repair(attachment):
                 record = self._records[attachment.key]
                 try:
-                    looker.attacher.repair(record, action, self._namespace, lock)
+                    reconciler.attacher.repair(record, action, self._namespace, lock)
                 except LeaseLost:  # somebody else may have the address by now: the next look attaches it anew
                     if not (attachment.by_hand or attachment.path):
-                        looker.attacher.detach(record, alive=True, lock=lock)
+                        reconciler.attacher.detach(record, alive=True, lock=lock)
                     raise
             case Pin() if self._namespace:
-                looker.sandboxes.pin(self._id, self._namespace)
+                reconciler.sandboxes.pin(self._id, self._namespace)
             case Unpin():
-                looker.sandboxes.unpin(self._id)
+                reconciler.sandboxes.unpin(self._id)
         return ()
 
     def _reached_at(self, request: NetworkRequest) -> tuple[str, ...]:
         """Where the host leads to the new attachment: not in each family where a port was asked for."""
-        entry = self._looker.attacher.cache.read(request.network, self._id, request.ifname)
+        entry = self._reconciler.attacher.cache.read(request.network, self._id, request.ifname)
         return tuple(ports.shown(records.places(entry), fold=True)) if entry else ()
 
     def _attach(self, request: NetworkRequest, lock: int) -> tuple[str, ...]:
         assert self._container is not None
         assert self._namespace is not None
-        assert self._observed.life is not None
+        assert self._observed.netns_id is not None
         if self._pin is None:
-            self._looker.sandboxes.confirm(self._container, self._namespace, self._start)
-            self._pin = self._looker.sandboxes.pin(self._id, self._namespace)
+            self._reconciler.sandboxes.confirm(self._container, self._namespace, self._start)
+            self._pin = self._reconciler.sandboxes.pin(self._id, self._namespace)
         owner = records.owner(
-            self._observed.life, self._looker.engine_id, self._container.name, unpublished=request.unpublished
+            self._observed.netns_id, self._reconciler.engine_id, self._container.name, unpublished=request.unpublished
         )
         target = Target(self._id, str(self._pin), owner, lock)
         again = last_on(self._had, request.network, request.ifname)
-        result = self._looker.attacher.attach(target, request, again)
+        result = self._reconciler.attacher.attach(target, request, again)
         addresses = tuple(str(ip.address) for ip in result.ips)
-        self._looker.remember(self._id, request, addresses, self._observed.life)
+        self._reconciler.remember(self._id, request, addresses, self._observed.netns_id)
         return addresses
 
 
@@ -399,23 +411,23 @@ def _retry(error: DockercniError) -> Retry:
     return Retry.SOON if is_shortage(error) else error.retry
 
 
-def _announced(action: Action) -> Outcome:
+def _announced(action: Action) -> Step:
     match action:
         case Attach(request, reason):
-            return Outcome(ADD, request.network, request.ifname, reason=reason)
+            return Step(ADD, request.network, request.ifname, reason=reason)
         case Detach(attachment, _, reason):
-            return Outcome(DEL, attachment.network, attachment.ifname, reason=reason)
+            return Step(DEL, attachment.network, attachment.ifname, reason=reason)
         case Repair(attachment, reason=reason):
-            return Outcome(REPAIR, attachment.network, attachment.ifname, reason=reason)
+            return Step(REPAIR, attachment.network, attachment.ifname, reason=reason)
         case Pin(reason):
-            return Outcome(PIN, reason=reason)
+            return Step(PIN, reason=reason)
         case Unpin(reason):
-            return Outcome(UNPIN, reason=reason)
+            return Step(UNPIN, reason=reason)
         case Report(reason, drift, attachment):
             network, ifname = (attachment.network, attachment.ifname) if attachment else ("", "")
-            return Outcome(NOTE, network, ifname, reason=reason, drift=drift)
+            return Step(NOTE, network, ifname, reason=reason, drift=drift)
         case Wait(reason):
-            return Outcome(WAIT, reason=reason, drift=True)
+            return Step(WAIT, reason=reason, drift=True)
 
 
 def _recorded_name(recorded: Sequence[Record]) -> str:

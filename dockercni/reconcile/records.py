@@ -20,9 +20,9 @@ from dockercni.cni import (
     parse_list,
 )
 from dockercni.cni.strict_json import lookup
-from dockercni.model import MAIN_TABLE, Attachment, Destination, IPAddress, Life
+from dockercni.model import MAIN_TABLE, Attachment, Destination, IPAddress, NetnsId
 from dockercni.reconcile import ports
-from dockercni.reconcile.history import Had
+from dockercni.reconcile.history import PastAttachment
 from dockercni.reconcile.ports import Place
 
 ENGINE: Final = "engine"
@@ -50,13 +50,13 @@ class Record:
     entry: CacheEntry
 
 
-def owner(life: Life, engine: str, name: str, by: str = "", unpublished: str = "") -> dict[str, str]:
+def owner(netns_id: NetnsId, engine: str, name: str, by: str = "", unpublished: str = "") -> dict[str, str]:
     """What is written into an entry, so that it can be told later whose it is; `engine` is an Engine's mark.
 
     `unpublished` says why its ports are not published.
     """
     engine_id, _, root = engine.partition("@")
-    found = {ENGINE: engine_id, ROOT: root, BOOT: life.boot, COOKIE: life.cookie, NAME: name, BY: by}
+    found = {ENGINE: engine_id, ROOT: root, BOOT: netns_id.boot, COOKIE: netns_id.cookie, NAME: name, BY: by}
     return found | {UNPUBLISHED: unpublished} if unpublished else found
 
 
@@ -91,7 +91,7 @@ def record(entry: CacheEntry) -> Record | None:
         network=entry.network,
         container_id=entry.container_id,
         ifname=entry.ifname,
-        life=Life(entry.owner.get(BOOT, ""), entry.owner.get(COOKIE, "")),
+        netns_id=NetnsId(entry.owner.get(BOOT, ""), entry.owner.get(COOKIE, "")),
         complete=entry.complete,
         by_hand=by == BY_HAND,
         path=entry.netns if by == BY_PATH else "",
@@ -99,26 +99,26 @@ def record(entry: CacheEntry) -> Record | None:
     return Record(attachment, entry)
 
 
-def lost(had: Had, container_id: str, network: NetworkList, netns: str) -> Record:
+def lost(past: PastAttachment, container_id: str, network: NetworkList, netns: str) -> Record:
     """An attachment that we remember making, and whose record is gone: with today's configuration, for want of that."""
     bridges = [{"name": plugin.raw.get("bridge") or "cni0"} for plugin in network.plugins if plugin.type == "bridge"]
     result = {
         "cniVersion": network.cni_version,
-        "interfaces": [*bridges, {"name": had.ifname, "sandbox": netns}],
-        "ips": [{"address": ip, "interface": len(bridges)} for ip in had.ips],
+        "interfaces": [*bridges, {"name": past.ifname, "sandbox": netns}],
+        "ips": [{"address": ip, "interface": len(bridges)} for ip in past.ips],
     }
     entry = CacheEntry(
-        network=had.network,
+        network=past.network,
         container_id=container_id,
-        ifname=had.ifname,
+        ifname=past.ifname,
         netns=netns,
         config=network.raw,
-        capability_args=had.capability_args,
+        capability_args=past.capability_args,
         result=result,
-        served=had.served,
+        served=past.served,
         owner={},
     )
-    return Record(Attachment(had.network, container_id, had.ifname, had.life, complete=False, lost=True), entry)
+    return Record(Attachment(past.network, container_id, past.ifname, past.netns_id, complete=False, lost=True), entry)
 
 
 def records(cache: Cache, engine: str, container_id: str = "") -> Iterator[Record | CacheError]:

@@ -33,7 +33,7 @@ _MULTICAST: Final = {4: "224.0.0.0/4", 6: "ff00::/8"}
 
 
 @dataclass(frozen=True, slots=True)
-class Ruleset:
+class Snapshot:
     """All rules of one moment: for (command, table) the rules of each chain, as kernel.iptables.saved gives them."""
 
     chains: Mapping[tuple[str, str], Mapping[str, Sequence[str]]]
@@ -93,12 +93,12 @@ class Footprint:
         """The chain that portmap makes."""
         return f"CNI-DN-{self._digest[:21]}"
 
-    def missing(self, ruleset: Ruleset) -> list[str]:
+    def missing(self, ruleset: Snapshot) -> list[str]:
         """The kinds of which the ruleset lacks something."""
         checks = {MASQUERADE: self._masquerades, PORTMAP: self._publishes, FIREWALL: self._accepts}
         return [kind for kind in self.kinds if not checks[kind](ruleset)]
 
-    def _masquerades(self, ruleset: Ruleset) -> bool:
+    def _masquerades(self, ruleset: Snapshot) -> bool:
         return all(
             _spares(ruleset.rules(IPTABLES[ip.address.version], "nat", self.masquerade_chain), ip.address.network)
             for ip in self.result.ips
@@ -110,11 +110,11 @@ class Footprint:
             for command, host in self._hosts()
         )
 
-    def _publishes(self, ruleset: Ruleset) -> bool:
+    def _publishes(self, ruleset: Snapshot) -> bool:
         """Whether each port has its rules: a flush can come in the middle of the plugin's ADD, and leave some."""
         return all(self._published(version, ruleset) for version in {ip.address.version for ip in self.result.ips})
 
-    def _published(self, version: int, ruleset: Ruleset) -> bool:
+    def _published(self, version: int, ruleset: Snapshot) -> bool:
         command = IPTABLES[version]
         mine = (place for place in self.published if ip_address(place.address).version == version)
         wanted = Counter((place.protocol, place.number) for place in mine)
@@ -137,7 +137,7 @@ class Footprint:
             and (self.mark != _MARK or self._marks(command, ruleset))
         )
 
-    def _marks(self, command: str, ruleset: Ruleset) -> bool:
+    def _marks(self, command: str, ruleset: Snapshot) -> bool:
         """Whether what is marked is masqueraded."""
         return (
             bool(ruleset.rules(command, "nat", _MARK))
@@ -145,7 +145,7 @@ class Footprint:
             and any(chain == "POSTROUTING" for chain, _ in ruleset.jumps(command, "nat", _MASQ))
         )
 
-    def _accepts(self, ruleset: Ruleset) -> bool:
+    def _accepts(self, ruleset: Snapshot) -> bool:
         return all(
             any(chain == "FORWARD" for chain, _ in ruleset.jumps(command, "filter", _FORWARD))
             and any(f"-s {host} " in f"{rule} " for rule in ruleset.rules(command, "filter", _FORWARD))
@@ -153,7 +153,7 @@ class Footprint:
             for command, host in self._hosts()
         )
 
-    def masquerade(self, ruleset: Ruleset) -> Iterator[Change]:
+    def masquerade(self, ruleset: Snapshot) -> Iterator[Change]:
         """What puts the masquerade back, as bridge and ptp make it."""
         comment = f'-m comment --comment "name: \\"{self.network}\\" id: \\"{self.container_id}\\""'
         chain = self.masquerade_chain
@@ -170,7 +170,7 @@ class Footprint:
                 )
                 yield Change(command, "nat", lines)
 
-    def leftovers(self, ruleset: Ruleset, *, shared: bool) -> Iterator[Change]:
+    def leftovers(self, ruleset: Snapshot, *, shared: bool) -> Iterator[Change]:
         """What takes away all that is there of it. `shared`: the container has another attachment to this network.
 
         The firewall's rules carry no comment; they are known by the address, so this has to come before the address

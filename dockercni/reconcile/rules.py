@@ -19,7 +19,7 @@ from dockercni.linux.nft import NftablesError
 from dockercni.plugins import layout, mending, repair
 from dockercni.plugins.registry import ENGINE as NATIVE
 from dockercni.reconcile import nft_rules
-from dockercni.reconcile.reference_rules import FIREWALL, IPTABLES, MASQUERADE, Change, Footprint, Ruleset, footprint
+from dockercni.reconcile.reference_rules import FIREWALL, IPTABLES, MASQUERADE, Change, Footprint, Snapshot, footprint
 
 ELEMENTS: Final = "nftables elements"
 _FRESH: Final = 2.0  # seconds for which one listing of the rules serves many looks
@@ -119,7 +119,7 @@ class Rules:
         except NftablesError as error:
             raise RulesError(str(error)) from error
 
-    def listing(self) -> Ruleset:
+    def listing(self) -> Snapshot:
         """All rules of this moment. Raises RulesError."""
         return self._listing(0.0)
 
@@ -132,7 +132,7 @@ class Rules:
             except IptablesError as error:
                 raise RulesError(str(error)) from error
 
-    def _listing(self, age: float) -> Ruleset:
+    def _listing(self, age: float) -> Snapshot:
         with self._guard:
             if self._seen is None or time.monotonic() - self._seen.when > age:
                 when = time.monotonic()
@@ -143,7 +143,7 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class _Listing:
     when: float
-    ruleset: Ruleset
+    ruleset: Snapshot
 
 
 def _nft_missing(entries: Sequence[CacheEntry]) -> list[tuple[CacheEntry, list[str]]]:
@@ -153,15 +153,15 @@ def _nft_missing(entries: Sequence[CacheEntry]) -> list[tuple[CacheEntry, list[s
         raise RulesError(str(error)) from error
 
 
-def _list() -> Ruleset:
+def _list() -> Snapshot:
     try:
         listed = {command: iptables.saved(command) for command in IPTABLES.values()}
     except IptablesError as error:
         raise RulesError(str(error)) from error
-    return Ruleset({(command, table): chains for command in listed for table, chains in listed[command].items()})
+    return Snapshot({(command, table): chains for command in listed for table, chains in listed[command].items()})
 
 
-def _lacking(prints: dict[str, Footprint], ruleset: Ruleset) -> dict[str, list[str]]:
+def _lacking(prints: dict[str, Footprint], ruleset: Snapshot) -> dict[str, list[str]]:
     return {ifname: kinds for ifname, one in prints.items() if (kinds := one.missing(ruleset))}
 
 

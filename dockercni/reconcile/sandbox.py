@@ -14,8 +14,8 @@ from dockercni.docker.start_watch import Start
 from dockercni.errors import DockercniError, Retry
 from dockercni.linux import netns, processes
 from dockercni.linux.netns import Namespace, NamespaceGone
-from dockercni.linux.netns_state import Facts
-from dockercni.model import Container, Life
+from dockercni.linux.netns_state import NetnsState
+from dockercni.model import Container, NetnsId
 
 
 class SandboxError(DockercniError):
@@ -80,26 +80,28 @@ class Sandboxes:
             if own == namespace:
                 raise SandboxError(f"the network namespace of {name} is the host's own, which is never configured")
 
-    def life(self, namespace: Namespace, facts: Facts | None = None) -> Life:
+    def netns_id(self, namespace: Namespace, facts: NetnsState | None = None) -> NetnsId:
         """What names the namespace for ever; before Linux 5.14 only for as long as a pin holds it."""
         cookie = facts.cookie if facts else namespace.cookie()
-        return Life(self.boot, str(cookie) if cookie is not None else "{}:{}".format(*namespace.identity))
+        return NetnsId(self.boot, str(cookie) if cookie is not None else "{}:{}".format(*namespace.identity))
 
-    def pinned(self, container_id: str, living: tuple[Namespace, Life] | None = None) -> Life | None:
+    def pinned(self, container_id: str, living: tuple[Namespace, NetnsId] | None = None) -> NetnsId | None:
         """The life of the namespace that a container's pin holds; None if there is none. A link is no pin.
 
         `living` is the namespace that its process lives in, usually the same: what is known of it need not be asked.
         """
-        return self._life_at(self.pin_path(container_id), follow=False, known=living)
+        return self._netns_id_at(self.pin_path(container_id), follow=False, known=living)
 
-    def life_at(self, path: str | Path) -> Life | None:
+    def netns_id_at(self, path: str | Path) -> NetnsId | None:
         """The life of the namespace at `path`; None if there is none."""
-        return self._life_at(path, follow=True)
+        return self._netns_id_at(path, follow=True)
 
-    def _life_at(self, path: str | Path, *, follow: bool, known: tuple[Namespace, Life] | None = None) -> Life | None:
+    def _netns_id_at(
+        self, path: str | Path, *, follow: bool, known: tuple[Namespace, NetnsId] | None = None
+    ) -> NetnsId | None:
         try:
             with Namespace.open(path, follow=follow) as namespace:
-                return known[1] if known and known[0] == namespace else self.life(namespace)
+                return known[1] if known and known[0] == namespace else self.netns_id(namespace)
         except OSError:
             return None
 
@@ -133,7 +135,7 @@ class Sandboxes:
         except OSError as error:
             raise SandboxError(f"cannot take the pin {path} away: {error.strerror}") from error
 
-    def inhabited(self, container_id: str, lives: Collection[Life], besides: Life | None = None) -> bool:
+    def inhabited(self, container_id: str, lives: Collection[NetnsId], besides: NetnsId | None = None) -> bool:
         """Whether processes of the container still live in the pinned namespace or, where the pin is gone, in one of
         these `lives`. Those of containers that joined it do not count: its network goes with it, as Docker's does.
 
@@ -141,12 +143,12 @@ class Sandboxes:
         """
         try:
             with Namespace.open(self.pin_path(container_id), follow=False) as namespace:
-                if besides is None or self.life(namespace) != besides:
+                if besides is None or self.netns_id(namespace) != besides:
                     return lives_in(namespace, container_id)
         except OSError:
             pass
-        wanted = {life for life in lives if life.boot == self.boot}
-        found = netns.inhabited(lambda each: self.life(each) in wanted and lives_in(each, container_id))
+        wanted = {netns_id for netns_id in lives if netns_id.boot == self.boot}
+        found = netns.inhabited(lambda each: self.netns_id(each) in wanted and lives_in(each, container_id))
         return bool(wanted) and any(found)
 
     def pins(self) -> Iterator[str]:

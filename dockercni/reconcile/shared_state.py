@@ -36,7 +36,7 @@ _KEEPING: Final = re.compile(r"lock|last_reserved_ip\..*")
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class Leftover:
     """One thing: what it is, and what removes it; or who keeps it from being removed."""
 
     what: str
@@ -44,7 +44,7 @@ class Trace:
     users: str = ""
 
 
-def traces(networks: Iterable[NetworkList], leaving: Sequence[CacheEntry]) -> Iterator[Trace]:
+def leftovers(networks: Iterable[NetworkList], leaving: Sequence[CacheEntry]) -> Iterator[Leftover]:
     """What is to be removed, or left, once the attachments that are `leaving` have gone. Raises RulesError, OSError."""
     owners = {Owner(entry.container_id, entry.ifname, entry.network).comment for entry in leaving}
     ports = Counter(link.name for entry in leaving for link in records.given(entry).interfaces if not link.sandbox)
@@ -53,7 +53,7 @@ def traces(networks: Iterable[NetworkList], leaving: Sequence[CacheEntry]) -> It
     if host_links.is_bridge(BUILT_IN_BRIDGE):
         used = host_links.has_ports(BUILT_IN_BRIDGE, besides=ports[BUILT_IN_BRIDGE])
         users = "links of somebody else are on it" if used else ""
-        yield Trace(f"bridge {BUILT_IN_BRIDGE}", partial(host_links.remove_bridge, BUILT_IN_BRIDGE), users)
+        yield Leftover(f"bridge {BUILT_IN_BRIDGE}", partial(host_links.remove_bridge, BUILT_IN_BRIDGE), users)
     held = {(entry.network, entry.container_id, entry.ifname) for entry in leaving}
     for network, store in orphans.stores(networks):
         files = list(store.glob("*"))
@@ -65,7 +65,7 @@ def traces(networks: Iterable[NetworkList], leaving: Sequence[CacheEntry]) -> It
         kept = [path for path in files if _KEEPING.fullmatch(path.name)]
         if files:
             what = f"{store}, the lease store of network {network.name}"
-            yield Trace(what, partial(_remove_store, store, kept), ", ".join(leases))
+            yield Leftover(what, partial(_remove_store, store, kept), ", ".join(leases))
 
 
 def remove_directories(cache: Path, pins: Path) -> None:
@@ -76,17 +76,17 @@ def remove_directories(cache: Path, pins: Path) -> None:
     netns.remove_directory(pins)
 
 
-def _table(owners: set[str], ports: Counter[str]) -> Iterator[Trace]:
+def _table(owners: set[str], ports: Counter[str]) -> Iterator[Leftover]:
     """Our table, which goes only as a whole: somebody else's elements need its chains and rules."""
     if not (nft.available() and mending.exists()):
         return
     users = [comment for comment in sorted(orphans.owners()) if comment not in owners]
     bridges = {element.comment for element in ruleset.owned(ruleset.BRIDGES)}
     users += [f"bridge {name}" for name in sorted(bridges) if host_links.has_ports(name, besides=ports[name])]
-    yield Trace(f"table inet {NAME} of nftables", partial(nft.apply, f"delete table inet {NAME}"), ", ".join(users))
+    yield Leftover(f"table inet {NAME} of nftables", partial(nft.apply, f"delete table inet {NAME}"), ", ".join(users))
 
 
-def _forward(leaving: set[str]) -> Iterator[Trace]:
+def _forward(leaving: set[str]) -> Iterator[Leftover]:
     """What other runtimes let through FORWARD, or keep apart, by the reference plugins or by our executables."""
     try:
         for table in [table for version in iptables.FAMILIES for table in iptables.filters(version)]:
@@ -96,7 +96,7 @@ def _forward(leaving: set[str]) -> Iterator[Trace]:
                     match[1] for rule in chains.get(chain, ()) for each in _CONCERNED if (match := each.search(rule))
                 }
                 if others := sorted(names - leaving):
-                    yield Trace(f"chain {chain} of {table.command}", users=f"rules for {', '.join(others)}")
+                    yield Leftover(f"chain {chain} of {table.command}", users=f"rules for {', '.join(others)}")
     except (IptablesError, NetlinkError) as error:
         raise RulesError(str(error)) from error
 

@@ -109,9 +109,9 @@ def _engine_starts(host: Host, count: int) -> tuple[int, int]:
 def _restarts(host: Host, count: int) -> tuple[int, int]:
     """`docker restart`, and `docker stop` and `docker start`, of one container."""
     _run(host, "one")
-    for life in range(count):
-        _lives(host, ["one"], life + 1)
-        if life % 2:
+    for netns_id in range(count):
+        _lives(host, ["one"], netns_id + 1)
+        if netns_id % 2:
             host.docker("restart", "--time=0", "one")
         else:
             host.docker("stop", "--time=0", "one")

@@ -13,7 +13,7 @@ import pytest
 from dockercni import status_file, supervision
 from dockercni.daemon import work_queue
 from dockercni.daemon.heartbeat import Heartbeat
-from dockercni.daemon.work_queue import Lanes
+from dockercni.daemon.work_queue import WorkQueue
 from dockercni.errors import Retry
 from dockercni.linux import threads
 from dockercni.linux.hold import holder
@@ -73,8 +73,8 @@ def test_pauses_double_to_a_limit_and_begin_anew_after_health(monkeypatch: pytes
     lives = iter([0.0, 0.0, supervision.HEALTHY + 1, 0.0])
 
     def work() -> None:
-        for life in lives:
-            now[0] += life
+        for netns_id in lives:
+            now[0] += netns_id
             raise ValueError
 
     supervision.start("work", work).join(5)
@@ -110,7 +110,7 @@ def test_the_dispatcher_is_started_anew_and_nothing_is_lost(monkeypatch: pytest.
     """Work that was asked for before, while and after the lanes' dispatcher was down is done."""
     monkeypatch.setattr(supervision, "FIRST_PAUSE", 1.0)
     done: list[str] = []
-    served = Lanes(lambda key, _: done.append(key) or Retry.NEVER, workers=1)
+    served = WorkQueue(lambda key, _: done.append(key) or Retry.NEVER, workers=1)
     end = ends(monkeypatch, served, "_may_start")
     for number in range(3):
         end.set()
@@ -136,7 +136,7 @@ def test_a_refused_thread_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -> Non
         return start(name, work)  # type: ignore[arg-type]
 
     done: list[str] = []
-    served = Lanes(lambda key, _: done.append(key) or Retry.NEVER, workers=1)
+    served = WorkQueue(lambda key, _: done.append(key) or Retry.NEVER, workers=1)
     monkeypatch.setattr(threads, "start", refuse)
     for key in ("a", "b", "c"):
         served.ask(key, "event")
@@ -150,7 +150,7 @@ def test_a_refused_thread_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_probe_names_the_thread_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the dispatcher is down the heartbeat says so, though it cannot be asked what it does."""
     monkeypatch.setattr(supervision, "FIRST_PAUSE", 3.0)
-    served = Lanes(lambda *_: Retry.NEVER, workers=1)
+    served = WorkQueue(lambda *_: Retry.NEVER, workers=1)
     end = ends(monkeypatch, served, "_may_start")
     heart = Heartbeat(tmp_path, served.busy)
     heart.start()

@@ -15,7 +15,7 @@ from dockercni.linux.iptables import Filter, IptablesError
 from dockercni.linux.nft import NftablesError
 from dockercni.plugins import layout
 from dockercni.reconcile.forwarding import Forwarding
-from dockercni.reconcile.history import Memory
+from dockercni.reconcile.history import History
 from dockercni.settings import Settings
 
 _INSTALL = "apt-get install iptables"
@@ -51,8 +51,8 @@ def _iptables(settings: Settings, client: Client) -> Iterator[Finding]:
     for version in iptables.FAMILIES:
         for table in iptables.filters(version):
             yield from _forward(table, flavour)
-    memory = Memory(settings.state_dir / "containers")
-    forwarding = Forwarding(Cache(settings.cni_cache_dir), memory, isolate=settings.isolation == "on")
+    history = History(settings.state_dir / "containers")
+    forwarding = Forwarding(Cache(settings.cni_cache_dir), history, isolate=settings.isolation == "on")
     with contextlib.suppress(DockercniError):  # that the engine is away is said elsewhere
         forwarding.learn(client.networks())
     for problem in forwarding.problems():

@@ -13,7 +13,7 @@ import pytest
 from dockercni import status_file
 from dockercni.daemon import heartbeat
 from dockercni.daemon.heartbeat import Heartbeat
-from dockercni.status_file import FILE, Failed, Failing, Pulse
+from dockercni.status_file import FILE, DaemonStatus, Failed, Failing
 from tests.hosts.waiting import wait_until
 
 FAILING: dict[str, Failing] = {}
@@ -42,7 +42,7 @@ def test_every_progress_is_written(heart: Heartbeat, tmp_path: Path) -> None:
     FAILING["id1"] = failing("web", "label x: bad")
     heart.looked()
     found = wait_until(lambda: (last := status_file.read(tmp_path)) and last.failing and last, 5, "the failure")
-    assert isinstance(found, Pulse)
+    assert isinstance(found, DaemonStatus)
     assert found.failing == FAILING
     assert found.busy == ("a",)
     assert found.connected
@@ -51,7 +51,7 @@ def test_every_progress_is_written(heart: Heartbeat, tmp_path: Path) -> None:
     del FAILING["id1"]
     heart.lost("gone")
     lost = wait_until(lambda: (last := status_file.read(tmp_path)) and last.lost and last, 5, "the loss")
-    assert isinstance(lost, Pulse)
+    assert isinstance(lost, DaemonStatus)
     assert (lost.connected, lost.lost, lost.failing) == ("", "gone", {})
 
 
@@ -116,11 +116,13 @@ def test_the_service_manager_gets_each_beat(tmp_path: Path, monkeypatch: pytest.
 def test_the_sentence() -> None:
     """What is wrong is said before what is right, the first failure by name."""
     now = {"connected": "then", "looked_at_all": "11:00"}
-    assert Pulse(1, "", 0.0, **now).sentence == "serves; all containers looked at 11:00"
+    assert DaemonStatus(1, "", 0.0, **now).sentence == "serves; all containers looked at 11:00"
     one, two = failing("web", "no room"), failing("db", "bad label")
-    assert Pulse(1, "", 0.0, **now, failing={"a": one}).sentence == "failing: web: no room"
-    assert Pulse(1, "", 0.0, **now, failing={"a": one, "b": two}).sentence == "failing: web: no room (and 1 more)"
-    assert Pulse(1, "", 0.0, **now, failing={"*": failing("", "gone")}).sentence == "failing: gone"
+    assert DaemonStatus(1, "", 0.0, **now, failing={"a": one}).sentence == "failing: web: no room"
+    assert (
+        DaemonStatus(1, "", 0.0, **now, failing={"a": one, "b": two}).sentence == "failing: web: no room (and 1 more)"
+    )
+    assert DaemonStatus(1, "", 0.0, **now, failing={"*": failing("", "gone")}).sentence == "failing: gone"
 
 
 @pytest.mark.parametrize(("ago", "fresh"), [(0.0, True), (29.0, True), (31.0, False), (-5.0, False)])
@@ -128,7 +130,7 @@ def test_freshness(ago: float, fresh: bool) -> None:
     """Three beats may be missed; one from the future was written in another boot."""
     import time  # noqa: PLC0415
 
-    assert Pulse(1, "", time.monotonic() - ago).fresh is fresh
+    assert DaemonStatus(1, "", time.monotonic() - ago).fresh is fresh
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', "null", '{"pid": 1, "started": "x"}'])

@@ -13,12 +13,12 @@ import structlog
 from dockercni import logs
 from dockercni.daemon import report
 from dockercni.daemon.report import Reporter
-from dockercni.reconcile.reconciler import Outcome, Seen
+from dockercni.reconcile.reconciler import Outcome, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FAILED = Outcome("ADD", "lan", "eth0", error="no room")
+FAILED = Step("ADD", "lan", "eth0", error="no room")
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[st
     structlog.reset_defaults()
 
 
-def seen(*outcomes: Outcome, container: str = "web") -> Seen:
+def seen(*steps: Step, container: str = "web") -> Outcome:
     """What a look at a container came to."""
-    return Seen(container, container, running=True, attachments=0, outcomes=outcomes)
+    return Outcome(container, container, running=True, attachments=0, steps=steps)
 
 
 def test_the_same_failure_is_one_line(lines: Callable[[], list[dict[str, Any]]]) -> None:
@@ -56,7 +56,7 @@ def test_success_says_how_often_it_failed(lines: Callable[[], list[dict[str, Any
     reporter = Reporter()
     for _ in range(3):
         reporter.looked(seen(FAILED))
-    reporter.looked(seen(Outcome("ADD", "lan", "eth0", reason="container started")))
+    reporter.looked(seen(Step("ADD", "lan", "eth0", reason="container started")))
     reporter.looked(seen(FAILED))
     assert lines()[1:] == [
         {"level": "info", "event": "ADD", "reason": "container started", "failures": 3},
@@ -78,9 +78,9 @@ def test_an_end_without_success_says_it_too(lines: Callable[[], list[dict[str, A
 def test_another_reason_is_news(lines: Callable[[], list[dict[str, Any]]]) -> None:
     """A change of the reason is told at once; one that was told lately is not told again."""
     reporter = Reporter()
-    other = Outcome("ADD", "lan", "eth0", error="no plugin")
-    for outcome in (FAILED, other, FAILED, other):
-        reporter.looked(seen(outcome))
+    other = Step("ADD", "lan", "eth0", error="no plugin")
+    for step in (FAILED, other, FAILED, other):
+        reporter.looked(seen(step))
     assert [event["reason"] for event in lines()] == ["no room", "no plugin"]
 
 
@@ -111,8 +111,8 @@ def test_what_fails_now() -> None:
     """For the heartbeat: what fails, in which parts, since when, how often, and when the next try is due."""
     reporter = Reporter()
     for _ in range(2):
-        reporter.looked(seen(FAILED, Outcome("ADD", "san", "eth1")))
-    reporter.looked(seen(Outcome("NOTE", reason="moved", drift=True), container="db"))
+        reporter.looked(seen(FAILED, Step("ADD", "san", "eth1")))
+    reporter.looked(seen(Step("NOTE", reason="moved", drift=True), container="db"))
     [(key, failing)] = reporter.failing({"web": 12.5}).items()
     assert (key, failing.container, failing.reason, failing.times, failing.next) == ("web", "web", "no room", 2, 12.5)
     assert [(one.verb, one.network, one.ifname) for one in failing.parts] == [("ADD", "lan", "eth0")]

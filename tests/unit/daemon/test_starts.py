@@ -9,12 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockercni.daemon import starts
-from dockercni.daemon.starts import Starting
+from dockercni.daemon.starts import StartTracker
 from dockercni.errors import EngineUnavailable
 from dockercni.linux.hold.holder import Limit
 from dockercni.model import Container
 from dockercni.reconcile.labels import Holding
-from dockercni.reconcile.reconciler import WAIT, Outcome, Seen
+from dockercni.reconcile.reconciler import WAIT, Outcome, Step
 
 ID = "0" * 64
 CONTAINER = Container(ID, "web", running=True)
@@ -23,14 +23,14 @@ CONTAINER = Container(ID, "web", running=True)
 class Looked:
     """A looker that notes whether it was given the start, and says what it is told to."""
 
-    def __init__(self, *outcomes: Outcome) -> None:
+    def __init__(self, *steps: Step) -> None:
         self.starts: list[bool] = []
-        self.outcomes = outcomes
+        self.steps = steps
 
-    def look(self, container_id: str, *, thorough: bool, start: object = None) -> Seen:
+    def look(self, container_id: str, *, thorough: bool, start: object = None) -> Outcome:
         del thorough
         self.starts.append(start is not None)
-        return Seen(container_id, "web", True, 1, self.outcomes)
+        return Outcome(container_id, "web", True, 1, self.steps)
 
     def intact(self, *_: object) -> bool:
         return True
@@ -42,7 +42,7 @@ class World:
     def __init__(self, container: Container = CONTAINER, limit: float = 10.0, age: float = 0.0) -> None:
         self.late = 0
         self.vetting: Any = lambda one: one
-        self.starting = Starting(Holding(10.0, "leave"), lambda *_: None, self.vet, self.count)
+        self.tracker = StartTracker(Holding(10.0, "leave"), lambda *_: None, self.vet, self.count)
         gone: list[str] = []
         self.gone = gone
         self.hold = SimpleNamespace(stopped=False, over="", held=0.0, go=lambda: gone.append("go"))
@@ -54,7 +54,7 @@ class World:
             limit=Limit(limit),
             close=lambda: None,
         )
-        self.starting.started(start)
+        self.tracker.started(start)
 
     def vet(self, one: Container) -> Container:
         return self.vetting(one)  # type: ignore[no-any-return]
@@ -62,10 +62,10 @@ class World:
     def count(self) -> None:
         self.late += 1
 
-    def look(self, *outcomes: Outcome) -> Looked:
-        looker: Any = Looked(*outcomes)
-        self.starting.look(looker, ID, thorough=False)
-        return looker  # type: ignore[no-any-return]
+    def look(self, *steps: Step) -> Looked:
+        reconciler: Any = Looked(*steps)
+        self.tracker.look(reconciler, ID, thorough=False)
+        return reconciler  # type: ignore[no-any-return]
 
 
 def test_nobody_says_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,14 +73,14 @@ def test_nobody_says_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     before that, and not for as long as the container is held."""
     world = World()
     assert world.look().starts == [True]
-    assert world.starting.unconfirmed(ID)
+    assert world.tracker.unconfirmed(ID)
     monkeypatch.setattr(starts.time, "monotonic", lambda: 1e9)
     world.hold.stopped = True
-    world.starting.touch(ID)
+    world.tracker.touch(ID)
     assert world.look().starts == [True]
     world.hold.over = "limit"
     assert world.look().starts == [False]
-    assert not world.starting.unconfirmed(ID)
+    assert not world.tracker.unconfirmed(ID)
 
 
 def test_where_all_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_where_all_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = starts.time.monotonic()
     for seconds, believed in ((50, True), (101, False)):
         monkeypatch.setattr(starts.time, "monotonic", lambda later=seconds: now + later)
-        world.starting.touch(ID)
+        world.tracker.touch(ID)
         assert world.look().starts == [believed]
 
 
@@ -107,9 +107,9 @@ def test_taken_over_late() -> None:
 def test_the_engine_doubts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a word of its end, which may be of an earlier start, the engine is asked soon."""
     world = World()
-    world.starting.doubt(ID)
+    world.tracker.doubt(ID)
     now = starts.time.monotonic()
-    world.starting.touch(ID)
+    world.tracker.touch(ID)
     assert world.look().starts == [True]
     monkeypatch.setattr(starts.time, "monotonic", lambda: now + starts.DOUBTED + 0.1)
     assert world.look().starts == [False]
@@ -119,9 +119,9 @@ def test_what_the_engine_has_to_say_first() -> None:
     """A held container whose network others live with is neither let go nor given up: the engine's word ends it."""
     world = World()
     world.hold.stopped = True
-    world.look(Outcome(WAIT, reason="processes live there"))
+    world.look(Step(WAIT, reason="processes live there"))
     assert world.gone == []
-    world.starting.confirm(ID)
+    world.tracker.confirm(ID)
     assert world.look().starts == [False]
     assert world.gone == ["go"]
 
@@ -151,11 +151,11 @@ def test_ran_to_its_end_unheld(first: str) -> None:
     world = World()
     with capture_logs() as logs:
         if first == "event":
-            world.starting.confirm(ID)
+            world.tracker.confirm(ID)
         world.hold.over = "ended"
         world.look()
         assert world.late == (1 if first == "event" else 0)
-        world.starting.confirm(ID)
+        world.tracker.confirm(ID)
         world.look()
     assert world.late == 1
     assert [log["log_level"] for log in logs if log["event"] == "not held"] == ["warning"]
@@ -170,9 +170,9 @@ def test_let_go(over: str, ready: bool, level: str, late: int) -> None:
     world = World()
     world.hold.stopped = True
     with capture_logs() as logs:
-        world.look(*([] if ready else [Outcome("ADD", error="no address")]))
+        world.look(*([] if ready else [Step("ADD", error="no address")]))
         world.hold.over = over
-        world.starting.touch(ID)
-        world.look(*([] if ready else [Outcome("ADD", error="no address")]))
+        world.tracker.touch(ID)
+        world.look(*([] if ready else [Step("ADD", error="no address")]))
     assert [log["log_level"] for log in logs if log["event"] == "let go"] == [level]
     assert world.late == late

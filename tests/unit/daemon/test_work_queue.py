@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockercni.daemon import work_queue
-from dockercni.daemon.work_queue import LONGEST_RETRY, Lanes, retry_delay
+from dockercni.daemon.work_queue import LONGEST_RETRY, WorkQueue, retry_delay
 from dockercni.errors import Retry
 from tests.hosts.waiting import wait_until
 
@@ -45,7 +45,7 @@ def test_series_and_parallel() -> None:
     """Looks at one key never overlap; looks at different keys do, as far as there are workers."""
     looks = Looks()
     looks.gate.clear()
-    served = Lanes(looks, workers=3)
+    served = WorkQueue(looks, workers=3)
     for key in ("a", "a", "b", "c", "d", "a"):
         served.ask(key, "event")
     wait_until(lambda: len(looks.busy) == 3, 5, "three looks")
@@ -61,7 +61,7 @@ def test_hints_add_up() -> None:
     """Any number of hints during a look make one more look, with the last hint."""
     looks = Looks()
     looks.gate.clear()
-    served = Lanes(looks, workers=2)
+    served = WorkQueue(looks, workers=2)
     served.ask("a", "first")
     wait_until(lambda: looks.busy, 5, "the first look")
     for number in range(10):
@@ -77,7 +77,7 @@ def test_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work_queue, "FIRST_RETRY", 0.01)
     failures = iter([Retry.LATER, Retry.LATER, Retry.NEVER])
     looks = Looks(lambda key: next(failures) if key == "bad" else Retry.NEVER)
-    served = Lanes(looks, workers=2)
+    served = WorkQueue(looks, workers=2)
     served.ask("bad", "event")
     served.ask("good", "event")
     wait_until(lambda: [key for key, _ in looks.seen].count("bad") == 3, 5, "two retries")
@@ -90,7 +90,7 @@ def test_retry(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_a_look_is_told_with_its_next_try() -> None:
     """Whoever is told that a look has ended finds when it comes again."""
     told: list[dict[str, float]] = []
-    served = Lanes(Looks(lambda _: Retry.LATER), 1, lambda: told.append(served.due()))
+    served = WorkQueue(Looks(lambda _: Retry.LATER), 1, lambda: told.append(served.due()))
     served.ask("a", "event")
     wait_until(lambda: told, 5, "the end")
     assert list(told[0]) == ["a"]
@@ -100,7 +100,7 @@ def test_the_end_of_a_look_is_told_with_its_next_try() -> None:
 def test_a_new_event_does_not_wait_for_the_retry() -> None:
     """An event is looked at at once, though a retry is due much later."""
     looks = Looks(lambda _: Retry.NEVER if len(looks.seen) > 1 else Retry.LATER)
-    served = Lanes(looks, workers=1)
+    served = WorkQueue(looks, workers=1)
     served.ask("a", "event")
     wait_until(lambda: len(looks.seen) == 1 and served.idle(), 5, "the failure")
     served.ask("a", "again")
@@ -112,7 +112,7 @@ def test_urgent_goes_first() -> None:
     """What is urgent is looked at before all that waits, also if it waits already, and even if no worker is free."""
     looks = Looks()
     looks.gate.clear()
-    served = Lanes(looks, workers=1)
+    served = WorkQueue(looks, workers=1)
     served.ask("busy", "event")
     wait_until(lambda: looks.busy, 5, "the first look")
     for key in ("a", "b", "c"):
@@ -129,7 +129,7 @@ def test_drain() -> None:
     """Draining waits for what is under way, drops what waits, takes nothing new, and names what is not done in time."""
     looks = Looks()
     looks.gate.clear()
-    served = Lanes(looks, workers=1)
+    served = WorkQueue(looks, workers=1)
     served.ask("a", "event")
     served.ask("b", "event")
     wait_until(lambda: looks.busy == ["a"], 5, "the look")
@@ -157,9 +157,9 @@ def test_delays(retry: Retry, pauses: dict[int, float]) -> None:
 
 def test_lanes_that_give_no_work_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks what is busy waits for a turn of the dispatcher: one that has ended is noticed by the silence."""
-    assert Lanes(Looks(), workers=1).busy() == ()
-    monkeypatch.setattr(Lanes, "_dispatch", lambda _: None)
-    stuck = Lanes(Looks(), workers=1)
+    assert WorkQueue(Looks(), workers=1).busy() == ()
+    monkeypatch.setattr(WorkQueue, "_dispatch", lambda _: None)
+    stuck = WorkQueue(Looks(), workers=1)
     answers: list[tuple[str, ...]] = []
     asking = threading.Thread(target=lambda: answers.append(stuck.busy()))
     asking.start()

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockercni.docker import start_watch as module
-from dockercni.docker.start_watch import Starts
+from dockercni.docker.start_watch import StartWatch
 from dockercni.linux.hold import helper
 from dockercni.linux.hold.holder import Limit
 from dockercni.model import Container
@@ -25,7 +25,7 @@ def test_a_namespace_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A start is followed for as long as it may be held, though no process has a namespace yet, then named."""
     nobody: Any = None
     known = Container(ID, "web", running=True)
-    one = Starts(tmp_path, lambda _: known, lambda _: Limit(hold), nobody, nobody, nobody)
+    one = StartWatch(tmp_path, lambda _: known, lambda _: Limit(hold), nobody, nobody, nobody)
     (cgroup := tmp_path / f"docker-{ID}.scope").mkdir()
     (cgroup / "cgroup.procs").touch()
     one._appeared(str(cgroup))
@@ -43,7 +43,7 @@ def test_a_namespace_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_cgroup_that_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start whose processes have all ended is over, though nobody removes its cgroup; one that is slow is not."""
     nobody: Any = None
-    one = Starts(tmp_path, nobody, nobody, nobody, nobody, nobody)
+    one = StartWatch(tmp_path, nobody, nobody, nobody, nobody, nobody)
     (cgroup := tmp_path / f"docker-{ID}.scope").mkdir()
     (cgroup / "cgroup.procs").touch()
     one._appeared(str(cgroup))
@@ -66,7 +66,7 @@ def test_slow_starts_are_looked_at_seldom(
 ) -> None:
     """The older the youngest start is, the longer are the pauses: what they leave is there for the ADDs."""
     nobody: Any = None
-    one = Starts(tmp_path, nobody, nobody, nobody, nobody, nobody)
+    one = StartWatch(tmp_path, nobody, nobody, nobody, nobody, nobody)
     now = module.time.monotonic()
     for number, older in enumerate((0.0, 60.0)):
         (cgroup := tmp_path / f"docker-{number:064x}.scope").mkdir()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
-from dockercni.daemon.work_queue import Lanes
+from dockercni.daemon.work_queue import WorkQueue
 from dockercni.errors import Retry
-from dockercni.model import Attachment, Container, Life, NetworkRequest
+from dockercni.model import Attachment, Container, NetnsId, NetworkRequest
 from dockercni.reconcile.plan import Attach, Detach, Observed, Pin, Unpin, plan
 from tests.hosts import wait_until
 
@@ -44,40 +44,40 @@ class Died(BaseException):
 class World:
     """What outlives the daemon: containers (id -> life while it runs), links, records and pins."""
 
-    containers: dict[str, Life | None] = field(default_factory=dict)
-    links: set[tuple[str, Life]] = field(default_factory=set)
+    containers: dict[str, NetnsId | None] = field(default_factory=dict)
+    links: set[tuple[str, NetnsId]] = field(default_factory=set)
     records: dict[str, Attachment] = field(default_factory=dict)
-    pins: dict[str, Life] = field(default_factory=dict)
+    pins: dict[str, NetnsId] = field(default_factory=dict)
     forgetful: bool = False  # the engine says that it knows no container
     lives: int = 0
 
     def start(self, name: str) -> None:
         """A new life, in a namespace that never was."""
         self.lives += 1
-        self.containers[name] = Life("boot", str(self.lives))
+        self.containers[name] = NetnsId("boot", str(self.lives))
 
     def stop(self, name: str, *, remove: bool = False) -> None:
         """The end of a life; the namespace, with its link, stays for as long as it is pinned."""
-        life = self.containers.pop(name, None) if remove else self.containers.get(name)
+        netns_id = self.containers.pop(name, None) if remove else self.containers.get(name)
         if not remove:
             self.containers[name] = None
-        if life and self.pins.get(name) != life:
-            self.links.discard((name, life))
+        if netns_id and self.pins.get(name) != netns_id:
+            self.links.discard((name, netns_id))
 
-    def live(self, name: str) -> Life | None:
+    def live(self, name: str) -> NetnsId | None:
         """The life of a container that runs, whatever the engine says."""
         return self.containers.get(name)
 
     def unpin(self, name: str) -> None:
         """Let the pinned namespace go, and all that is in it, unless the container lives there."""
-        life = self.pins.pop(name, None)
-        if life and self.live(name) != life:
-            self.links.discard((name, life))
+        netns_id = self.pins.pop(name, None)
+        if netns_id and self.live(name) != netns_id:
+            self.links.discard((name, netns_id))
 
     def converged(self) -> bool:
         """Whether every running container has its link, record and pin, and nothing else exists."""
-        due = {name: life for name, life in self.containers.items() if life}
-        recorded = {name: record.life for name, record in self.records.items() if record.complete}
+        due = {name: netns_id for name, netns_id in self.containers.items() if netns_id}
+        recorded = {name: record.netns_id for name, record in self.records.items() if record.complete}
         return self.links == set(due.items()) and recorded == due and len(self.records) == len(due) and self.pins == due
 
 
@@ -92,11 +92,11 @@ class Daemon:
         self._failing: set[str] = set()  # whose present step is to fail
         self._looking: set[str] = set()
         self.violation: Violation | None = None
-        self.lanes = Lanes(self._look, workers)
+        self.queue = WorkQueue(self._look, workers)
 
     def waiting(self) -> list[str]:
         """The containers whose looks stand at a gate, when nothing goes on by itself any more."""
-        wait_until(self._still, 10, "all looks at a gate", lambda: (self.lanes.busy(), self._gates))
+        wait_until(self._still, 10, "all looks at a gate", lambda: (self.queue.busy(), self._gates))
         if self.violation:
             raise self.violation
         with self._guard:
@@ -117,15 +117,15 @@ class Daemon:
             for gate in self._gates.values():
                 gate.set()
             self._gates.clear()
-        self.lanes.drain(10)
+        self.queue.drain(10)
 
     def _still(self) -> bool:
-        with self.lanes._changed, self._guard:
+        with self.queue._changed, self._guard:
             if self.violation:
                 return True
-            if any(due <= clock.now for due in self.lanes._due.values()) or set(self.lanes._busy) != set(self._gates):
+            if any(due <= clock.now for due in self.queue._due.values()) or set(self.queue._busy) != set(self._gates):
                 return False
-            return not self.lanes._may_start(clock.now)
+            return not self.queue._may_start(clock.now)
 
     def _gate(self, name: str) -> bool:
         """Stand until told to go on; True if the step is to fail."""
@@ -164,52 +164,52 @@ class Daemon:
         if self._gate(name):
             return False  # the engine does not answer
         known = name in world.containers and not world.forgetful
-        life = world.live(name) if known else None
-        container = Container(name, name, running=life is not None) if known else None
+        netns_id = world.live(name) if known else None
+        container = Container(name, name, running=netns_id is not None) if known else None
         self._gate(name)
-        if life and world.live(name) != life:
-            life = None  # ended between the two questions; the namespace is gone
+        if netns_id and world.live(name) != netns_id:
+            netns_id = None  # ended between the two questions; the namespace is gone
         recorded = [world.records[name]] if name in world.records else []
         observed = Observed(
             container=container,
-            life=life,
-            links=frozenset({IFNAME}) if life and (name, life) in world.links else frozenset(),
+            netns_id=netns_id,
+            links=frozenset({IFNAME}) if netns_id and (name, netns_id) in world.links else frozenset(),
             pinned=world.pins.get(name),
             pin_exists=name in world.pins,
             inhabited=world.live(name) is not None
-            and world.live(name) in ({world.pins[name]} if name in world.pins else {one.life for one in recorded}),
+            and world.live(name) in ({world.pins[name]} if name in world.pins else {one.netns_id for one in recorded}),
         )
         wanted = [REQUEST] if container and container.running else None
         done = True
         for action in plan(wanted, recorded, observed):
             match action:
                 case Attach():
-                    done = self._attach(name, life) and done
+                    done = self._attach(name, netns_id) and done
                 case Detach(attachment, alive):
                     done = self._detach(name, attachment, alive=alive) and done
                 case Pin():
                     self._gate(name)
-                    if life and world.live(name) == life:
-                        world.pins[name] = life
+                    if netns_id and world.live(name) == netns_id:
+                        world.pins[name] = netns_id
                 case Unpin():
                     self._gate(name)
                     world.unpin(name)
         return done
 
-    def _attach(self, name: str, life: Life | None) -> bool:
+    def _attach(self, name: str, netns_id: NetnsId | None) -> bool:
         world = self.world
         self._gate(name)
-        if life is None or world.live(name) != life:
+        if netns_id is None or world.live(name) != netns_id:
             return False  # not confirmed: it stopped or was restarted
         if name in world.records:
             return False  # the record of a DEL that failed stands in the way
-        world.pins[name] = life
-        record = Attachment(NETWORK, name, IFNAME, life, complete=False)
+        world.pins[name] = netns_id
+        record = Attachment(NETWORK, name, IFNAME, netns_id, complete=False)
         world.records[name] = record
         failed = self._gate(name)
-        if (name, life) in world.links:
+        if (name, netns_id) in world.links:
             raise Violation(f"{name} is attached twice")
-        world.links.add((name, life))
+        world.links.add((name, netns_id))
         if failed:
             return self._detach(name, record, alive=True) and False
         self._gate(name)
@@ -219,12 +219,16 @@ class Daemon:
     def _detach(self, name: str, attachment: Attachment, *, alive: bool) -> bool:
         world = self.world
         failed = self._gate(name)
-        if attachment.complete and attachment.life == world.live(name) and (name, attachment.life) in world.links:
+        if (
+            attachment.complete
+            and attachment.netns_id == world.live(name)
+            and (name, attachment.netns_id) in world.links
+        ):
             raise Violation(f"{name} lives and loses its network")
         if failed:
             return False
         if alive:
-            world.links.discard((name, attachment.life))
+            world.links.discard((name, attachment.netns_id))
         self._gate(name)
         world.records.pop(name, None)
         return True

@@ -64,7 +64,7 @@ class Interleavings(RuleBasedStateMachine):
         name, action = self.events[position]
         if data.draw(st.booleans()):
             del self.events[position]
-        self.daemon.lanes.ask(name, action, urgent=data.draw(st.booleans()))
+        self.daemon.queue.ask(name, action, urgent=data.draw(st.booleans()))
 
     @precondition(lambda self: self.events)
     @rule()
@@ -115,19 +115,19 @@ class Interleavings(RuleBasedStateMachine):
 
     def _look_at_all(self) -> None:
         for name in NAMES:
-            self.daemon.lanes.ask(name, "all")
+            self.daemon.queue.ask(name, "all")
 
     def _pass(self, seconds: float) -> None:
         clock.now += seconds
-        with self.daemon.lanes._changed:
-            self.daemon.lanes._changed.notify_all()
+        with self.daemon.queue._changed:
+            self.daemon.queue._changed.notify_all()
 
     def _until_idle(self) -> None:
         """Let everything go on, and time pass, until nothing is left to do."""
         for _ in range(1000):
             while waiting := self.daemon.waiting():
                 self.daemon.advance(waiting[0])
-            if not self.daemon.lanes._failures:
+            if not self.daemon.queue._failures:
                 return
             self._pass(2.0**20)
         raise AssertionError("it never comes to rest")

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockercni.model import Attachment, Container, Life, NetworkRequest, Unwanted
+from dockercni.model import Attachment, Container, NetnsId, NetworkRequest, Unwanted
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Report, Unpin, Wait, plan
 
-NOW, EARLIER, ELSEWHERE = (Life("boot", cookie) for cookie in ("2", "1", "3"))
+NOW, EARLIER, ELSEWHERE = (NetnsId("boot", cookie) for cookie in ("2", "1", "3"))
 WEB = Container("web-id", "web", running=True, pid=42)
-RUNNING = Observed(container=WEB, life=NOW, links=frozenset({"lo"}))
+RUNNING = Observed(container=WEB, netns_id=NOW, links=frozenset({"lo"}))
 ATTACHED = replace(RUNNING, links=frozenset({"lo", "eth0"}), pinned=NOW, pin_exists=True)
 STOPPED = Observed(container=replace(WEB, running=False, pid=0), pinned=NOW, pin_exists=True)
 REMOVED = Observed(pinned=NOW, pin_exists=True)
@@ -47,25 +47,25 @@ CASES = {
     "removed but inhabited": (None, [HAS], replace(REMOVED, inhabited=True), ["Report"]),
     "restarted": (
         [WANTS],
-        [replace(HAS, life=EARLIER)],
+        [replace(HAS, netns_id=EARLIER)],
         replace(RUNNING, pinned=EARLIER, pin_exists=True),
         ["Detach", "Unpin", "Attach"],
     ),
     "restarted, and the engine says it, though others live where it was": (
         [WANTS],
-        [replace(HAS, life=EARLIER)],
+        [replace(HAS, netns_id=EARLIER)],
         replace(RUNNING, pinned=EARLIER, pin_exists=True, inhabited=True),
         ["Detach", "Unpin", "Attach"],
     ),
     "claimed by another": (
         [WANTS],
-        [replace(HAS, life=EARLIER)],
+        [replace(HAS, netns_id=EARLIER)],
         replace(RUNNING, pinned=EARLIER, pin_exists=True, inhabited=True, confirmed=False),
         ["Wait"],
     ),
     "restarted, and the engine has yet to say it": (
         [WANTS],
-        [replace(HAS, life=EARLIER)],
+        [replace(HAS, netns_id=EARLIER)],
         replace(RUNNING, pinned=EARLIER, pin_exists=True, confirmed=False),
         ["Detach", "Unpin", "Attach"],
     ),
@@ -175,8 +175,8 @@ def test_by_hand(case: str) -> None:
         (HAS, STOPPED, True),
         (HAS, replace(STOPPED, pinned=None), False),
         (HAS, replace(STOPPED, pinned=ELSEWHERE), False),
-        (replace(HAS, life=EARLIER), replace(ATTACHED, pinned=EARLIER), True),
-        (replace(HAS, life=EARLIER), ATTACHED, False),
+        (replace(HAS, netns_id=EARLIER), replace(ATTACHED, pinned=EARLIER), True),
+        (replace(HAS, netns_id=EARLIER), ATTACHED, False),
         (replace(BY_PATH, complete=False), Observed(paths={"/run/netns/lab": NOW}), True),
         (BY_PATH, Observed(paths={"/run/netns/lab": ELSEWHERE}), False),
     ],
@@ -191,7 +191,7 @@ def test_order() -> None:
     """What goes, goes in reverse order of its coming, and before anything comes."""
     second = replace(HAS, network="b", ifname="eth1")
     wanted = [WANTS, NetworkRequest("b", "eth1")]
-    actions = plan(wanted, [replace(HAS, life=EARLIER), replace(second, life=EARLIER)], RUNNING)
+    actions = plan(wanted, [replace(HAS, netns_id=EARLIER), replace(second, netns_id=EARLIER)], RUNNING)
     names = [a.attachment.ifname if isinstance(a, Detach) else a.request.ifname for a in actions]
     assert kinds(actions) == ["Detach", "Detach", "Attach", "Attach"]
     assert names == ["eth1", "eth0", "eth0", "eth1"]
@@ -213,7 +213,7 @@ ATTACHMENTS = st.builds(
 OBSERVED = st.builds(
     Observed,
     container=st.sampled_from([None, WEB]),
-    life=st.none() | LIVES,
+    netns_id=st.none() | LIVES,
     links=st.frozensets(IFNAMES),
     pinned=st.none() | LIVES,
     pin_exists=st.booleans(),
@@ -240,20 +240,20 @@ def test_properties(
     detached = [action.attachment for action in actions if isinstance(action, Detach)]
     assert all(action.reason for action in actions)
     assert len({id(a) for a in detached}) == len(detached)
-    assert not attached or (observed.container and observed.life and isinstance(wanted, list))
+    assert not attached or (observed.container and observed.netns_id and isinstance(wanted, list))
     staying = {attachment.ifname for attachment in recorded if attachment not in detached}
     assert not staying & {request.ifname for request in attached}
     for attachment in detached:
         assert (
             not attachment.complete
-            or attachment.life != observed.life
+            or attachment.netns_id != observed.netns_id
             or attachment.ifname not in observed.links
             or observed.container is None
             or attachment.path
         )
     if any(isinstance(action, Unpin) for action in actions):
-        assert observed.pinned != observed.life or observed.life is None
+        assert observed.pinned != observed.netns_id or observed.netns_id is None
     if any(isinstance(action, Pin) for action in actions):
-        assert observed.life is not None
+        assert observed.netns_id is not None
     if observed.inhabited and (observed.container is None or not observed.confirmed):
         assert all(isinstance(action, Report | Wait) for action in actions)

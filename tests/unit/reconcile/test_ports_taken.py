@@ -247,14 +247,14 @@ def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: 
         cast(Any, None),
     )
     wanted = NetworkRequest("lan", "eth0", ports=(port(free, "127.0.0.1"),))
-    outcomes: list[str] = []
+    steps: list[str] = []
 
     def attach(name: str) -> None:
         try:
             attacher.attach(Target(name, "/proc/self/ns/net", {}, 0), wanted)
-            outcomes.append("attached")
+            steps.append("attached")
         except PortTaken:
-            outcomes.append("taken")
+            steps.append("taken")
 
     threads = [threading.Thread(target=attach, args=(name,)) for name in ("one", "two")]
     for thread in threads:
@@ -265,4 +265,4 @@ def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: 
     for thread in threads:
         thread.join(10)
     assert not together
-    assert sorted(outcomes) == ["attached", "taken"]
+    assert sorted(steps) == ["attached", "taken"]

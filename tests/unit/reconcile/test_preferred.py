@@ -11,7 +11,7 @@ import pytest
 from dockercni.cni import NetworkList, parse_list
 from dockercni.model import NetworkRequest
 from dockercni.reconcile import preferred
-from dockercni.reconcile.history import Had
+from dockercni.reconcile.history import PastAttachment
 
 HOST_LOCAL = {"type": "host-local", "subnet": "10.0.0.0/24"}
 MAC = "6a:11:22:33:44:55"
@@ -29,10 +29,10 @@ def bridge(ipam: str, **more: Any) -> NetworkList:
 
 
 def asked(
-    where: NetworkList, *ips: str, requested: str = "", mac: str = "", had: str = MAC
+    where: NetworkList, *ips: str, requested: str = "", mac: str = "", past: str = MAC
 ) -> tuple[tuple[str, ...], str]:
     """Addresses and MAC that are asked for, where the container had `ips`."""
-    past = Had("lan", "eth0", tuple(f"{ip}/24" for ip in ips), "boot", "7", mac=had) if ips else None
+    past = PastAttachment("lan", "eth0", tuple(f"{ip}/24" for ip in ips), "boot", "7", mac=past) if ips else None
     own = (ip_address(requested),) if requested else ()
     found = preferred.complete(where, NetworkRequest("lan", "eth0", own, mac), past)
     return tuple(map(str, found.ips)), found.mac
@@ -80,7 +80,7 @@ def test_mac(where: NetworkList, expected: str) -> None:
 @pytest.mark.parametrize("nonsense", ["", "no mac", "00:00:00:00:00:00", "01:00:5e:00:00:01"])
 def test_mac_of_no_use(nonsense: str) -> None:
     """What no link can have, or was never said, is not asked for."""
-    assert asked(bridge("host-local"), "10.0.0.5", had=nonsense) == (("10.0.0.5",), "")
+    assert asked(bridge("host-local"), "10.0.0.5", past=nonsense) == (("10.0.0.5",), "")
 
 
 def test_requested() -> None:

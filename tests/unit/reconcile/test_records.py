@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockercni.cni import Cache, CacheEntry, CacheError
-from dockercni.model import Life
+from dockercni.model import NetnsId
 from dockercni.reconcile.records import BY_HAND, BY_PATH, others, owner, record, records
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIFE = Life("boot", "7")
+LIFE = NetnsId("boot", "7")
 ENTRY = CacheEntry(
     network="net",
     container_id="web-id",
@@ -34,7 +34,7 @@ def test_round_trip() -> None:
     assert found
     assert found.entry is ENTRY
     assert found.attachment.key == ("net", "web-id", "eth0")
-    assert (found.attachment.life, found.attachment.complete) == (LIFE, True)
+    assert (found.attachment.netns_id, found.attachment.complete) == (LIFE, True)
     assert (found.attachment.by_hand, found.attachment.path) == (False, "")
 
 

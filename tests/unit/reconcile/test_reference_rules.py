@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dockercni.cni import CacheEntry
-from dockercni.reconcile.reference_rules import FIREWALL, MASQUERADE, PORTMAP, Footprint, Ruleset, footprint
+from dockercni.reconcile.reference_rules import FIREWALL, MASQUERADE, PORTMAP, Footprint, Snapshot, footprint
 
 CONTAINER = "2d4cf00660877a34126438de58ebe0789ee6838e424ce484f1833d3be2c8c4b8"
 CHAIN, PUBLISHED = "CNI-520d84623abcc21d027774b5", "CNI-DN-520d84623abcc21d02777"  # as the plugins named them
@@ -62,8 +62,8 @@ def known(**changes: object) -> Footprint:
     return found
 
 
-def ruleset(nat: dict[str, list[str]] = NAT, flt: dict[str, list[str]] = FILTER) -> Ruleset:
-    return Ruleset({("iptables", "nat"): nat, ("iptables", "filter"): flt})
+def ruleset(nat: dict[str, list[str]] = NAT, flt: dict[str, list[str]] = FILTER) -> Snapshot:
+    return Snapshot({("iptables", "nat"): nat, ("iptables", "filter"): flt})
 
 
 def test_names() -> None:

@@ -14,7 +14,7 @@ from dockercni.linux.host_links import Surroundings
 from dockercni.linux.iptables import Filter, IptablesError
 from dockercni.reconcile import forwarding
 from dockercni.reconcile.forwarding import Forwarding
-from dockercni.reconcile.history import Memory
+from dockercni.reconcile.history import History
 from tests.unit.daemon.test_host_watch import entry
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Forwarding,
         return str(answer)
 
     monkeypatch.setattr(iptables, "_run", run)
-    return Forwarding(Cache(tmp_path), Memory(tmp_path / "containers"), isolate=True), said
+    return Forwarding(Cache(tmp_path), History(tmp_path / "containers"), isolate=True), said
 
 
 def test_forwarding_that_cannot_be_looked_at(tables: tuple[Forwarding, list[object]]) -> None:

@@ -17,7 +17,7 @@ from dockercni.daemon.report import Reporter
 from dockercni.errors import LabelError
 from dockercni.model import Container
 from dockercni.reconcile import labels
-from dockercni.reconcile.reconciler import Outcome, Seen
+from dockercni.reconcile.reconciler import Outcome, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,8 +91,8 @@ def test_the_heartbeat(tmp_path: Path) -> None:
     reporter = Reporter()
     heart = Heartbeat(tmp_path, tuple, lambda: reporter.failing({}))
     for number in range(3):
-        failed = Outcome("ADD", error="\ud800" + "x" * MEGABYTE)
-        reporter.looked(Seen(str(number), "web\udcff", running=True, attachments=0, outcomes=(failed,)))
+        failed = Step("ADD", error="\ud800" + "x" * MEGABYTE)
+        reporter.looked(Outcome(str(number), "web\udcff", running=True, attachments=0, steps=(failed,)))
     heart.lost("\udcff" + "x" * MEGABYTE)
     heart._write()
     assert (tmp_path / status_file.FILE).stat().st_size < 20_000

@@ -16,7 +16,7 @@ from dockercni.files import private_directory
 from dockercni.plugins import backups, leases, resolvers
 from dockercni.plugins.wishes import Wish
 from dockercni.reconcile import state
-from dockercni.reconcile.history import Had, Memory
+from dockercni.reconcile.history import History, PastAttachment
 from dockercni.reconcile.locks import Locks
 from dockercni.status_file import FILE
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HUGE = 1 << 40  # bytes; a sparse file
-HAD = Had("lan", "eth0", (), "", "")
+HAD = PastAttachment("lan", "eth0", (), "", "")
 
 
 def link(path: Path) -> None:
@@ -83,7 +83,7 @@ def test_small_files_of_ours(place: Path, put: Callable[[Path], None]) -> None:
         put(place / name)
     with pytest.raises(DockercniError, match=r"cannot read .*\.json"):
         state.read(place / "engine.json", dict[str, str], {})
-    assert Memory(place).recall("web") == ()
+    assert History(place).recall("web") == ()
     assert status_file.read(place) is None
 
 
@@ -119,7 +119,7 @@ def test_directories_of_ours(place: Path, wrong: str) -> None:
     for use in uses:
         with pytest.raises(DockercniError, match=words):
             use()
-    Memory(ours).remember("web", HAD)  # nothing depends on it: it does without
+    History(ours).remember("web", HAD)  # nothing depends on it: it does without
     assert not (ours.is_dir() and list(ours.iterdir()))
     for below in ("lock", "bridge"):
         (run := place / f"run-{below}").mkdir()
@@ -157,7 +157,7 @@ def test_modes(tmp_path: Path, mask: int) -> None:
     try:
         run, kept = tmp_path / "x" / "run", tmp_path / "x" / "state"
         with Locks(run, 1).container("web"), Locks(run, 1).bridge("br0"), Locks(run, 1).ports([("tcp", 80)]):
-            Memory(kept / "containers").remember("web", HAD)
+            History(kept / "containers").remember("web", HAD)
             state.write(kept / "engine.json", {})
             Heartbeat(run, tuple)._write()
             Cache(tmp_path / "x" / "cache").write(CacheEntry("lan", "web", "eth0", "", b"{}"))

@@ -14,7 +14,7 @@ from dockercni.errors import DockercniError, UsageError
 from dockercni.files import file_below
 from dockercni.model import NetworkRequest
 from dockercni.reconcile import ad_hoc, records
-from dockercni.reconcile.history import Had, Memory
+from dockercni.reconcile.history import History, PastAttachment
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.sandbox import Sandboxes
 
@@ -62,9 +62,13 @@ def test_no_lock_lies_elsewhere(run: Path, name: str) -> None:
 @pytest.mark.parametrize("name", EVIL)
 def test_no_memory_lies_elsewhere(run: Path, name: str) -> None:
     """What is no container's id has no memory, and cannot have any."""
-    memory = Memory(run / "containers")
-    had = Had("lan", "eth0", (), "", "")
-    uses: tuple[Callable[[str], object], ...] = (memory.recall, lambda name: memory.remember(name, had), memory.forget)
+    history = History(run / "containers")
+    past = PastAttachment("lan", "eth0", (), "", "")
+    uses: tuple[Callable[[str], object], ...] = (
+        history.recall,
+        lambda name: history.remember(name, past),
+        history.forget,
+    )
     for use in uses:
         with pytest.raises(DockercniError, match="is not the id of a container"):
             use(evil(name, run))
@@ -88,7 +92,7 @@ def test_only_ids_are_read_from_directories(run: Path) -> None:
     for name in ("web.json", ".json", "...json", "a b.json"):
         (run / name).touch()
     assert list(Sandboxes(client=None, directory=run, boot="").pins()) == ["web"]  # type: ignore[arg-type]
-    assert set(Memory(run).known()) == {"web", "victim"}
+    assert set(History(run).known()) == {"web", "victim"}
 
 
 @pytest.mark.parametrize("name", EVIL)

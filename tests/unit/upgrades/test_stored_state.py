@@ -16,7 +16,7 @@ from dockercni import __version__
 from dockercni.cni import Cache, CacheEntry
 from dockercni.cni.errors import EntryTooNew
 from dockercni.reconcile import records, state
-from dockercni.reconcile.history import Memory
+from dockercni.reconcile.history import History
 
 HERE = Path(__file__).parent
 RELEASES = sorted(path for path in HERE.iterdir() if re.fullmatch(r"[0-9.]+", path.name))
@@ -62,10 +62,10 @@ def test_state_is_read(stored: Path) -> None:
     assert files == set(KINDS)
     for name, kind in KINDS.items():
         assert state.read(stored / "state" / name, kind, None) is not None
-    memory = Memory(stored / "state" / "containers")
-    (container_id,) = memory.known()
-    (had,) = memory.recall(container_id)
-    assert (had.ips, had.attached) == (("10.22.0.2/16",), True)
+    history = History(stored / "state" / "containers")
+    (container_id,) = history.known()
+    (past,) = history.recall(container_id)
+    assert (past.ips, past.attached) == (("10.22.0.2/16",), True)
 
 
 def test_newer_state_is_refused(stored: Path) -> None:
