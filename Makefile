@@ -20,7 +20,7 @@ test-slow: venv test-tools
 
 # What needs an engine, with every plugin as an executable; `make test` has in the process what can be there.
 test-exec: venv test-tools
-	DOCKERCNI_ENGINE=exec .venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not point and not install" tests/engine
+	DOCKERCNI_BACKEND=exec .venv/bin/python -m pytest $(PYTEST_ARGS) -m "not slow and not point and not install" tests/engine
 
 # Death between every two steps of ADD, DEL and roll-back, each point visited.
 test-points: venv test-tools
@@ -50,7 +50,7 @@ score: venv test-tools
 
 # One long chaos run and one long soak; a short one of each is part of `make test`.
 chaos: venv test-tools
-	.venv/bin/python -m tests.chaos --seed $(or $(SEED),1) --faults $(or $(FAULTS),1000) $(addprefix --engine ,$(ENGINE))
+	.venv/bin/python -m tests.chaos --seed $(or $(SEED),1) --faults $(or $(FAULTS),1000) $(addprefix --backend ,$(BACKEND))
 
 bench: venv test-tools
 	@missed=0; for part in plugins engine; do .venv/bin/python -m tests.bench.$$part || missed=1; done; exit $$missed

@@ -57,7 +57,8 @@ def _run(argv: Sequence[str]) -> int:
     if output and output not in command.outputs:
         raise UsageError(f"{command.name} has nothing to print as {output}")
     file = Path(found.pop("settings", None) or os.environ.get(settings.FILE_VARIABLE) or settings.DEFAULT_FILE)
-    flags = {setting.key: found.pop(setting.key) for setting in settings.TABLE if setting.key in found}
+    keys = (*(setting.key for setting in settings.TABLE), *settings.FORMER)
+    flags = {key: found.pop(key) for key in keys if key in found}
     load = partial(settings.load, flags, dict(os.environ), file)
     request = Request(load(), argparse.Namespace(**found), output or "table", load)
     code: int = import_module(command.module).run(request)
@@ -163,3 +164,5 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
             metavar=setting.kind.metavar,
             help=f"{setting.help} (default: {setting.default_text})",
         )
+    for former in settings.FORMER:  # still understood, no longer documented
+        group.add_argument(f"--{former}", dest=former, help=argparse.SUPPRESS)

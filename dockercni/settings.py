@@ -34,13 +34,19 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table; `default` is written as it would be in the file."""
+    """One row of the table; `default` is written as it would be in the file.
+
+    A `fixed` setting keeps, in a running daemon, the value that it was started with. `former` is the name of the
+    version before, which is still read, and `former_values` are what its values were called.
+    """
 
     key: str
     kind: Kind
     default: str | int | bool
     help: str
-    fixed: bool = False  # whether a running daemon keeps the value that it was started with
+    fixed: bool = False
+    former: str = ""
+    former_values: tuple[tuple[str, str], ...] = ()
 
     @property
     def attribute(self) -> str:
@@ -48,15 +54,23 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        return f"--{self.key}"
+        return _flag(self.key)
 
     @property
     def variable(self) -> str:
-        return _PREFIX + self.attribute.upper()
+        return _variable(self.key)
 
     @property
     def default_text(self) -> str:
         return _spell(self.default) or '""'
+
+
+def _flag(key: str) -> str:
+    return f"--{key}"
+
+
+def _variable(key: str) -> str:
+    return _PREFIX + key.replace("-", "_").upper()
 
 
 def _matching(pattern: str) -> Callable[[str], str]:
@@ -123,10 +137,13 @@ TABLE = (
     Setting("run-dir", DIRECTORY, "/run/dockercni", "locks", fixed=True),
     Setting("netns-dir", DIRECTORY, "/run/netns", "pins of the containers' namespaces", fixed=True),
     Setting(
-        "engine",
-        _choice("auto", "native", "exec"),
+        "backend",
+        _choice("auto", "builtin", "exec"),
         "auto",
-        "what serves plugins: this process, executables, or this process where it supports all that is configured",
+        "what serves plugins: the built-in ones, executables, or (auto) a built-in one that supports all that is "
+        "configured, else the executable",
+        former="engine",
+        former_values=(("native", "builtin"),),
     ),
     Setting(
         "isolation",
@@ -161,8 +178,11 @@ TABLE = (
     ),
 )
 
+FORMER = {setting.former: setting for setting in TABLE if setting.former}
+"""Settings by the names that they had in the version before."""
+
 _BY_KEY = {setting.key: setting for setting in TABLE}
-_BY_VARIABLE = {setting.variable: setting for setting in TABLE}
+_KEY_OF_VARIABLE = {_variable(key): key for key in (*_BY_KEY, *FORMER)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +190,7 @@ class Settings:
     """Every setting's value: paths are absolute, durations are seconds, None is "off".
 
     `origins` says for each key where its value came from: "default", the file, "environment NAME" or "flag --KEY".
+    `old_names` are the settings that were given by the name of the version before: that name, and where it stands.
     """
 
     docker_host: str
@@ -184,7 +205,7 @@ class Settings:
     state_dir: Path
     run_dir: Path
     netns_dir: Path
-    engine: Literal["auto", "native", "exec"]
+    backend: Literal["auto", "builtin", "exec"]
     isolation: Literal["on", "off"]
     hold: float | None
     on_failure: Literal["leave", "hold", "stop"]
@@ -194,6 +215,7 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "console", "json"]
     origins: Mapping[str, str] = field(compare=False)
+    old_names: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 def load(flags: Mapping[str, str | bool], environ: Mapping[str, str], file: Path) -> Settings:
@@ -204,11 +226,22 @@ def load(flags: Mapping[str, str | bool], environ: Mapping[str, str], file: Path
     """
     values = {setting.attribute: setting.kind.parse(_spell(setting.default)) for setting in TABLE}
     origins = {setting.key: "default" for setting in TABLE}
-    for given in (_from_file(file), _from_environment(environ), _from_flags(flags)):
-        for setting, value, origin, place in given:
-            values[setting.attribute] = _parse(setting, value, place)
+    old_names: list[tuple[str, str]] = []
+    for source in (_from_file(file), _from_environment(environ), _from_flags(flags)):
+        found: dict[str, Any] = {}
+        for key, raw, origin, place in source:
+            setting = _setting(key)
+            value = _parse(setting, _renamed(setting, raw) if key == setting.former else raw, place)
+            if found.setdefault(setting.attribute, value) != value:
+                raise SettingsError(
+                    f"{place}: {setting.former} is the old name of {setting.key}, and both are given with different "
+                    f"values; keep {setting.key} only"
+                )
             origins[setting.key] = origin
-    return Settings(**values, origins=origins)
+            if key == setting.former:
+                old_names.append((key, origin))
+        values |= found
+    return Settings(**values, origins=origins, old_names=tuple(old_names))
 
 
 def spelled(value: object) -> str:
@@ -233,38 +266,46 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
-# What a source yields: the setting, its raw value, the origin to remember, and the place to name in a message.
-_Given = tuple[Setting, Any, str, str]
+# What a source yields: a key, current or former, its raw value, the origin to remember, and the place for messages.
+_Given = tuple[str, Any, str, str]
+
+
+def _setting(key: str) -> Setting:
+    return _BY_KEY.get(key) or FORMER[key]
+
+
+def _renamed(setting: Setting, value: Any) -> Any:
+    return next((new for old, new in setting.former_values if old == value), value)
 
 
 def _from_file(file: Path) -> Iterator[_Given]:
     for key, value in _read(file).items():
-        if key not in _BY_KEY:
+        if key not in _BY_KEY and key not in FORMER:
             raise SettingsError(f"{file}: unknown key {key!r}{nearest(key, _BY_KEY)}")
-        setting = _BY_KEY[key]
-        if type(value) is not setting.kind.toml:  # not isinstance: True is an int, too
-            wanted, got = (_TOML_NAMES.get(kind.__name__, "date") for kind in (setting.kind.toml, type(value)))
+        kind = _setting(key).kind
+        if type(value) is not kind.toml:  # not isinstance: a bool is an int, too
+            wanted, got = (_TOML_NAMES.get(name, "date") for name in (kind.toml.__name__, type(value).__name__))
             raise SettingsError(
-                f"{file}: {key} = {_show(value)}: must be {setting.kind.allowed} (a TOML {wanted}, not a TOML {got})"
+                f"{file}: {key} = {_show(value)}: must be {kind.allowed} (a TOML {wanted}, not a TOML {got})"
             )
-        yield setting, value, str(file), f"{file}: {key}"
+        yield key, value, str(file), f"{file}: {key}"
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
     for name, text in environ.items():
         if not name.startswith(_PREFIX) or name == FILE_VARIABLE:
             continue
-        if name not in _BY_VARIABLE:
-            raise SettingsError(f"environment: unknown variable {name}{nearest(name, [*_BY_VARIABLE, FILE_VARIABLE])}")
+        if name not in _KEY_OF_VARIABLE:
+            known = [*map(_variable, _BY_KEY), FILE_VARIABLE]
+            raise SettingsError(f"environment: unknown variable {name}{nearest(name, known)}")
         origin = f"environment {name}"
-        yield _BY_VARIABLE[name], text, origin, origin
+        yield _KEY_OF_VARIABLE[name], text, origin, origin
 
 
 def _from_flags(flags: Mapping[str, str | bool]) -> Iterator[_Given]:
     for key, value in flags.items():
-        setting = _BY_KEY[key]
-        origin = f"flag {setting.flag}"
-        yield setting, value, origin, origin
+        origin = f"flag {_flag(key)}"
+        yield key, value, origin, origin
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -120,7 +120,12 @@ def wire(settings: Settings) -> App:
     locks = Locks(settings.run_dir, settings.plugin_timeout)
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
     patience = max(settings.hold * _PATIENCE, _LEAST_PATIENCE) if settings.hold else None
-    runtime = Runtime(Dispatch(executables, settings.engine, patience=patience, opens=False), cache)
+    runtime = Runtime(
+        Dispatch(
+            executables, "native" if settings.backend == "builtin" else settings.backend, patience=patience, opens=False
+        ),
+        cache,
+    )
     history = History(settings.state_dir / "containers")
     forwarding = Forwarding(cache, history, isolate=settings.isolation == "on")
     rules, host, leases = Rules(runtime), HostHalf(locks), Leases(runtime)

@@ -36,7 +36,7 @@ class Abilities:
 
     def __init__(self, settings: Settings) -> None:
         self._executables = ExecRunner(settings.cni_bin_dir, min(_SECONDS, settings.plugin_timeout))
-        self._dispatch = Dispatch(self._executables, settings.engine)
+        self._dispatch = Dispatch(self._executables, "native" if settings.backend == "builtin" else settings.backend)
         self._asked: dict[tuple[str, str], Ability] = {}
 
     def of(self, network: NetworkList) -> list[Ability]:

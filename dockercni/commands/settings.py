@@ -2,35 +2,48 @@
 
 from dockercni import render
 from dockercni.commands.table import Request
-from dockercni.settings import TABLE, spelled
+from dockercni.settings import FORMER, TABLE, Setting, Settings, spelled
 
 
 def run(request: Request) -> int:
-    """Print them as their file would spell them; JSON keys: settings {KEY: {value, default, origin, fixed}}."""
+    """Print them as their file would spell them.
+
+    JSON keys: settings {KEY: {value, default, origin, fixed}}, oldNames [{name, setting, origin}]. A setting that was
+    renamed has its former key beside the new one, with its values as they were called.
+    """
     if request.args.example:
         from dockercni.commands.manual import toml  # noqa: PLC0415  values are to be printed quickly
 
         render.text(toml.example())
         return 0
-    found = {setting: spelled(getattr(request.settings, setting.attribute)) for setting in TABLE}
-    origins = request.settings.origins
+    settings = request.settings
     if request.output == "json":
-        render.json(
-            {
-                "settings": {
-                    setting.key: {
-                        "value": value,
-                        "default": spelled(setting.default),
-                        "origin": origins[setting.key],
-                        "fixed": setting.fixed,
-                    }
-                    for setting, value in found.items()
-                }
-            }
-        )
+        rows = {
+            key: _row(setting, settings, key)
+            for setting in TABLE
+            for key in filter(None, (setting.key, setting.former))
+        }
+        used = [{"name": name, "setting": FORMER[name].key, "origin": origin} for name, origin in settings.old_names]
+        render.json({"settings": rows, "oldNames": used})
         return 0
     render.table(
         ("SETTING", "VALUE", "FROM"),
-        [(setting.key, value or '""', origins[setting.key]) for setting, value in found.items()],
+        [
+            (setting.key, spelled(getattr(settings, setting.attribute)) or '""', settings.origins[setting.key])
+            for setting in TABLE
+        ],
     )
+    for name, origin in settings.old_names:
+        render.error(f"{origin}: {name} is the old name of {FORMER[name].key}; rename it, the next release refuses it")
     return 0
+
+
+def _row(setting: Setting, settings: Settings, key: str) -> dict[str, object]:
+    called = {new: old for old, new in setting.former_values} if key == setting.former else {}
+    value, default = spelled(getattr(settings, setting.attribute)), spelled(setting.default)
+    return {
+        "value": called.get(value, value),
+        "default": called.get(default, default),
+        "origin": settings.origins[setting.key],
+        "fixed": setting.fixed,
+    }

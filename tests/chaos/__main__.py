@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.chaos.plan import ENGINES
+from tests.chaos.plan import BACKENDS
 from tests.chaos.runner import Failure, run
 
 
@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--containers", type=int, default=20)
-    parser.add_argument("--engine", choices=ENGINES, help="of every daemon; if not given, each has another one")
+    parser.add_argument("--backend", choices=BACKENDS, help="of every daemon; if not given, each has another one")
     parser.add_argument("--keep-going", action="store_true", help="do not end with the first failure")
     parser.add_argument("--stories", type=Path, help="a directory for the history and logs of each failure")
     said = parser.parse_args()
@@ -30,8 +30,8 @@ def main() -> int:
             sys.stdout.write(f"{failure.story}\n")
         sys.stdout.flush()
 
-    engines = (said.engine,) if said.engine else ENGINES
-    report = run(said.seed, said.faults, said.containers, engines=engines, keep_going=said.keep_going, tell=tell)
+    backends = (said.backend,) if said.backend else BACKENDS
+    report = run(said.seed, said.faults, said.containers, backends=backends, keep_going=said.keep_going, tell=tell)
     sys.stdout.write(f"{report}\n")
     return bool(report.failures)
 

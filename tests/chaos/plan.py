@@ -41,7 +41,7 @@ FAULTS = {  # how often, relative to each other
     "administrate": 3,
     "claim": 2,
 }
-ENGINES = ("exec", "native", "auto")
+BACKENDS = ("exec", "builtin", "auto")
 MANY_PORTS, MANY_PORTS_ON = 100, 4  # as many as the reference portmap can make in the time that it is given here
 
 TAKES = {  # what a fault takes away until it is cured
@@ -119,8 +119,8 @@ class _State:
 class Plan:
     """The steps of a run, round by round."""
 
-    def __init__(self, seed: int, names: Mapping[str, Wanted], engines: Sequence[str] = ENGINES) -> None:
-        self._engines = engines
+    def __init__(self, seed: int, names: Mapping[str, Wanted], backends: Sequence[str] = BACKENDS) -> None:
+        self._backends = backends
         self._random = random.Random(seed)
         self._names = sorted(names)
         self._state = _State(dict.fromkeys(names, False), dict.fromkeys(names, False))
@@ -206,7 +206,7 @@ class Plan:
             case "order":
                 return self._order()
             case "daemon_start":
-                return f"--engine={self._random.choice(self._engines)}"
+                return f"--backend={self._random.choice(self._backends)}"
         return self._random.choice(DETAILS.get(kind, ("",)))
 
     def _order(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.chaos import checker
-from tests.chaos.plan import ENGINES, Plan, Step, population
+from tests.chaos.plan import BACKENDS, Plan, Step, population
 from tests.chaos.world import World
 from tests.hosts.commands import CommandError
 
@@ -53,21 +53,21 @@ def run(
     faults: int,
     containers: int = 20,
     *,
-    engines: Sequence[str] = ENGINES,
+    backends: Sequence[str] = BACKENDS,
     keep_going: bool = False,
     tell: Callable[[str, Failure | None], None] = lambda _, failure: None,
     longest: float = float("inf"),
 ) -> Report:
     """Run it; ends with the first failure, unless told to go on (from an empty host), or after so many seconds.
 
-    Each daemon has one of `engines`.
+    Each daemon has one of `backends`.
     `tell` hears of each round.
     """
     report = Report(seed)
     began = time.monotonic()
     wanted = population(containers)
-    plan = Plan(seed, wanted, engines)
-    with World(wanted, engines[0]) as world:
+    plan = Plan(seed, wanted, backends)
+    with World(wanted, backends[0]) as world:
         for steps in plan.rounds(faults):
             report.rounds += 1
             failure = _round(world, report.rounds, steps)

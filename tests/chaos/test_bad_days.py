@@ -160,7 +160,7 @@ def test_sigterm_has_a_bound(host: Host, outside: Outside, daemon: Start, cli: C
     """SIGTERM waits for what is under way, but not for ever, and names what is left; nothing live is touched."""
     configure(host)
     obedient = orders.Orders(host)
-    running = daemon("--engine", "exec", "--cni-bin-dir", orders.SEARCH)
+    running = daemon("--backend", "exec", "--cni-bin-dir", orders.SEARCH)
     WANTED["one"].run(host, "one")
     _converges(host, outside)
     order = obedient.give("portmap.ADD.before.hang")

@@ -191,7 +191,7 @@ def test_complains_of_elements(host: Host, outside: Outside, cli: Callable[..., 
     """What the in-process plugins keep in nftables is looked at as the rules of executables are."""
     configure(host)
     WANTED["one"].run(host, "one")
-    cli("sync", "--engine=native", check=True)
+    cli("sync", "--backend=builtin", check=True)
     wanted = {"one": WANTED["one"]}
     assert complaints(host, outside, wanted) == []
     for damage, expected in (
@@ -241,7 +241,7 @@ def _attached(host: Host, cli: Callable[..., object]) -> dict[str, str]:
             want.run(host, name)
     host.docker("run", "--detach", "--name=idle", "--network=none", "--label=dockercni.enable=false", IMAGE)
     for _ in range(2):  # executables that start at once on a new host may trip over each other's chains
-        cli("sync", "--engine=exec")
+        cli("sync", "--backend=exec")
     container, pid = host.docker("inspect", "--format={{.Id}} {{.State.Pid}}", "one").split()
     (address,) = (
         path.name for path in host.path("/var/lib/cni/networks/alpha").glob("10.*") if container in path.read_text()

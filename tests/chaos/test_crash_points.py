@@ -34,15 +34,15 @@ STRIPE = [pytest.param(stripe, marks=pytest.mark.point if stripe else pytest.mar
 def obedient(host: Host) -> orders.Orders:
     """The networks, behind plugins that obey orders."""
     configure(host)
-    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "exec"\n')
+    host.write(SETTINGS_FILE, f'{SETTINGS}backend = "exec"\n')
     return orders.Orders(host)
 
 
-@pytest.mark.parametrize("engine", ["exec", "native"])
+@pytest.mark.parametrize("backend", ["exec", "builtin"])
 @pytest.mark.parametrize("stripe", STRIPE)
-def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, engine: str) -> None:
+def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, backend: str) -> None:
     """Killed before any step of an ADD or DEL, by executables or in process, a sync is mended by the next."""
-    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "{engine}"\n')
+    host.write(SETTINGS_FILE, f'{SETTINGS}backend = "{backend}"\n')
     problems: list[str] = []
     for at in _points(stripe):
         WANTED["one"].run(host, "one")
@@ -57,7 +57,7 @@ def test_add_and_del(host: Host, outside: Outside, obedient: orders.Orders, stri
 @pytest.mark.slow
 def test_steps_in_process_are_seen(host: Host, outside: Outside, obedient: orders.Orders) -> None:
     """What a native ADD does to links, rules and leases is told step by step, so that it can die before each."""
-    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "native"\n')
+    host.write(SETTINGS_FILE, f'{SETTINGS}backend = "builtin"\n')
     WANTED["one"].run(host, "one")
     crash.sync(host)
     told = " ".join(crash.steps(host))
@@ -65,17 +65,17 @@ def test_steps_in_process_are_seen(host: Host, outside: Outside, obedient: order
         assert step in told, step
 
 
-@pytest.mark.parametrize("engine", ["exec", "auto"])
+@pytest.mark.parametrize("backend", ["exec", "auto"])
 @pytest.mark.parametrize("stripe", STRIPE)
-def test_roll_back(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, engine: str) -> None:
+def test_roll_back(host: Host, outside: Outside, obedient: orders.Orders, stripe: int, backend: str) -> None:
     """Killed before any step of an ADD whose last plugin fails, or of its roll-back, a sync is mended by the next.
 
     With "auto" bridge and portmap are served in process, and the last plugin, which names a backend, is not.
     """
-    host.write(SETTINGS_FILE, f'{SETTINGS}engine = "{engine}"\n')
-    backend = '{"type": "firewall", "backend": "iptables"}'
+    host.write(SETTINGS_FILE, f'{SETTINGS}backend = "{backend}"\n')
+    firewall = '{"type": "firewall", "backend": "iptables"}'
     for network in NETWORKS:
-        conflist = network.conflist().replace('{"type": "firewall"}', backend)
+        conflist = network.conflist().replace('{"type": "firewall"}', firewall)
         host.write(f"/etc/cni/net.d/{network.name}.conflist", conflist)
     problems: list[str] = []
     for at in _points(stripe):

@@ -19,27 +19,27 @@ NET = "/etc/cni/net.d"
 LOSSES = ("rm", "truncate --size=99", "truncate --size=0")
 
 
-@pytest.mark.parametrize("made_by", ["exec", "native"])
+@pytest.mark.parametrize("made_by", ["exec", "builtin"])
 def test_engine_has_changed(host: Host, outside: Outside, cli: Cli, made_by: str) -> None:
     """A lost attachment is taken back by what made it, whatever the setting says now."""
     configure(host)
     WANTED["one"].run(host, "one")
-    cli("sync", f"--engine={made_by}", check=True)
+    cli("sync", f"--backend={made_by}", check=True)
     host.run("/bin/sh", "-c", "rm /var/lib/cni/results/*")
-    cli("sync", "--engine=native" if made_by == "exec" else "--engine=exec", check=True)
+    cli("sync", "--backend=builtin" if made_by == "exec" else "--backend=exec", check=True)
     assert complaints(host, outside, WANTED) == []
 
 
-@pytest.mark.parametrize("engine", ["exec", "native"])
-def test_container_is_gone_too(host: Host, outside: Outside, cli: Cli, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["exec", "builtin"])
+def test_container_is_gone_too(host: Host, outside: Outside, cli: Cli, backend: str) -> None:
     """A record that was lost before its container was removed costs no lease, link or rule after one sync."""
     configure(host)
     for loss in LOSSES:
         WANTED["one"].run(host, "one")
-        cli("sync", f"--engine={engine}", check=True)
+        cli("sync", f"--backend={backend}", check=True)
         host.run("/bin/sh", "-c", f"{loss} /var/lib/cni/results/*")
         host.docker("rm", "--force", "one")
-        synced = cli("sync", f"--engine={engine}")
+        synced = cli("sync", f"--backend={backend}")
         left = complaints(host, outside, WANTED)
         unreadable = [line for line in left if line.startswith("cache entry: ") and not loss.startswith("rm")]
         assert left == unreadable, (loss, left, synced.stdout)  # what cannot be read is named, and left alone
@@ -55,7 +55,7 @@ def test_live_and_beyond_repair(host: Host, outside: Outside, cli: Cli, spoil: s
     """What a live container uses stays while its lost record cannot be made good; its lease, where DEL half fails."""
     configure(host)
     WANTED["one"].run(host, "one")
-    cli("sync", "--engine=exec", check=True)
+    cli("sync", "--backend=exec", check=True)
     host.run("/bin/sh", "-c", f"rm /var/lib/cni/results/*; {spoil}")
 
     def used() -> list[str]:
@@ -64,10 +64,10 @@ def test_live_and_beyond_repair(host: Host, outside: Outside, cli: Cli, spoil: s
     before = used()
     assert before
     for command in ("sync", "gc"):
-        cli(command, "--engine=exec")
+        cli(command, "--backend=exec")
         assert used() == before, command
     configure(host)
-    cli("sync", "--engine=exec", check=True)
+    cli("sync", "--backend=exec", check=True)
     assert complaints(host, outside, WANTED) == []
 
 

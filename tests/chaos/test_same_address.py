@@ -22,17 +22,17 @@ WANTED = {
 }
 
 
-@pytest.mark.parametrize("engine", ["exec", "native"])
-def test_neighbours_are_told(host: Host, outside: Outside, cli: Cli, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["exec", "builtin"])
+def test_neighbours_are_told(host: Host, outside: Outside, cli: Cli, backend: str) -> None:
     """After a restart with the same addresses nobody goes on sending to the hardware addresses of the life before."""
     configure(host)
     for name, want in WANTED.items():
         want.run(host, name)
     for _ in range(2):
-        cli("sync", f"--engine={engine}")
+        cli("sync", f"--backend={backend}")
     assert complaints(host, outside, WANTED) == []
     host.docker("restart", "--time=0", "one")
-    cli("sync", f"--engine={engine}", check=True)
+    cli("sync", f"--backend={backend}", check=True)
     known = {(one["dst"], one["dev"]): one["lladdr"] for one in _ip(host, "neighbour") if "lladdr" in one}
     for link in _ip(host.container("one"), "address"):
         if link["ifname"] != "lo":

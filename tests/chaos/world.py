@@ -38,8 +38,8 @@ log-format = "json"
 class World:
     """One host, its containers and a daemon behind a proxy. Every kind of step is a method of the same name."""
 
-    def __init__(self, population: Mapping[str, Wanted], engine: str = "exec") -> None:
-        self.engine = engine  # of the first daemon
+    def __init__(self, population: Mapping[str, Wanted], backend: str = "exec") -> None:
+        self.backend = backend  # of the first daemon
         self.population = population
         self.host = Host()
         self.host.start_engine()
@@ -200,7 +200,7 @@ class World:
             self.grievances.append(f"daemon: SIGTERM did not end it within {BOUND} s")
 
     def daemon_start(self, step: Step) -> None:
-        flags = ("--docker-host", proxy.URL, step.detail or f"--engine={self.engine}")
+        flags = ("--docker-host", proxy.URL, step.detail or f"--backend={self.backend}")
         argv = (sys.executable, "-m", "dockercni", "daemon", *flags)
         self.part(Step("part"))
         self.daemon = daemon = Daemon(self.host.popen(*argv, env=environment() | {"PYTHONFAULTHANDLER": "1"}))

@@ -83,13 +83,13 @@ def family(pid: int) -> list[int]:
 def environment() -> dict[str, str]:
     """The package that these tests would import is the one that runs, whether it is installed or just here.
 
-    With DOCKERCNI_ENGINE in the environment of the tests, all of them run with that engine.
+    With DOCKERCNI_BACKEND in the environment of the tests, all of them run with that backend.
     """
     package = importlib.util.find_spec("dockercni")
     assert package, "dockercni is not installed"
     assert package.origin
-    engine = {name: value for name, value in os.environ.items() if name == "DOCKERCNI_ENGINE"}
-    return {"PYTHONPATH": str(Path(package.origin).parents[1]), "PYTHONUNBUFFERED": "1", **engine}
+    backend = {name: value for name, value in os.environ.items() if name == "DOCKERCNI_BACKEND"}
+    return {"PYTHONPATH": str(Path(package.origin).parents[1]), "PYTHONUNBUFFERED": "1", **backend}
 
 
 def _event(line: str) -> dict[str, Any]:

@@ -35,11 +35,11 @@ class Row:
 
 
 def _native(_: Host) -> tuple[str, ...]:
-    return ("--engine=native",)
+    return ("--backend=builtin",)
 
 
 def _executables(_: Host) -> tuple[str, ...]:
-    return ("--engine=exec",)
+    return ("--backend=exec",)
 
 
 def _slow(host: Host) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class TestCheck:
         bridge = {"type": "bridge", "bridge": "lan0"}
         host.write(f"{NET}/10-lan.conflist", json.dumps({"cniVersion": "1.0.0", "name": "lan", "plugins": [bridge]}))
         run(host, "web")
-        cli("sync", "--engine=exec", check=True)
+        cli("sync", "--backend=exec", check=True)
         for command in (("check",), ("sync", "--dry-run")):
             done = cli(*command)
             assert done.returncode == 0, (command, done.stdout)

@@ -30,13 +30,13 @@ DAMAGE = {
     f"{RENAME}; ip link add name eth0 type veth peer name eth9": "REPAIR",
     "ip link delete eth0": "ADD",
 }
-BACKENDS = pytest.mark.parametrize("backend", ["native", "exec"])
+BACKENDS = pytest.mark.parametrize("backend", ["builtin", "exec"])
 
 
 def start(host: Host, daemon: Start, backend: str, *flags: str) -> Daemon:
     """A dual-stack network, and a container on it that has said what it has."""
     network(host, "lan", "10.9.0.0/24", ipam={"type": "host-local", **BOTH})
-    running = daemon(f"--engine={backend}")
+    running = daemon(f"--backend={backend}")
     run(host, "web", *flags)
     running.wait_event("ADD", container="web")
     return running
@@ -104,7 +104,7 @@ def test_not_its_own_doing(host: Host, daemon: Start, cli: Cli, backend: str) ->
 @pytest.mark.timeout(300)
 def test_commands_agree(host: Host, daemon: Start, cli: Cli) -> None:
     """All commands that judge say the same of what is missing inside, by their words and by their exit codes."""
-    start(host, daemon, "native")
+    start(host, daemon, "builtin")
     run(host, "vpn", "--cap-add=NET_ADMIN")
     wait_until(lambda: addresses(host, "vpn"), 20, "attached")
     host.container("vpn").run("ip", "route", "delete", "default")
@@ -126,7 +126,7 @@ def test_commands_agree(host: Host, daemon: Start, cli: Cli) -> None:
 
 def test_the_end_on_the_host(host: Host, daemon: Start, cli: Cli) -> None:
     """Both ends are gone, whichever was deleted: where it may be the container's own doing, it counts as that."""
-    running = start(host, daemon, "native", "--cap-add=NET_ADMIN")
+    running = start(host, daemon, "builtin", "--cap-add=NET_ADMIN")
     run(host, "plain")
     running.wait_event("ADD", container="plain")
     seen = len(running.log())
@@ -188,7 +188,7 @@ def test_a_device_goes_back_to_the_host(host: Host, daemon: Start) -> None:
 
 def test_joined_container(host: Host, daemon: Start, cli: Cli) -> None:
     """A container with NET_ADMIN that joined the network of another one may configure that."""
-    start(host, daemon, "native")
+    start(host, daemon, "builtin")
     host.docker("run", "-d", "--name=vpn", "--network=container:web", "--cap-add=NET_ADMIN", IMAGE)
     host.container("web").run("ip", "route", "delete", "default")
     assert "CAP_NET_ADMIN" in cli("sync", check=True).stdout

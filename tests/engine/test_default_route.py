@@ -28,15 +28,15 @@ def defaults(place: Place, version: int) -> list[str]:
     return [f"{hop.get('gateway', 'link')} {hop['dev']}" for hop in hops]
 
 
-@pytest.mark.parametrize("engine", ["native", "exec"])
-def test_the_first_network_has_it(host: Host, daemon: Start, cli: Cli, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["builtin", "exec"])
+def test_the_first_network_has_it(host: Host, daemon: Start, cli: Cli, backend: str) -> None:
     """Of several networks the first one that has a default route gets it, for each IP version; all say converged."""
     network(host, "flat", "10.77.3.0/24", ipam={"type": "host-local", "subnet": "10.77.3.0/24"})
     # with a default route in its IPAM as well the reference bridge fails
     network(host, "a", "10.77.1.0/24", isDefaultGateway=True, ipam={"type": "host-local", "subnet": "10.77.1.0/24"})
     network(host, "b", "10.77.2.0/24", ipam=DUAL)
     network(host, "c", "10.77.4.0/24")
-    running = daemon(f"--engine={engine}")
+    running = daemon(f"--backend={backend}")
     run(host, "web", "--label=dockercni.networks=flat,a,b,c")
     running.wait_event("ADD", container="web", network="c")
     web = host.container("web")
@@ -100,7 +100,7 @@ nsenter --net="$CNI_NETNS" ip -6 route append default via fd00:77:2::1 dev "$CNI
 """
 
 
-@pytest.mark.parametrize("kind", ["native", "exec", "odd"])
+@pytest.mark.parametrize("kind", ["builtin", "exec", "odd"])
 def test_add_never_moves_it(host: Host, cli: Cli, kind: str) -> None:
     """`dockercni add` leaves a namespace the default routes that it has, whatever plugin is asked; check agrees, and
     del leaves them, too."""
@@ -111,7 +111,7 @@ def test_add_never_moves_it(host: Host, cli: Cli, kind: str) -> None:
     network(host, "a", "", ipam=first)
     main = {"type": "odd" if kind == "odd" else "bridge", "bridge": "cni-b", "isGateway": True, "ipam": DUAL}
     conflist(host, "b", [{**main, "isDefaultGateway": True}])
-    flags = ["--engine=auto" if kind == "odd" else f"--engine={kind}"]
+    flags = ["--backend=auto" if kind == "odd" else f"--backend={kind}"]
     host.run("ip", "netns", "add", "mine")
     try:
         cli("add", "mine", "/run/netns/mine", "--network=a", *flags, check=True)

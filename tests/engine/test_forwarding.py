@@ -124,14 +124,14 @@ def test_machines_on_the_bridge(host: Host, daemon: Start) -> None:
     wait_clean(host)
 
 
-@pytest.mark.parametrize("engine", ["auto", "exec"])
-def test_links_of_their_own(host: Host, outside: Outside, daemon: Start, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["auto", "exec"])
+def test_links_of_their_own(host: Host, outside: Outside, daemon: Start, backend: str) -> None:
     """A network of point-to-point links leaves nothing in FORWARD, however often its container starts, nor when the
     daemon was killed meanwhile; and its ports answer other machines."""
     ipam = {"type": "host-local", "ranges": [[{"subnet": "10.77.3.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
     conflist(host, "p", [{"type": "ptp", "ipMasq": True, "ipam": ipam}, portmap, {"type": "firewall"}])
-    running = daemon(f"--engine={engine}")
+    running = daemon(f"--backend={backend}")
     run(host, "web", "--publish=8080:80", command=serve_tcp(80))
     running.wait_event("ADD", container="web")
     assert ask(outside, "tcp", outside.host_address, 8080)
@@ -142,7 +142,7 @@ def test_links_of_their_own(host: Host, outside: Outside, daemon: Start, engine:
         assert len(opened(host)) == 1
     running.kill()
     host.docker("rm", "--force", "web")
-    daemon(f"--engine={engine}")
+    daemon(f"--backend={backend}")
     wait_until(lambda: CHAIN not in host.run("iptables-save").stdout, 10, "the end of the chain")
     wait_clean(host)
 
@@ -235,8 +235,8 @@ def test_ip6tables_drops(host: Host, outside: Outside, daemon: Start) -> None:
         host.run("ip6tables", "-P", "FORWARD", "ACCEPT")
 
 
-@pytest.mark.parametrize("engine", ["auto", "exec"])
-def test_networks_are_apart(host: Host, outside: Outside, daemon: Start, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["auto", "exec"])
+def test_networks_are_apart(host: Host, outside: Outside, daemon: Start, backend: str) -> None:
     """Networks reach each other's published ports and no others, nor Docker's bridges ours, nor ours Docker's; what
     stays on a bridge, goes outward, or the administrator accepts passes."""
     network(host, "a", "10.77.1.0/24")
@@ -244,7 +244,7 @@ def test_networks_are_apart(host: Host, outside: Outside, daemon: Start, engine:
     outside.serve_tcp(9100)
     host.docker("network", "create", "--subnet=10.78.0.0/24", "docks")
     try:
-        running = daemon(f"--engine={engine}")
+        running = daemon(f"--backend={backend}")
         one = serving(host, running, "one", "--label=dockercni.networks=a", "--publish=8081:80")
         two = serving(host, running, "two", "--label=dockercni.networks=a")
         other = serving(host, running, "other", "--label=dockercni.networks=b")
@@ -371,12 +371,12 @@ def test_the_administrator_comes_first_over_ipv6(
             host.run("sh", "-c", "ip6tables -D FORWARD -j DOCKER-USER; ip6tables -X DOCKER-USER", check=False)
 
 
-@pytest.mark.parametrize("engine", ["auto", "exec"])
-def test_networks_are_apart_in_ipv6(host: Host, outside: Outside, daemon: Start, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["auto", "exec"])
+def test_networks_are_apart_in_ipv6(host: Host, outside: Outside, daemon: Start, backend: str) -> None:
     """Isolation holds for IPv6 as for IPv4: neither networks nor Docker's bridge reach unpublished ports."""
     network(host, "a", "10.77.1.0/24", ipam=DUAL)
     network(host, "b", "10.77.2.0/24", ipam=OTHER)
-    running = daemon(f"--engine={engine}")
+    running = daemon(f"--backend={backend}")
     serving(host, running, "one", "--label=dockercni.networks=a", "--publish=8081:80")
     serving(host, running, "two", "--label=dockercni.networks=a")
     serving(host, running, "other", "--label=dockercni.networks=b")

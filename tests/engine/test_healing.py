@@ -52,11 +52,11 @@ def masqueraded(host: Host, outside: Outside) -> bool:
     [("iptables", "-F"), ("iptables", "-t", "nat", "-F"), ("nft", "flush", "ruleset")],
     ids=" ".join,
 )
-@pytest.mark.parametrize("engine", ["native", "exec"])
-def test_wiped_rules(host: Host, outside: Outside, daemon: Start, wipe: tuple[str, ...], engine: str) -> None:
+@pytest.mark.parametrize("backend", ["builtin", "exec"])
+def test_wiped_rules(host: Host, outside: Outside, daemon: Start, wipe: tuple[str, ...], backend: str) -> None:
     """Rules that are wiped come back by themselves: published port and masquerade work, the address is the same."""
     outside.serve_tcp(9000)
-    daemon("--attach-running", f"--engine={engine}")
+    daemon("--attach-running", f"--backend={backend}")
     run_web(host)
     wait_until(lambda: published(host, outside), 20, "port published")
     before = address(host)
@@ -79,7 +79,7 @@ def nat_rules(host: Host) -> set[str]:
 @pytest.mark.timeout(300)
 def test_one_rule_wiped(host: Host, outside: Outside, daemon: Start) -> None:
     """Of what the executables have in the nat table every single rule comes back by itself."""
-    daemon("--attach-running", "--engine=exec")
+    daemon("--attach-running", "--backend=exec")
     run_web(host)
     wait_until(lambda: published(host, outside), 20, "port published")
     wait_until(lambda: len(nat_rules(host)) >= 10, 20, "all rules", lambda: nat_rules(host))
@@ -197,7 +197,7 @@ def test_executable_gone(host: Host, daemon: Start, gone: str) -> None:
     """A container whose plugins were removed since its start leaves nothing behind when it goes."""
     source = next(path for path in SEARCHED if host.path(f"{path}/bridge").exists())
     host.run("/bin/sh", "-c", f"rm -rf /run/bin; cp -r {source} /run/bin")
-    running = daemon("--engine=exec", "--cni-bin-dir=/run/bin")
+    running = daemon("--backend=exec", "--cni-bin-dir=/run/bin")
     run_web(host)
     running.wait_event("ADD", container="web")
     host.run("/bin/sh", "-c", f"rm /run/bin/{gone}")
@@ -207,7 +207,7 @@ def test_executable_gone(host: Host, daemon: Start, gone: str) -> None:
 
 def test_namespace_gone(host: Host, daemon: Start, cli: Cli) -> None:
     """A container that died with its namespace while nobody watched leaves no lease and no rule after one sync."""
-    running = daemon("--engine=exec")
+    running = daemon("--backend=exec")
     run_web(host)
     running.wait_event("ADD", container="web")
     running.kill()

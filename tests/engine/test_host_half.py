@@ -37,7 +37,7 @@ DAMAGE = {
     "sysctl -qw net.ipv6.conf.all.forwarding=0": "forwarding of IPv6",
     "sysctl -qw net.ipv4.conf.cni-lan.forwarding=0": "forwarding of IPv4 on cni-lan",
 }
-BACKENDS = pytest.mark.parametrize("backend", ["native", "exec"])
+BACKENDS = pytest.mark.parametrize("backend", ["builtin", "exec"])
 
 
 def port_of(host: Host, name: str) -> str:
@@ -80,7 +80,7 @@ def test_bridge(host: Host, outside: Outside, daemon: Start, backend: str) -> No
     outside.serve_tcp(9000)
     host.serve_tcp(9100)
     network(host, "lan", "10.9.0.0/24", ipam={"type": "host-local", **BOTH})
-    running = daemon(f"--engine={backend}")
+    running = daemon(f"--backend={backend}")
     for name in ("web", "other"):
         run(host, name)
         running.wait_event("ADD", container=name)  # its address may be there for a moment before, and go again
@@ -155,7 +155,7 @@ def test_parent(host: Host, daemon: Start, cli: Cli, conf: dict[str, str]) -> No
 def test_commands_agree(host: Host, daemon: Start, cli: Cli, backend: str) -> None:
     """What is missing on the host is named by every command that judges, and by its exit code, until it is mended."""
     network(host, "lan", "10.9.0.0/24", ipam={"type": "host-local", **BOTH})
-    running = daemon(f"--engine={backend}")
+    running = daemon(f"--backend={backend}")
     run(host, "web", "-p", "8080:80")
     running.wait_event("ADD", container="web")
     assert cli("status", "--wait=20s").returncode == 0
@@ -214,7 +214,7 @@ def test_router_advertisements(host: Host, daemon: Start, router: str, backend: 
     """The first IPv6 network makes the host a router; its own default route stays, and later advertisements count."""
     wait_until(lambda: learned(host, router), 30, "a default route by router advertisement")
     network(host, "lan", "10.9.0.0/24", ipam={"type": "host-local", **BOTH})
-    running = daemon(f"--engine={backend}")
+    running = daemon(f"--backend={backend}")
     run(host, "web")
     running.wait_event("ADD", container="web")
     assert host.run("sysctl", "-n", "net.ipv6.conf.all.forwarding").stdout == "1\n"

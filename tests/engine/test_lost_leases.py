@@ -52,12 +52,12 @@ def test_the_daemon_puts_it_back(host: Host, daemon: Start) -> None:
     wait_clean(host)
 
 
-@pytest.mark.parametrize("engine", ["native", "exec"])
-def test_commands_agree(host: Host, cli: Cli, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["builtin", "exec"])
+def test_commands_agree(host: Host, cli: Cli, backend: str) -> None:
     """Without a daemon every command that judges names it; sync puts it back."""
     network(host, "lan", "10.79.4.0/24")
     web = run(host, "web")
-    cli("sync", f"--engine={engine}", check=True)
+    cli("sync", f"--backend={backend}", check=True)
     host.run("rm", "-r", STORE)
     judged = ((("sync", "--dry-run"), 3), (("status",), 1), (("check",), 3), (("doctor",), 1), (("explain", "web"), 0))
     for command, code in judged:

@@ -98,12 +98,12 @@ def test_taken_address(host: Host, daemon: Start) -> None:
     assert addresses(host, "second") == ["10.77.1.99/24"]
 
 
-@pytest.mark.parametrize("engine", ["native", "exec"])
-def test_address_outside(host: Host, daemon: Start, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["builtin", "exec"])
+def test_address_outside(host: Host, daemon: Start, backend: str) -> None:
     """An address that the network does not give is refused with the ranges that it has; one that is only remembered
     is not insisted on."""
     network(host, "lan", "10.77.1.0/29")
-    running = daemon(f"--engine={engine}")
+    running = daemon(f"--backend={backend}")
     run(host, "web", "--label=dockercni.ip=10.77.2.9")
     reason = running.wait_event("ADD failed", container="web")["reason"]
     assert reason == "address 10.77.2.9 is outside of what network lan gives: 10.77.1.1-10.77.1.6"

@@ -62,7 +62,7 @@ def test_built_in_network_avoids_routes(host: Host, daemon: Start) -> None:
 
 def test_ps(host: Host, daemon: Start, cli: Cli) -> None:
     """`ps` lists container, network, interface, address, published ports and state, for people and as JSON."""
-    running = daemon("--engine=native")
+    running = daemon("--backend=builtin")
     container_id = run(host, "web", "--publish=8080:80")
     added = running.wait_event("ADD", container="web")
     header, row = cli("ps", check=True).stdout.splitlines()

@@ -49,18 +49,18 @@ def test_a_process_listens(host: Host, cli: Cli, flag: str) -> None:
 NO_BIND = ("setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service")
 
 
-@pytest.mark.parametrize("backend", ["native", "exec"])
+@pytest.mark.parametrize("backend", ["builtin", "exec"])
 def test_without_the_right_to_bind(host: Host, cli: Cli, backend: str) -> None:
     """Without CAP_NET_BIND_SERVICE a port below 1024 is not taken to be free, and a server of the host keeps it."""
     host.serve_tcp(80)
     run(host, "web", "--publish=80:80")
-    done = cli("sync", f"--engine={backend}", through=NO_BIND)
+    done = cli("sync", f"--backend={backend}", through=NO_BIND)
     assert done.returncode == 4
     assert "it cannot be told whether port 80/tcp of the host is free" in done.stdout
     assert "CAP_NET_BIND_SERVICE" in done.stdout
     assert "CAP_NET_BIND_SERVICE" in cli("doctor", through=NO_BIND).stdout
     nothing_of(host, "web")
-    done = cli("sync", f"--engine={backend}")
+    done = cli("sync", f"--backend={backend}")
     assert re.search(r"port 80/tcp of the host is taken: \S+ \(process \d+\) listens on", done.stdout), done.stdout
     nothing_of(host, "web")
 

@@ -120,7 +120,7 @@ def test_uninstall_beside_the_reference_plugins(host: Host, cli: Cli) -> None:
     """What another runtime lets through FORWARD by the reference firewall plugin is named, too, and stays."""
     network(host, "lan", "10.77.1.0/24")
     run(host, "web", "--publish=8098:80")
-    cli("sync", "--engine=exec", check=True)
+    cli("sync", "--backend=exec", check=True)
     rules = ("-s 10.88.0.2/32 -j ACCEPT", "-d 10.88.0.2/32 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
     for rule in rules:
         host.run("iptables", "-A", "CNI-FORWARD", *rule.split())

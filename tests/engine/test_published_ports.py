@@ -109,7 +109,7 @@ def test_on_the_first_network_that_can(host: Host, outside: Outside, daemon: Sta
         'true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.77.3.0/24"}]]}}]}',
     )
     network(host, "lan", "10.77.4.0/24")
-    running = daemon("--engine=exec")  # whose rules iptables lists
+    running = daemon("--backend=exec")  # whose rules iptables lists
     serve(host, "tcp", f"--publish={PORT}:80", "--label=dockercni.networks=bare,lan")
     running.wait_event("ADD", container="server", network="lan", ifname="eth1")
     assert ask(outside, "tcp", outside.host_address, PORT)
@@ -142,7 +142,7 @@ def test_elements_that_no_record_explains(host: Host, outside: Outside, daemon: 
     """After cache, state and run directories were emptied by hand, what is left of a container is named and removed."""
     network(host, "lost", "10.78.9.0/24")  # an address that is used nowhere else on this machine
     serve(host, "tcp", f"--publish={PORT}:80")
-    assert cli("sync", "--engine=native").returncode == 0  # executables have no elements
+    assert cli("sync", "--backend=builtin").returncode == 0  # executables have no elements
     for directory in ("/var/lib/cni", "/var/lib/dockercni", "/run/dockercni"):
         host.run("find", directory, "-mindepth", "1", "-delete")
     host.docker("rm", "--force", "server")
@@ -181,7 +181,7 @@ def test_a_policy_that_no_record_explains(host: Host, cli: Cli) -> None:
     bridge = {"type": "bridge", "bridge": "cni-lost", "isGateway": True, "ipam": ipam}
     conflist(host, "lost", [bridge, {"type": "firewall", "ingressPolicy": "same-bridge"}])
     run(host, "server")
-    cli("sync", "--engine=native", check=True)
+    cli("sync", "--backend=builtin", check=True)
     assert "GC" not in cli("sync", "--dry-run", check=True).stdout
     host.run("sh", "-c", f"rm /etc/cni/net.d/*; {FORGOTTEN}")
     words = "ingress policy of bridge cni-lost in table inet dockercni"

@@ -100,12 +100,12 @@ def test_the_pids_limit_is_reached(
     wait_clean(host)
 
 
-@pytest.mark.parametrize("backend", ["native", "exec"])
+@pytest.mark.parametrize("backend", ["builtin", "exec"])
 def test_the_pids_limit_is_reached_in_the_middle(
     host: Host, daemon: Start, pids: Callable[[Daemon], Path], backend: str
 ) -> None:
     """However many threads there can be, what is begun ends well: the work is tried again until all is attached."""
-    one = daemon("--hold=60s", f"--engine={backend}")
+    one = daemon("--hold=60s", f"--backend={backend}")
     cgroup = pids(one)
     there = int((cgroup / "pids.current").read_text())
     for room in (1, 2, 3):

@@ -70,7 +70,7 @@ def test_a_container_among_hosts(
     running = daemon()
     run(host, "web", command=serve_tcp(80))
     running.wait_event("ADD", container="web")
-    if os.environ.get("DOCKERCNI_ENGINE") != "exec":  # the reference bridge has it ask while the link is down
+    if os.environ.get("DOCKERCNI_BACKEND") != "exec":  # the reference bridge has it ask while the link is down
         assert "retrying" not in keeper.text()
     assert link(host, "web")["mtu"] == MTU
     where = address(host, "web")

@@ -94,7 +94,7 @@ def test_before_the_first_plugin(alone: Host) -> None:
     script = f"#!/bin/sh\niptables -S DOCKERCNI-FORWARD >>/run/at-add 2>&1\nexec {plugin_directory()}/bridge\n"
     alone.write("/run/bin/bridge", script)
     alone.run("chmod", "755", "/run/bin/bridge")
-    flags = ("--engine=exec", f"--cni-bin-dir=/run/bin:{plugin_directory()}")
+    flags = ("--backend=exec", f"--cni-bin-dir=/run/bin:{plugin_directory()}")
     attached(alone, "c1", *flags)
     assert '-A DOCKERCNI-FORWARD -i cni0 -m comment --comment "dockercni:cni0" -j ACCEPT' in alone.read("/run/at-add")
 

@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 def test_every_row_of_the_table_is_an_attribute() -> None:
     """The table and the typed record name the same settings, in the same order."""
     attributes = [field.name for field in dataclasses.fields(Settings)]
-    assert [*(setting.attribute for setting in TABLE), "origins"] == attributes
+    assert [*(setting.attribute for setting in TABLE), "origins", "old_names"] == attributes
 
 
 def test_defaults_are_those_of_the_conventions(file: Path) -> None:
@@ -41,7 +41,7 @@ def test_defaults_are_those_of_the_conventions(file: Path) -> None:
         state_dir=Path("/var/lib/dockercni"),
         run_dir=Path("/run/dockercni"),
         netns_dir=Path("/run/netns"),
-        engine="auto",
+        backend="auto",
         isolation="on",
         hold=10.0,
         on_failure="leave",
@@ -74,6 +74,51 @@ def test_later_sources_win(
     loaded = load(flags, environ, file)
     assert loaded.workers == value
     assert loaded.origins["workers"] == origin.replace("FILE", str(file))
+
+
+def test_the_old_name_of_a_setting_is_read(file: Path) -> None:
+    """Each source may use the name and values of the version before; the settings say where one does."""
+    file.write_text('engine = "native"')
+    loaded = load({}, {}, file)
+    assert (loaded.backend, loaded.origins["backend"]) == ("builtin", str(file))
+    assert loaded.old_names == (("engine", str(file)),)
+    loaded = load({"engine": "exec"}, {"DOCKERCNI_ENGINE": "auto"}, file)
+    assert (loaded.backend, loaded.origins["backend"]) == ("exec", "flag --engine")
+    assert [place for _, place in loaded.old_names] == [str(file), "environment DOCKERCNI_ENGINE", "flag --engine"]
+
+
+def test_an_old_name_in_an_earlier_source_is_overruled(file: Path) -> None:
+    """A flag wins over the settings file whichever of the two names either of them uses."""
+    file.write_text('engine = "native"')
+    assert load({"backend": "exec"}, {}, file).backend == "exec"
+    file.write_text('backend = "builtin"')
+    assert load({"engine": "exec"}, {}, file).backend == "exec"
+
+
+BOTH_NAMES = [
+    ('engine = "native"\nbackend = "exec"', {}, {}, "FILE: backend"),
+    ("", {"DOCKERCNI_BACKEND": "exec", "DOCKERCNI_ENGINE": "auto"}, {}, "environment DOCKERCNI_ENGINE"),
+    ("", {}, {"backend": "exec", "engine": "native"}, "flag --engine"),
+]
+
+
+@pytest.mark.parametrize(("toml", "environ", "flags", "place"), BOTH_NAMES)
+def test_both_names_with_different_values_are_an_error(
+    file: Path, toml: str, environ: dict[str, str], flags: dict[str, str | bool], place: str
+) -> None:
+    """One source that contradicts itself is refused; the same value by both names is accepted."""
+    file.write_text(toml)
+    with pytest.raises(SettingsError, match=f"{place.replace('FILE', str(file))}: engine is the old name of backend, "):
+        load(flags, environ, file)
+    file.write_text('engine = "native"\nbackend = "builtin"')
+    assert load({}, {}, file).backend == "builtin"
+
+
+@pytest.mark.parametrize(("key", "text"), [("backend", "native"), ("engine", "fast")])
+def test_old_values_belong_to_the_old_name(file: Path, key: str, text: str) -> None:
+    """The new name has the new values only, and what is wrong under the old name is refused like any other value."""
+    with pytest.raises(SettingsError, match=f"""flag --{key} = '{text}': must be "auto" or "builtin" or "exec"$"""):
+        load({key: text}, {}, file)
 
 
 VALUES = [

@@ -68,6 +68,10 @@ def _settings() -> Iterator[str]:
 def _allowed() -> Iterator[str]:
     yield from ("| setting | allowed | environment |", "|---|---|---|")
     yield from (f"| `{row.key}` | {_cell(row.kind.allowed)} | `{row.variable}` |" for row in settings.TABLE)
+    for name, row in settings.FORMER.items():
+        values = "".join(f", with `{old}` for `{new}`" for old, new in row.former_values)
+        yield ""
+        yield f"The old name of `{row.key}`, `{name}`{values}, is read in this release, and refused by the next one."
 
 
 def _cell(text: str) -> str:

@@ -45,6 +45,22 @@ def test_json_has_the_default_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed["settings"]["run-dir"]["fixed"] is True
 
 
+def test_an_old_name_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The value stands under the new name; what to change is said, and scripts find the old key with its old values."""
+    file = tmp_path / "default.toml"
+    file.write_text('engine = "native"')
+    assert main(["settings"]) == 0
+    printed = capsys.readouterr()
+    assert ["backend", "builtin", str(file)] in [line.split(None, 2) for line in printed.out.splitlines()]
+    assert printed.err == (
+        f"dockercni: {file}: engine is the old name of backend; rename it, the next release refuses it\n"
+    )
+    assert main(["settings", "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["settings"]["backend"]["value"], found["settings"]["engine"]["value"]) == ("builtin", "native")
+    assert found["oldNames"] == [{"name": "engine", "setting": "backend", "origin": str(file)}]
+
+
 @pytest.mark.parametrize("setting", settings.TABLE, ids=lambda setting: setting.key)
 def test_what_is_printed_can_be_given_back(setting: settings.Setting) -> None:
     """The spelling of every default means the same value again."""

@@ -15,7 +15,7 @@ from dockercni.commands.validation import schemas
 @pytest.fixture(autouse=True)
 def _bare_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settings, "DEFAULT_FILE", tmp_path / "default.toml")
-    monkeypatch.setenv("DOCKERCNI_ENGINE", "exec")
+    monkeypatch.setenv("DOCKERCNI_BACKEND", "exec")
 
 
 IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]}
@@ -25,7 +25,7 @@ def test_plugins_of_this_process_need_no_executable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where dockercni serves a plugin itself, that it does is said, and no executable is missed."""
-    monkeypatch.setenv("DOCKERCNI_ENGINE", "auto")
+    monkeypatch.setenv("DOCKERCNI_BACKEND", "auto")
     file = write(tmp_path / "a.conflist", "bridge", ipam=IPAM)
     assert main(["networks", "validate", str(file), f"--cni-bin-dir={tmp_path}"]) == 0
     out = capsys.readouterr().out

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dockercni import __version__
+from dockercni import __version__, settings
 from dockercni.cni import Cache, CacheEntry
 from dockercni.cni.errors import EntryTooNew
 from dockercni.reconcile import records, state
@@ -54,6 +54,13 @@ def test_records_are_read(stored: Path) -> None:
     assert (found.attachment.network, found.attachment.ifname) == ("dockercni", "eth0")
     assert records.addresses(entry) == ("10.22.0.2/16",)
     assert [plugin.type for plugin in entry.network_list().plugins] == ["bridge", "portmap", "firewall"]
+
+
+def test_settings_are_read(stored: Path) -> None:
+    """A file with every setting of that release is accepted; what was renamed since then has its value."""
+    loaded = settings.load({}, {}, stored / "dockercni.toml")
+    assert (loaded.backend, loaded.workers) == ("builtin", 8)
+    assert set(loaded.origins.values()) == {str(stored / "dockercni.toml")}
 
 
 def test_state_is_read(stored: Path) -> None:
