@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from dockercni.cni import Cache, CacheError, ExecRunner, Runtime
+from dockercni.cni import Cache, ExecRunner, Runtime
 from dockercni.docker.client import Client, Engine
 from dockercni.errors import DockercniError, NotRoot, Retry
 from dockercni.linux.iptables import IptablesError
@@ -101,8 +101,7 @@ class App:
         """The ids to look at: of running containers with network mode none, records, memories, pins and locks."""
         ids = {listed.Id: None for listed in self.client.running() if listed.HostConfig.NetworkMode == "none"}
         for record in records.records(self.attacher.cache, engine_id):
-            if not isinstance(record, CacheError):
-                ids[record.attachment.container_id] = None
+            ids[record.attachment.container_id] = None
         others = records.others(self.attacher.cache, engine_id)
         pins = [pin for pin in self.sandboxes.pins() if pin not in others]
         ids.update(dict.fromkeys([*self.history.known(), *pins, *self.attacher.locks.containers()]))

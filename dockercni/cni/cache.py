@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,14 +89,19 @@ class Cache:
             return found if found.key == key else None  # their parts may add up to the same file name
         return None if found is None else CacheEntry(*key, netns="", config=b"", result=found)
 
-    def entries(self, container_id: str = "") -> Iterator[CacheEntry | CacheError]:
-        """Every entry (of one container), by file name; for a file that cannot be read, the error that says why."""
+    def entries(
+        self, container_id: str = "", broken: Callable[[CacheError], object] = lambda _: None
+    ) -> Iterator[CacheEntry]:
+        """Every entry (of one container), in the order of the file names.
+
+        A file that cannot be read is skipped: `broken` is called with the error that says why, in its turn.
+        """
         try:
             names = self._names()
         except FileNotFoundError:
             return
         except OSError as error:
-            yield CacheError(f"cannot read {self._results}: {_reason(error)}")
+            broken(CacheError(f"cannot read {self._results}: {_reason(error)}"))
             return
         for name in names:
             if container_id and f"-{container_id}-" not in name:
@@ -104,13 +109,20 @@ class Cache:
             try:
                 found = self._load(name)
             except CacheError as error:
-                yield error
+                broken(error)
                 continue
             if isinstance(found, CacheEntry):
                 if not container_id or found.container_id == container_id:
                     yield found
             elif found is not None:
-                yield CacheError(f"{self._results / name} is a bare result and does not say whose")
+                broken(CacheError(f"{self._results / name} is a bare result and does not say whose"))
+
+    def broken(self, container_id: str = "") -> list[CacheError]:
+        """Why files (with the id of one container in their name) cannot be read."""
+        found: list[CacheError] = []
+        for _ in self.entries(container_id, found.append):
+            pass
+        return found
 
     def _names(self) -> list[str]:
         """The file names, in order; a directory that has not changed is not listed again. Raises OSError."""

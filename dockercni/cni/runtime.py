@@ -46,8 +46,8 @@ class Runtime:
 
     def add(
         self, network: NetworkList, attachment: RuntimeConf, finish: Callable[[Result], Result] | None = None
-    ) -> Result:
-        """ADD the container to the network and return the last plugin's result.
+    ) -> CacheEntry:
+        """ADD the container to the network and return what was recorded, whose `attached` is the last plugin's result.
 
         `finish` may do more once the last plugin has run, and change what is recorded of its result; the attachment is
         not complete before that, and what it raises (CNIError) counts as a plugin's failure.
@@ -82,6 +82,7 @@ class Runtime:
                 if finish and entry.done + 1 == len(served):
                     last = finish(last)
                 entry = replace(entry, result=last.raw, done=entry.done + 1)
+                vars(entry)["attached"] = last  # the cached property: nobody has to read it again
                 self._cache.write(entry)
         except CNIError as failure:
             try:
@@ -94,7 +95,7 @@ class Runtime:
                 else:
                     failure.add_note(f"taking it back failed too: {leftover}")
             raise
-        return last
+        return entry
 
     def delete(self, network: NetworkList, attachment: RuntimeConf) -> None:
         """DEL as libcni does it: with the given configuration, and the recorded result if there is one.
@@ -205,7 +206,7 @@ class Runtime:
         keep = set(valid)
         steps: list[Callable[[], None]] = []
         for entry in self._cache.entries():
-            if isinstance(entry, CacheError) or entry.network != network.name:
+            if entry.network != network.name:
                 continue
             if (entry.container_id, entry.ifname) not in keep:
                 if entry.owner is None:

@@ -60,8 +60,6 @@ def _checked(app: App, engine_id: str, seen: Outcome) -> Iterator[Checked]:
         else:
             notes[step.network, step.ifname] = step.reason
     for record in records.records(app.attacher.cache, engine_id, seen.id):
-        if not isinstance(record, Record):  # among what is wrong already
-            continue
         network, ifname = place = record.attachment.network, record.attachment.ifname
         if why := wrong.pop(place, ""):
             yield Checked(seen.name, seen.id, network, ifname, FAILED, why)

@@ -1,12 +1,12 @@
 """What commands do with the containers that people name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import structlog
 
-from dockercni.cni import CacheEntry, CacheError
+from dockercni.cni import CacheEntry
 from dockercni.errors import DockercniError, UnknownContainer
 from dockercni.reconcile import records
 from dockercni.reconcile.reconciler import NOTE, Outcome, Reconciler, Step
@@ -30,7 +30,7 @@ def resolve(app: App, name: str) -> str:
 
 def recorded(app: App, container_id: str) -> bool:
     """Whether anything is recorded under exactly this id."""
-    return any(not isinstance(entry, CacheError) for entry in app.attacher.cache.entries(container_id))
+    return any(True for _ in app.attacher.cache.entries(container_id))
 
 
 def reconcile_at(
@@ -64,13 +64,13 @@ def _after(first: Outcome, second: Outcome) -> Outcome:
     return replace(second, steps=(*(one for one in first.steps if not one.error), *second.steps))
 
 
-def not_ours(app: App, engine: str) -> Iterator[str]:
+def not_ours(app: App, engine: str) -> list[str]:
     """What stands in the cache and is not provably ours, so that nobody touches it: one line for each file."""
-    for entry in app.attacher.cache.entries():
-        if isinstance(entry, CacheError):
-            yield str(entry)
-        elif why := _why_foreign(entry, engine):
-            yield f"{app.settings.cni_cache_dir / 'results' / entry.file_name}: {why}"
+    found: list[str] = []
+    for entry in app.attacher.cache.entries(broken=lambda error: found.append(str(error))):
+        if why := _why_foreign(entry, engine):
+            found.append(f"{app.settings.cni_cache_dir / 'results' / entry.file_name}: {why}")  # noqa: PERF401  in the order of the files
+    return found
 
 
 def _why_foreign(entry: CacheEntry, engine: str) -> str:

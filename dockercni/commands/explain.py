@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dockercni import logs, render
-from dockercni.cni import CacheError
 from dockercni.commands import heard
 from dockercni.commands.containers import resolve
 from dockercni.commands.sync import line
@@ -153,14 +152,14 @@ def _ports(app: App, container: Container, wanted: tuple[NetworkRequest, ...], h
             yield f"publishes {published} through {catalogue.get(request.network).name}, the first that can{at}"
 
 
-def _attached(app: App, container_id: str) -> Iterator[str]:
-    for entry in app.attacher.cache.entries(container_id):
-        if isinstance(entry, CacheError):
-            yield f"an unreadable record: {entry}"
-        elif record := records.record(entry):
+def _attached(app: App, container_id: str) -> list[str]:
+    found: list[str] = []
+    for entry in app.attacher.cache.entries(container_id, lambda error: found.append(f"an unreadable record: {error}")):
+        if record := records.record(entry):
             by = " by hand" if record.attachment.by_hand or record.attachment.path else ""
             state = "" if record.attachment.complete else ", not finished"
-            yield f"{entry.network} {entry.ifname}, attached{by}{state}"
+            found.append(f"{entry.network} {entry.ifname}, attached{by}{state}")
+    return found
 
 
 def _coming(seen: Outcome) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dockercni import render
-from dockercni.cni import Cache, CacheError, CNIError, Directory, load_directory, parse_list
+from dockercni.cni import Cache, CNIError, Directory, load_directory, parse_list
 from dockercni.docker.client import Client
 from dockercni.errors import DockercniError, UsageError
 from dockercni.reconcile import drafts, networks, state, surroundings
@@ -89,7 +89,7 @@ def _built_in_serves(settings: Settings) -> bool:
         if any(past.network == networks.BUILT_IN for each in history.known() for past in history.recall(each)):
             return True
     entries = Cache(settings.cni_cache_dir).entries()
-    return any(not isinstance(entry, CacheError) and entry.network == networks.BUILT_IN for entry in entries)
+    return any(entry.network == networks.BUILT_IN for entry in entries)
 
 
 def _first(directory: Directory) -> str | None:

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from dockercni import logs, render
-from dockercni.cni import CacheEntry, CacheError, CNIError, parse_list
+from dockercni.cni import CacheEntry, CNIError, parse_list
 from dockercni.commands.containers import resolve
 from dockercni.commands.table import Request
 from dockercni.reconcile import ports, records
@@ -39,10 +39,8 @@ def _container(app: App, container_id: str, files: Mapping[str, str]) -> dict[st
 
 
 def _entries(app: App, container_id: str) -> Iterator[CacheEntry]:
-    for entry in app.attacher.cache.entries(container_id):
-        if isinstance(entry, CacheError):
-            render.error(str(entry))
-        elif records.record(entry):
+    for entry in app.attacher.cache.entries(container_id, lambda error: render.error(str(error))):
+        if records.record(entry):
             yield entry
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from dockercni import logs, render
-from dockercni.cni import CacheError
 from dockercni.commands.containers import resolve
 from dockercni.commands.missing import EXCLUDED, Missing, missing
 from dockercni.commands.table import Request
@@ -102,10 +101,8 @@ def _running(app: App) -> list[Listed]:
 def _rows(app: App, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """What JSON shows of each attachment; and its ports as tables show them."""
     names = {listed.Id: listed.name for listed in running}
-    for entry in app.attacher.cache.entries():
-        if isinstance(entry, CacheError):
-            render.error(str(entry))
-        elif record := records.record(entry):
+    for entry in app.attacher.cache.entries(broken=lambda error: render.error(str(error))):
+        if record := records.record(entry):
             result = records.given(entry)
             state, problem = _state(app, record)
             inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname]

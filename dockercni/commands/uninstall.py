@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from dockercni import logs, render
-from dockercni.cni import CacheEntry, CacheError
+from dockercni.cni import CacheEntry
 from dockercni.commands.manual import toml
 from dockercni.commands.setup import effects, plan
 from dockercni.commands.sync import DRIFT
@@ -112,10 +112,7 @@ def _recorded(app: App) -> tuple[list[CacheEntry], list[CacheEntry]]:
     engine, known = _engine(app), set(app.history.known())
     ours: list[CacheEntry] = []
     others: list[CacheEntry] = []
-    for entry in app.attacher.cache.entries():
-        if isinstance(entry, CacheError):
-            render.line(f"leave a record: {entry}")
-            continue
+    for entry in app.attacher.cache.entries(broken=lambda error: render.line(f"leave a record: {error}")):
         owner = entry.owner or {}
         of_engine = not engine or not owner.get(records.ENGINE) or records.is_of(owner, engine)
         mine = records.record(entry) and (of_engine or entry.container_id in known)  # the engine may have a new id

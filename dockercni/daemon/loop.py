@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from dockercni import logs, supervision
-from dockercni.cni import CacheEntry, CacheError
+from dockercni.cni import CacheEntry
 from dockercni.cni.errors import is_shortage
 from dockercni.daemon import notify
 from dockercni.daemon.early import Early
@@ -170,7 +170,7 @@ class Daemon:
         # a few are read by themselves: a list of all is read for a bridge, and not for each port that goes
         chosen = ids if len(ids) <= _FEW else [""]
         found = (entry for key in chosen for entry in attacher.cache.entries(key))
-        entries = [entry for entry in found if not isinstance(entry, CacheError) and entry.container_id in ids]
+        entries = [entry for entry in found if entry.container_id in ids]
         for key in attacher.host.lacking([entry for entry in entries if entry.complete and entry.owner]):
             self._ask(key, hint)
 
@@ -282,14 +282,13 @@ class Daemon:
         self._heart.looked()
 
     def _reserve(self, key: str) -> None:
-        found = self._app.attacher.cache.entries(key)
-        entries = [entry for entry in found if not isinstance(entry, CacheError)]
+        entries = list(self._app.attacher.cache.entries(key))
         self._reservations.update(key, entries)
         self._host_watch.learn(key, entries)
 
     def _entries(self) -> list[CacheEntry]:
         """All records; ports that they no longer mention are let go: a command may have taken them back beside us."""
-        found = [entry for entry in self._app.attacher.cache.entries() if not isinstance(entry, CacheError)]
+        found = list(self._app.attacher.cache.entries())
         by_container: dict[str, list[CacheEntry]] = {}
         for entry in found:
             by_container.setdefault(entry.container_id, []).append(entry)

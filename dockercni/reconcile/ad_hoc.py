@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dockercni.cni import CacheError, Result
+from dockercni.cni import Result
 from dockercni.cni.names import is_container_id
 from dockercni.errors import DockercniError, UnknownContainer, UsageError
 from dockercni.linux.netns import Namespace, NamespaceGone, NotANamespace
@@ -102,5 +102,5 @@ def _complete(attacher: Attacher, container_id: str, namespace: Namespace, reque
 
 def _recorded(attacher: Attacher, container_id: str) -> Iterator[Record]:
     for entry in attacher.cache.entries(container_id):
-        if not isinstance(entry, CacheError) and (record := records.record(entry)):
+        if record := records.record(entry):
             yield record

@@ -143,7 +143,7 @@ class Attacher:
             _keep_advertisements(network, request)
             try:
                 with self.forwarding.coming(network):
-                    result = default_route.add(self.runtime, self.cache, self.networks, network, conf, request.rivals)
+                    entry = default_route.add(self.runtime, self.cache, self.networks, network, conf, request.rivals)
             except CNIError as error:
                 self._tidy()
                 raise AttachFailed.add(error) from error
@@ -151,17 +151,16 @@ class Attacher:
                 self._tidy()
                 raise AttachFailed(str(error)) from error
             try:
-                _verify(required, result)
-                if entry := self.cache.read(network.name, target.id, request.ifname):
-                    self.forwarding.open(entry)
-                    self._record_parent(entry)
+                _verify(required, entry.attached)
+                self.forwarding.open(entry)
+                self._record_parent(entry)
             except (AttachFailed, CacheError, IptablesError) as error:
                 self._take_back(network, target, request.ifname)
                 self._tidy()
                 raise AttachFailed(str(error)) from error
-        _announce(target, request.ifname, result)
+        _announce(target, request.ifname, entry.attached)
         self.leases.watch(network)
-        return result
+        return entry.attached
 
     def _record_parent(self, entry: CacheEntry) -> None:
         """Note the link that a macvlan without `master` sits on: the default route's, which may be another one later.
@@ -267,7 +266,7 @@ class Attacher:
     def _shared(self, entry: CacheEntry) -> bool:
         """Whether the container has another attachment to the same network: some rules are for both."""
         return any(
-            not isinstance(other, CacheError) and other.network == entry.network and other.ifname != entry.ifname
+            other.network == entry.network and other.ifname != entry.ifname
             for other in self.cache.entries(entry.container_id)
         )
 
@@ -295,8 +294,7 @@ class Attacher:
             log.warning("not taken back", id=target.id, network=network.name, ifname=ifname, reason=str(error))
 
     def _others(self, container_id: str) -> list[CacheEntry]:
-        entries = (entry for entry in self.cache.entries() if not isinstance(entry, CacheError))
-        return [entry for entry in entries if entry.container_id != container_id]
+        return [entry for entry in self.cache.entries() if entry.container_id != container_id]
 
 
 def _retry(error: CNIError, *, taken_back: bool) -> Retry:

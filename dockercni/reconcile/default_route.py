@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from dockercni.cni import Cache, CNIError, ErrorCode, NetworkList, Result, Runtime, RuntimeConf
+from dockercni.cni import Cache, CacheEntry, CNIError, ErrorCode, NetworkList, Result, Runtime, RuntimeConf
 from dockercni.errors import UnknownNetwork
 from dockercni.linux import default_routes
 from dockercni.linux.netns import Namespace
@@ -17,7 +17,7 @@ Rivals = Sequence[tuple[str, str]]
 
 def add(
     runtime: Runtime, cache: Cache, networks: Networks, network: NetworkList, conf: RuntimeConf, rivals: Rivals | None
-) -> Result:
+) -> CacheEntry:
     """ADD; with `rivals` the namespace keeps the default routes that it has. Raises CNIError."""
     if rivals is None:
         return runtime.add(network, conf)

@@ -182,7 +182,7 @@ class Forwarding:
 
     def _segments(self, around: Surroundings) -> frozenset[Segment]:
         """What has to pass: by our records, and by ADDs under way. Other runtimes look after theirs."""
-        entries = [entry for entry in self._cache.entries() if not isinstance(entry, CacheError)]
+        entries = list(self._cache.entries())
         self._uses = {entry.key: use(entry) for entry in entries}
         ours = [self._uses[entry.key] for entry in entries if entry.owner is not None]
         coming = frozenset(name for name, number in self._coming.items() if number > 0)

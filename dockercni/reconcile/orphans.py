@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from dockercni.cni import CacheEntry, CacheError, CNIError, NetworkList, versions
+from dockercni.cni import CacheEntry, CNIError, NetworkList, versions
 from dockercni.errors import DockercniError
 from dockercni.files import read_regular
 from dockercni.plugins import leases as files
@@ -136,7 +136,7 @@ def owners() -> list[str]:
 
 
 def _entries(attacher: Attacher) -> list[CacheEntry]:
-    return [entry for entry in attacher.cache.entries() if not isinstance(entry, CacheError)]
+    return list(attacher.cache.entries())
 
 
 def _removable(history: History, entries: Iterable[CacheEntry], orphans: Iterable[Orphan]) -> set[Orphan]:
@@ -150,9 +150,9 @@ def _reason(attacher: Attacher, network: str, mine: Iterable[CacheEntry], unprov
     """Why a network is not to get the GC verb; "" if nothing is on it but what is ours."""
     if any(entry.owner is None for entry in mine):
         return "another runtime has attachments to it"
-    for entry in attacher.cache.entries():
-        if isinstance(entry, CacheError) and f"/{network}-" in str(entry):
-            return f"a record cannot be read: {entry}"
+    for error in attacher.cache.broken():
+        if f"/{network}-" in str(error):
+            return f"a record cannot be read: {error}"
     orphan = next((orphan for orphan in unproven if not orphan.networks or network in orphan.networks), None)
     return f"{orphan.what} is not provably ours" if orphan else ""
 

@@ -141,11 +141,10 @@ class Reconciler:
         Costs less than a look, and serves while the container stands still. Raises LockHeld, Shortage.
         """
         with _shortages(), self.attacher.locks.container(container_id) as lock:
-            recorded = []
-            for record in records.records(self.attacher.cache, self.engine_id, container_id):
-                if isinstance(record, CacheError):
-                    return False
-                recorded.append(record)
+            broken: list[CacheError] = []
+            recorded = list(records.records(self.attacher.cache, self.engine_id, container_id, broken.append))
+            if broken:
+                return False
             shown = self._observation.inside(facts(start.namespace), recorded)
             if not all(shown.name_of(record.attachment) for record in recorded):
                 return False
@@ -197,9 +196,8 @@ class Reconciler:
 
     def _recorded(self, container_id: str, past: Sequence[PastAttachment]) -> tuple[list[Record], bool]:
         """What stands in the cache, and what we remember attaching but stands there no more; and if all was legible."""
-        everything = list(records.records(self.attacher.cache, self.engine_id, container_id))
-        found = [record for record in everything if not isinstance(record, CacheError)]
-        legible = len(found) == len(everything)
+        broken: list[CacheError] = []
+        found = list(records.records(self.attacher.cache, self.engine_id, container_id, broken.append))
         known = {(record.attachment.network, record.attachment.ifname) for record in found}
         for one in past:
             if one.attached and (one.network, one.ifname) not in known:
@@ -210,7 +208,7 @@ class Reconciler:
                     continue
                 netns = str(self.sandboxes.pin_path(container_id))
                 found.append(records.lost(one, container_id, network, netns))
-        return found, legible
+        return found, not broken
 
     def _unpublished(self, container_id: str, wanted: Sequence[NetworkRequest] | Unwanted | None) -> Iterator[Step]:
         """Ports that the container asks for and that lead nowhere, as far as its records tell after what was done."""
@@ -225,9 +223,8 @@ class Reconciler:
 
     def _unreadable(self, container_id: str) -> Iterator[Step]:
         """Cache entries with this container's id in their name that cannot be read: not provably ours, so reported."""
-        for entry in self.attacher.cache.entries(container_id):
-            if isinstance(entry, CacheError):
-                yield Step(NOTE, reason=str(entry), drift=True)
+        for error in self.attacher.cache.broken(container_id):
+            yield Step(NOTE, reason=str(error), drift=True)
 
     def _vouched(self, recorded: Sequence[Record], lock: int | None, *, whole: bool) -> Iterator[Step]:
         """Traffic passes; plugins whose traces we cannot read ourselves are asked for a CHECK.

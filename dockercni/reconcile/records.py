@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Final, TypedDict
@@ -121,15 +121,15 @@ def lost(past: PastAttachment, container_id: str, network: NetworkList, netns: s
     return Record(Attachment(past.network, container_id, past.ifname, past.netns_id, complete=False, lost=True), entry)
 
 
-def records(cache: Cache, engine: str, container_id: str = "") -> Iterator[Record | CacheError]:
+def records(
+    cache: Cache, engine: str, container_id: str = "", broken: Callable[[CacheError], object] = lambda _: None
+) -> Iterator[Record]:
     """Our records (of one container) for the engine of that mark, and those of namespaces that are no container's.
 
-    What another engine's containers have is not ours to judge. Files that cannot be read come as errors.
+    What another engine's containers have is not ours to judge. `broken` is told of files that cannot be read.
     """
-    for entry in cache.entries(container_id):
-        if isinstance(entry, CacheError):
-            yield entry
-        elif (found := record(entry)) and (found.attachment.path or is_of(entry.owner, engine)):
+    for entry in cache.entries(container_id, broken):
+        if (found := record(entry)) and (found.attachment.path or is_of(entry.owner, engine)):
             yield found
 
 
@@ -138,7 +138,7 @@ def others(cache: Cache, engine: str) -> set[str]:
     return {
         entry.container_id
         for entry in cache.entries()
-        if not isinstance(entry, CacheError) and entry.owner and entry.owner.get(BY) != BY_PATH
+        if entry.owner and entry.owner.get(BY) != BY_PATH
         if not is_of(entry.owner, engine)
     }
 

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
-from dockercni.cni import Cache, CacheError, CNIError, Directory, NetworkList
+from dockercni.cni import Cache, CNIError, Directory, NetworkList
 from dockercni.docker.client import Client
 from dockercni.errors import DockercniError
 from dockercni.files import read_regular
@@ -82,7 +82,7 @@ def _built_in(state_dir: Path) -> Iterator[tuple[IPNetwork, str]]:
 def _attached(name: str, cache: Cache) -> Iterator[tuple[IPNetwork, str]]:
     """The subnets of attachments whose configuration may be gone."""
     for entry in cache.entries():
-        if not isinstance(entry, CacheError) and entry.network != name:
+        if entry.network != name:
             try:
                 ips = entry.attached.ips
             except CNIError:

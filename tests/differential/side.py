@@ -150,7 +150,7 @@ def _run_list(runner: ExecRunner | Dispatch, step: Step, engine: Engine) -> Any:
     attachment = RuntimeConf(step.container, step.netns_path, step.ifname, pairs, step.capability_args)
     match step.verb:
         case "ADD":
-            return dict(runtime.add(network, attachment).raw)
+            return dict(runtime.add(network, attachment).result or {})
         case "DEL":
             runtime.delete(network, attachment)
         case "CHECK":

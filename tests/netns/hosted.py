@@ -90,7 +90,7 @@ class Hosted:
     def add(self, network: NetworkList, conf: RuntimeConf) -> Result:
         """ADD; a failure shows its notes."""
         try:
-            return self.runtime.add(network, conf)
+            return self.runtime.add(network, conf).attached
         except CNIError as error:
             raise AssertionError("\n".join([str(error), *getattr(error, "__notes__", ())])) from error
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dockercni.cni import Cache, CacheError, CNIError, ExecRunner, Runtime, RuntimeConf, parse_list
+from dockercni.cni import Cache, CNIError, ExecRunner, Runtime, RuntimeConf, parse_list
 from dockercni.linux import iptables, netlink, nft, nft_elements, sysctl
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile.rules import Rules
@@ -76,7 +76,7 @@ def main() -> int:
     try:
         match verb:
             case "ADD":
-                sys.stdout.write(json.dumps(dict(runtime.add(network, attachment).raw)))
+                sys.stdout.write(json.dumps(dict(runtime.add(network, attachment).result or {})))
             case "CHECK":
                 entry = Cache(CACHE).read(network.name, container, ifname)
                 assert entry
@@ -91,7 +91,6 @@ def main() -> int:
             case "REPAIR":
                 rules = Rules(runtime)
                 for entry in Cache(CACHE).entries():
-                    assert not isinstance(entry, CacheError)
                     for kinds in rules.missing([entry]).values():
                         rules.repair(entry, kinds, 0)
             case _:

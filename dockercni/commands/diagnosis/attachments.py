@@ -18,21 +18,17 @@ from dockercni.settings import Settings
 def findings(settings: Settings) -> Iterator[Finding]:
     """The records, and the host's half of those that are ours."""
     cache = Cache(settings.cni_cache_dir)
-    ours: list[CacheEntry] = []
-    foreign = 0
+    broken: list[CacheError] = []
     try:
-        entries = list(cache.entries())
+        entries = list(cache.entries(broken=broken.append))
     except OSError as error:
         yield warn("records", f"{cache.directory}: {error.strerror}")
         return
-    for entry in entries:
-        if isinstance(entry, CacheError):
-            yield warn("records", str(entry), "look at it; what it tells of cannot be taken back any more")
-        elif entry.owner is None:
-            foreign += 1
-        else:
-            ours.append(entry)
-    yield from _orphans([entry for entry in entries if not isinstance(entry, CacheError)])
+    for problem in broken:
+        yield warn("records", str(problem), "look at it; what it tells of cannot be taken back any more")
+    ours = [entry for entry in entries if entry.owner is not None]
+    foreign = len(entries) - len(ours)
+    yield from _orphans(entries)
     others = f", {foreign} of other runtimes, which are left alone" if foreign else ""
     yield ok("records", f"{len(ours)} attachments of ours{others}")
     if os.geteuid() == 0:

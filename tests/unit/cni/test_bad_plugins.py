@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dockercni.cni import ExecRunner, NetworkList, PluginCall, PluginError, PluginTimeout, Result, Runtime, invoke
+from dockercni.cni import CacheEntry, ExecRunner, NetworkList, PluginCall, PluginError, PluginTimeout, Runtime, invoke
 from tests.hosts.waiting import wait_until
 from tests.unit.cni.lab import Lab, attachment, network
 
@@ -38,7 +38,7 @@ class Chain:
         path.chmod(mode)
         return path
 
-    def add(self, timeout: float = 20) -> Result:
+    def add(self, timeout: float = 20) -> CacheEntry:
         """ADD within that time."""
         return Runtime(ExecRunner([self.lab.bin], timeout), self.lab.cache).add(self.net, attachment())
 
@@ -137,7 +137,7 @@ def test_a_plugin_that_never_ends_is_killed(chain: Chain, text: str) -> None:
 def test_a_child_that_hangs_does_not_hold_us_up(chain: Chain) -> None:
     """A plugin that ends well counts at once, though a child keeps its output open; the child is killed."""
     chain.write(f"sh -c 'echo $$ >>{chain.pids}; {HANG}' & until [ $(wc -l <{chain.pids}) = 2 ]; do :; done; {GOOD}")
-    assert str(chain.add(timeout=20).ips[0].address) == "192.0.2.2/24"
+    assert str(chain.add(timeout=20).attached.ips[0].address) == "192.0.2.2/24"
     assert len(chain.pids.read_text().split()) == 2
     wait_until(lambda: not chain.alive(), 5, "the child to be gone", chain.alive)
 
@@ -146,7 +146,7 @@ def test_noise_on_stderr_is_no_failure(chain: Chain, caplog: pytest.LogCaptureFi
     """A plugin that writes 100 MB to stderr and succeeds has succeeded; the last of it alone is kept."""
     chain.write(f"{FLOOD} >&2; echo the end >&2; {GOOD}")
     with caplog.at_level("INFO", "dockercni.cni"):
-        assert chain.add().ips
+        assert chain.add().attached.ips
     assert all(len(record.getMessage()) < invoke.STDERR_KEPT + 100 for record in caplog.records)
     assert caplog.records[0].getMessage().endswith("the end")
 
@@ -184,7 +184,7 @@ def test_a_plugin_that_is_being_written_is_waited_for(
         os.close(writer)
 
     monkeypatch.setattr("dockercni.cni.invoke.time.sleep", pause)
-    assert chain.add().ips
+    assert chain.add().attached.ips
     assert pauses == [1.0]
     assert chain.lab.order == [("one", "ADD"), ("three", "ADD")]
 
@@ -206,7 +206,7 @@ def test_a_plugin_that_reads_nothing_is_served(chain: Chain) -> None:
     """A configuration larger than any pipe does not block on a plugin that never reads it."""
     chain.write(GOOD)
     big = network({"type": "bad", "comment": "x" * 900_000})
-    assert Runtime(chain.lab.runner, chain.lab.cache).add(big, attachment()).ips
+    assert Runtime(chain.lab.runner, chain.lab.cache).add(big, attachment()).attached.ips
 
 
 def test_nothing_is_left_open(chain: Chain) -> None:
@@ -215,7 +215,7 @@ def test_nothing_is_left_open(chain: Chain) -> None:
     for text in (GOOD, "exit 1", FLOOD, b""):
         chain.write(text)
         for entry in chain.lab.cache.entries():
-            chain.lab.cache.remove(entry)  # type: ignore[arg-type]
+            chain.lab.cache.remove(entry)
         try:
             chain.add()
         except PluginError:

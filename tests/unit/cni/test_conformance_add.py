@@ -36,7 +36,7 @@ def test_results_are_chained(lab: Lab, version: str) -> None:
     assert "prevResult" not in one.stdin
     assert two.stdin["prevResult"]["cniVersion"] == version
     assert three.stdin["prevResult"] == second
-    assert made.raw == third
+    assert made.result == third
     for call in lab.calls:
         assert (call.stdin["name"], call.stdin["cniVersion"]) == ("net", version)
         assert call.env == {

@@ -89,9 +89,10 @@ def network(version: str = "1.0.0", *names: str, **more: Any) -> NetworkList:
 
 def test_add(runtime: Runtime, runner: Pretender) -> None:
     """ADD goes through the plugins in order, each gets the result of the one before, the last one's is returned."""
-    result = runtime.add(network(), WEB)
+    entry = runtime.add(network(), WEB)
+    assert entry == runner.cache.read("net", "id", "eth0")
     assert runner.order == ["ADD a", "ADD b", "ADD c"]
-    assert result.interfaces[0].name == "c"
+    assert entry.attached.interfaces[0].name == "c"
     assert "prevResult" not in runner.config(0)
     assert [runner.config(n)["prevResult"]["interfaces"][0]["name"] for n in (1, 2)] == ["a", "b"]
     assert all((config["name"], config["cniVersion"]) == ("net", "1.0.0") for config in map(runner.config, range(3)))

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from dockercni.cni import Cache, CacheEntry, Result, RuntimeConf
+from dockercni.cni import Cache, CacheEntry, RuntimeConf
 from dockercni.errors import LockHeld
 from dockercni.linux import listeners
 from dockercni.model import NetworkRequest, PublishedPort
@@ -218,7 +218,7 @@ class SlowRuntime:
         self.barrier = barrier
         self.entered = threading.Semaphore(0)
 
-    def add(self, network: Any, conf: RuntimeConf) -> Result:
+    def add(self, network: Any, conf: RuntimeConf) -> CacheEntry:
         self.entered.release()
         assert self.barrier.wait(10)
         given = conf.capability_args
@@ -226,7 +226,7 @@ class SlowRuntime:
             network.name, conf.container_id, conf.ifname, conf.netns, b"{}", capability_args=given, owner={"by": "path"}
         )
         self.cache.write(entry)
-        return Result("1.0.0")
+        return entry
 
 
 def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: int) -> None:

@@ -89,7 +89,7 @@ def test_newer_records_are_refused(stored: Path) -> None:
     """A record with a higher schema is an error that says so, and is nobody's to take back."""
     file = entry_of(stored)
     file.write_bytes(newer := file.read_bytes().replace(b'"schema":1', b'"schema":2'))
-    (found,) = Cache(stored).entries()
+    (found,) = Cache(stored).broken()
     assert isinstance(found, EntryTooNew)
     assert "newer version" in str(found)
     assert file.read_bytes() == newer
