@@ -1,7 +1,7 @@
 # `sudo make run` and `sudo make test` set up what is missing; see README.md.
 
 PYTHON ?=
-PYTEST_ARGS ?= -n 2 --dist worksteal
+PYTEST_ARGS ?= -n 2 --dist worksteal --durations=30 --durations-min=4
 export PYTHON
 
 .PHONY: run test test-slow test-exec test-points test-install test-engines test-machine score chaos soak bench dist venv test-tools lint clean

@@ -21,6 +21,7 @@ CONTAINERD_PID = "/run/docker/containerd/containerd.pid"
 # What the engines of new hosts do by default, and the machine that the tests run on may not be able to.
 USES_SYSTEMD = os.environ.get("TEST_CGROUP_DRIVER") == "systemd"
 DRIVER_NEEDS = ("/run/dbus", "/run/systemd") if USES_SYSTEMD else ()
+USES_NFTABLES = os.environ.get("TEST_FIREWALL") == "nftables"  # Docker 29 and later
 USES_CONTAINERD_STORE = os.environ.get("TEST_IMAGE_STORE") == "containerd"
 # Copies what an image has, which works everywhere; and what shares it, for large images. Each store has its own names.
 COPIES, OVERLAY = (
@@ -54,6 +55,7 @@ class Engine:
             COPIES,
             f"--cgroup-parent={self.cgroup_parent()}",
             f"--exec-opt=native.cgroupdriver={'systemd' if USES_SYSTEMD else 'cgroupfs'}",
+            *(["--firewall-backend=nftables"] if USES_NFTABLES else []),
             *flags,
             log="dockerd.log",
         )

@@ -39,6 +39,17 @@ def test_engine(machine: Machine, store: str) -> None:
     passes(machine, "-n2", "--dist=worksteal", f"-m{FAST}", "tests/engine", env=(store,))
 
 
+def test_starts_beside_nftables(machine: Machine) -> None:
+    """Where the engine keeps its rules in nftables of its own (Docker 29 and later), every start finds its network,
+    traffic passes, and networks are kept apart.
+    """
+    if "--firewall-backend" not in machine.run("dockerd", "--help").stdout:
+        pytest.skip("this engine has no nftables backend")
+    passes(machine, "-n0", "-mslow", "tests/engine/test_every_start.py", env=("TEST_FIREWALL=nftables",))
+    chosen = ("test_forwarding.py", "test_healing.py", "test_networks.py", "test_published_ports.py")
+    passes(machine, "-n2", f"-m{FAST}", *(f"tests/engine/{name}" for name in chosen), env=("TEST_FIREWALL=nftables",))
+
+
 def test_shipped(machine: Machine) -> None:
     """The package and the wheel that are built there, and the sidecar, are installed, serve, and leave no trace."""
     passes(machine, "-n0", "-minstall", *(f"tests/install/{name}" for name in SHIPPED))
