@@ -11,7 +11,7 @@ from dockercni.commands.table import Request
 from dockercni.docker.api import Listed
 from dockercni.errors import DockercniError
 from dockercni.linux.netns import Namespace
-from dockercni.linux.netns_state import facts
+from dockercni.linux.netns_state import NetnsState
 from dockercni.reconcile import ports, records
 from dockercni.wiring import App, wire
 
@@ -132,7 +132,7 @@ def _state(app: App, record: records.Record) -> tuple[str, str]:
         return "incomplete", ""
     try:
         with Namespace.open(record.entry.netns) as namespace:
-            shown = facts(namespace)
+            shown = NetnsState.read(namespace)
             if app.sandboxes.netns_id(namespace, shown) != record.attachment.netns_id:
                 return "stale", ""
             problem = app.observation.damage(record, namespace, shown)

@@ -13,10 +13,10 @@ from dockercni.daemon.starts import StartTracker
 from dockercni.docker import api
 from dockercni.docker.client import Client, Engine
 from dockercni.docker.data_root import Files, defaults
-from dockercni.docker.start_watch import Listener
+from dockercni.docker.start_watch import StartListener
 from dockercni.files import read_regular
-from dockercni.gate.client import Gate
-from dockercni.gate.messages import Retry, Serve
+from dockercni.gate.client import GateClient
+from dockercni.gate.messages import Serve, TryAgain
 from dockercni.linux import capabilities
 from dockercni.model import Container
 from dockercni.reconcile import state
@@ -57,8 +57,8 @@ class Early:
         self._unwatched = ""
         self._said = ""
         on = self.tracker
-        listener = Listener(on.started, on.held, on.ended, on.missed)
-        self._gate = Gate(settings.run_dir, self._container, listener, self._watching)
+        listener = StartListener(on.started, on.held, on.ended, on.missed)
+        self._gate = GateClient(settings.run_dir, self._container, listener, self._watching)
 
     def remembered(self) -> Engine | None:
         """The engine of the last run: when it starts, it starts containers before it answers."""
@@ -90,7 +90,7 @@ class Early:
 
     def retry(self) -> None:
         """If it cannot watch, it is to try again now: what was in the way may be gone."""
-        self._gate.say(Retry())
+        self._gate.say(TryAgain())
 
     def serve(self, engine: Engine) -> None:
         """From now on that engine's containers are found."""

@@ -242,7 +242,7 @@ class StartTracker:
         times = {"ms": round(hold.held * 1000, 1), "ready_ms": round(entry.ready_after * 1000, 1)}
         container = entry.start.container
         say = log.info if fine else log.warning
-        say("let go", container=container.name, id=container.id, reason=hold.over, **times)
+        say("released", container=container.name, id=container.id, reason=hold.over, **times)
         if not fine and not entry.ready_after:
             self._late()
 

@@ -107,7 +107,7 @@ class _Actor(msgspec.Struct):
     ID: Id
 
 
-class Message(msgspec.Struct):
+class EventLine(msgspec.Struct):
     """One line of what GET /events says, as far as we use it."""
 
     Action: str
@@ -166,7 +166,7 @@ class ListedNetwork(msgspec.Struct):
 
 
 # msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
-for _kind in (Inspected, Listed, Info, Image, Message, ListedNetwork):
+for _kind in (Inspected, Listed, Info, Image, EventLine, ListedNetwork):
     msgspec.json.Decoder(_kind)
 
 

@@ -22,7 +22,7 @@ import urllib3
 from docker.transport import UnixHTTPAdapter
 
 from dockercni.docker import data_root
-from dockercni.docker.api import Image, Info, Inspected, Listed, ListedNetwork, Message, described, vetted
+from dockercni.docker.api import EventLine, Image, Info, Inspected, Listed, ListedNetwork, described, vetted
 from dockercni.docker.image_labels import Images, matter
 from dockercni.errors import EngineRefused, EngineUnavailable
 from dockercni.model import Container
@@ -31,7 +31,7 @@ T = TypeVar("T")
 ACTIONS: Final = ("start", "die", "destroy")
 _SECONDS: Final = 20  # a container that is starting answers inspect only when it has started
 _LONGEST_LINE: Final = 16 << 20  # bytes of an event: it has all labels of its container
-_MESSAGES: Final = msgspec.json.Decoder(Message, strict=False)
+_MESSAGES: Final = msgspec.json.Decoder(EventLine, strict=False)
 _CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -202,7 +202,7 @@ class Client:
             if len(rest) > _LONGEST_LINE:
                 raise EngineUnavailable(f"the engine at {self._host} sends an event of more than {_LONGEST_LINE} bytes")
 
-    def decoded(self, line: bytes) -> Message:
+    def decoded(self, line: bytes) -> EventLine:
         """A line of GET /events. Raises EngineUnavailable."""
         try:
             return _MESSAGES.decode(line)

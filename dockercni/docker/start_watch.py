@@ -69,7 +69,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class StartListener:
     """Who hears of starts. None of the calls may block.
 
     `held` is called when the state of a container's hold has changed, `ended` when a container's
@@ -116,7 +116,7 @@ class StartWatch:
         wanted: Callable[[Container], Limit | None],
         proof: Proof,
         holder: Holder,
-        listener: Listener,
+        listener: StartListener,
     ) -> None:
         self._tree = Tree(root, is_leaf=lambda name: _ID.search(name) is not None)
         self._described = described

@@ -20,7 +20,7 @@ import structlog
 
 import dockercni
 from dockercni import __version__, supervision
-from dockercni.docker.start_watch import Listener, Start
+from dockercni.docker.start_watch import Start, StartListener
 from dockercni.errors import DockercniError
 from dockercni.gate import messages
 from dockercni.gate.messages import (
@@ -63,7 +63,7 @@ class GateEnded(Exception):
     """The gate has ended, hangs, or speaks another protocol."""
 
 
-class Hold:
+class RemoteHold:
     """The hold of a start that the gate knows by a number: see kernel.hold.Held."""
 
     def __init__(self, said: Started, send: Callable[[Message], bool]) -> None:
@@ -88,10 +88,10 @@ class _Known:
     """A start whose hold is not over."""
 
     container_id: str
-    hold: Hold
+    hold: RemoteHold
 
 
-class Gate:
+class GateClient:
     """The gate whose socket is in `run_dir`. Thread-safe.
 
     `described` says what is known of a container's id, and `listener` hears of starts; its `wanted` is the gate's own
@@ -102,7 +102,7 @@ class Gate:
         self,
         run_dir: Path,
         described: Callable[[str], Container | None],
-        listener: Listener,
+        listener: StartListener,
         watching: Callable[[str], None],
     ) -> None:
         self._run_dir = run_dir
@@ -229,7 +229,7 @@ class Gate:
                     self._listener.missed(container, reason)
 
     def _started(self, said: Started, fds: list[int]) -> None:
-        hold = Hold(said, self.say) if said.has_hold else None
+        hold = RemoteHold(said, self.say) if said.has_hold else None
         container = self._describe(said.container_id) if len(fds) == _BESIDE else None
         if container is None:  # gone, or we have no descriptor left
             for fd in fds:

@@ -50,7 +50,7 @@ class Kill(Message, frozen=True):
     words: str
 
 
-class Retry(Message, frozen=True):
+class TryAgain(Message, frozen=True, tag="Retry"):
     """From the daemon: try again now what could not be watched."""
 
 
@@ -138,7 +138,7 @@ class Alive(Message, frozen=True):
     """From the gate, when there was nothing else to say for a while."""
 
 
-ToGate = Serve | Go | Kill | Retry | Served | Leave
+ToGate = Serve | Go | Kill | TryAgain | Served | Leave
 ToDaemon = Hello | Started | Changed | Ended | Missed | Watching | Down | Said | Alive
 
 # msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here

@@ -34,7 +34,7 @@ from dockercni import __version__, supervision
 from dockercni.docker.data_root import Files
 from dockercni.docker.image_labels import Images
 from dockercni.docker.start_proof import Proof
-from dockercni.docker.start_watch import Listener, Start, StartWatch
+from dockercni.docker.start_watch import Start, StartListener, StartWatch
 from dockercni.gate import messages
 from dockercni.gate.messages import (
     Alive,
@@ -47,12 +47,12 @@ from dockercni.gate.messages import (
     Leave,
     Message,
     Missed,
-    Retry,
     Said,
     Serve,
     Served,
     Started,
     ToGate,
+    TryAgain,
     Watching,
 )
 from dockercni.linux import cgroups, urgency
@@ -70,7 +70,7 @@ _KEPT: Final = 100  # events for the log that wait for a daemon
 _LONGEST: Final = 4096  # characters of a value for the log
 
 
-class Gate:
+class GateProcess:
     """Serves one daemon after the other on the listening socket, which lies in the directory of that descriptor."""
 
     def __init__(self, listening: socket.socket, directory: int) -> None:
@@ -208,7 +208,7 @@ class Gate:
             case Kill():
                 for hold in self._meant(message):
                     hold.kill(message.words)
-            case Retry():
+            case TryAgain():
                 self._again.set()
             case Leave():
                 return False
@@ -252,7 +252,7 @@ class Gate:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _begin(self) -> StartWatch:
-        listener = Listener(self._started, self._held, self._ended, self._missed)
+        listener = StartListener(self._started, self._held, self._ended, self._missed)
         watch = StartWatch(cgroups.hierarchy(), self._container, self._wanted, self._proof, self._holder, listener)
         self._watching("")
         return watch
@@ -362,7 +362,7 @@ def main(fd: int, run_dir: str) -> None:
     sys.setswitchinterval(_SWITCH)
     listening = socket.socket(fileno=fd)
     listening.listen()  # again: who connects asks the kernel who did so last, and ends that one if it hangs
-    gate = Gate(listening, os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    gate = GateProcess(listening, os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, gate.say],
         cache_logger_on_first_use=True,

@@ -65,7 +65,7 @@ class LinkAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class Route:
     """A route: where to, over which link, by which gateway. `mtu` and `advmss` are 0 for those of the link."""
 
     dst: Network
@@ -122,28 +122,28 @@ def addresses(socket_: Netlink, link: int, version: int = 0) -> list[LinkAddress
     return found
 
 
-def add_route(path: Path) -> Message:
+def add_route(route: Route) -> Message:
     """Add a route. EEXIST: the same one is there."""
-    table = path.table if path.table < 256 else 0
+    table = route.table if route.table < 256 else 0
     header = _RTMSG.pack(
-        _FAMILY[path.dst.version], path.dst.prefixlen, 0, 0, table, _PROTO_BOOT, path.scope, _UNICAST, 0
+        _FAMILY[route.dst.version], route.dst.prefixlen, 0, 0, table, _PROTO_BOOT, route.scope, _UNICAST, 0
     )
-    parts = attribute(_RTA_DST, path.dst.network_address.packed)
-    if path.gateway is not None:
-        parts += attribute(_RTA_GATEWAY, path.gateway.packed)
-    if path.priority > 0:
-        parts += u32(_RTA_PRIORITY, path.priority)
-    if path.table >= 256:
-        parts += u32(_RTA_TABLE, path.table)
-    metrics = [u32(kind, value) for kind, value in ((_RTAX_MTU, path.mtu), (_RTAX_ADVMSS, path.advmss)) if value > 0]
+    parts = attribute(_RTA_DST, route.dst.network_address.packed)
+    if route.gateway is not None:
+        parts += attribute(_RTA_GATEWAY, route.gateway.packed)
+    if route.priority > 0:
+        parts += u32(_RTA_PRIORITY, route.priority)
+    if route.table >= 256:
+        parts += u32(_RTA_TABLE, route.table)
+    metrics = [u32(kind, value) for kind, value in ((_RTAX_MTU, route.mtu), (_RTAX_ADVMSS, route.advmss)) if value > 0]
     if metrics:
         parts += nest(_RTA_METRICS, *metrics)
-    return Message(_NEWROUTE, netlink.CREATE, header + parts + u32(_RTA_OIF, path.link))
+    return Message(_NEWROUTE, netlink.CREATE, header + parts + u32(_RTA_OIF, route.link))
 
 
-def remove_route(path: Path) -> Message:
+def remove_route(route: Route) -> Message:
     """Take away that one route; of several next hops the one with this gateway. ESRCH: it is not there."""
-    message = add_route(path)
+    message = add_route(route)
     header = bytearray(message.body)
     header[_SCOPE_AT] = _ANY_SCOPE
     header[_PROTOCOL_AT] = header[_TYPE_AT] = 0  # any
@@ -157,43 +157,45 @@ def remove_multicast_route(link: int) -> Message:
     return Message(_DELROUTE, 0, header + destination + u32(_RTA_OIF, link))
 
 
-def routes(socket_: Netlink, version: int, *, every_table: bool = False) -> list[Path]:
-    """The routes of the main table, or of all, for one family. Several ways to one destination are several paths."""
+def routes(socket_: Netlink, version: int, *, every_table: bool = False) -> list[Route]:
+    """The routes of one family, of the main table or of all; a route with several next hops is several routes here."""
     found = []
     for body in socket_.dump(Message(_GETROUTE, 0, _RTMSG.pack(_FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0))):
         if body[0] != _FAMILY[version]:  # a kernel without IPv6 answers with the routes of IPv4
             continue
-        path = _path(body, version)
-        if every_table or path.table == MAIN:
-            found += _ways(body, path)
+        route = _route(body, version)
+        if every_table or route.table == MAIN:
+            found += _next_hops(body, route)
     return found
 
 
-def routes_over(socket_: Netlink, link: int, version: int) -> list[Path]:
+def routes_over(socket_: Netlink, link: int, version: int) -> list[Route]:
     """The routes of all tables that lead over a link: a host may have a million others."""
     request = _RTMSG.pack(_FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0) + u32(_RTA_OIF, link)
     bodies = socket_.dump(Message(_GETROUTE, 0, request))
-    ways = (way for body in bodies if body[0] == _FAMILY[version] for way in _ways(body, _path(body, version)))
-    return [way for way in ways if way.link == link]  # kernels before 4.20 do not filter
+    found = (
+        route for body in bodies if body[0] == _FAMILY[version] for route in _next_hops(body, _route(body, version))
+    )
+    return [route for route in found if route.link == link]  # kernels before 4.20 do not filter
 
 
 def learned(socket_: Netlink) -> set[int]:
     """The indexes of the links over which the kernel learned IPv6 routes by router advertisement."""
     bodies = socket_.dump(Message(_GETROUTE, 0, _RTMSG.pack(_FAMILY[6], 0, 0, 0, 0, 0, 0, 0, 0)))
-    return {_path(body, 6).link for body in bodies if body[0] == _FAMILY[6] and body[_PROTOCOL_AT] == _PROTO_RA}
+    return {_route(body, 6).link for body in bodies if body[0] == _FAMILY[6] and body[_PROTOCOL_AT] == _PROTO_RA}
 
 
 def add_host_route(link: int, address: Address) -> Message:
     """Lead to one address over a link. EEXIST: that is so."""
     alone = ip_network(address)
-    return add_route(Path(alone, link, scope=HOST_SCOPE))
+    return add_route(Route(alone, link, scope=HOST_SCOPE))
 
 
 def add_subnet_route(link: int, address: Interface) -> Message:
     """Lead to the subnet of a link's address, as the kernel does when the link gets it, and takes back with it."""
     version = address.version
-    path = Path(address.network, link, priority=_KERNELS_PRIORITY[version], scope=LINK_SCOPE if version == 4 else 0)
-    message = add_route(path)
+    route = Route(address.network, link, priority=_KERNELS_PRIORITY[version], scope=LINK_SCOPE if version == 4 else 0)
+    message = add_route(route)
     header = bytearray(message.body)
     header[_PROTOCOL_AT] = _PROTO_KERNEL
     if version == 6:
@@ -212,7 +214,7 @@ def route_get(socket_: Netlink, address: Address) -> int | None:
         if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL}:
             return None
         raise
-    return _path(body, address.version).link or None
+    return _route(body, address.version).link or None
 
 
 def _ifaddr(link: int, address: Interface, flags: int = 0) -> bytes:
@@ -223,12 +225,12 @@ def _whole(address: Interface) -> bytes:
     return attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
 
 
-def _path(body: bytes, version: int) -> Path:
+def _route(body: bytes, version: int) -> Route:
     _, prefix, _, _, table, _, scope, _, _ = _RTMSG.unpack_from(body)
     parts = netlink.attributes(body, _RTMSG.size)
     gateway = parts.get(_RTA_GATEWAY)
     destination = _interface(parts.get(_RTA_DST) or bytes(4 if version == 4 else 16), prefix)
-    return Path(
+    return Route(
         dst=destination.network,
         link=number(parts.get(_RTA_OIF, b"\0")),
         gateway=ip_address(gateway) if gateway else None,
@@ -238,16 +240,16 @@ def _path(body: bytes, version: int) -> Path:
     )
 
 
-def _ways(body: bytes, path: Path) -> list[Path]:
-    """One path for each next hop: of several (RTA_MULTIPATH) each has its own link and gateway."""
+def _next_hops(body: bytes, route: Route) -> list[Route]:
+    """One route for each next hop, since each of several (RTA_MULTIPATH) has its own link and gateway."""
     hops = netlink.attributes(body, _RTMSG.size).get(_RTA_MULTIPATH, b"")
     found = []
     while len(hops) >= _RTNEXTHOP.size:
         size, _, _, link = _RTNEXTHOP.unpack_from(hops)
         gateway = netlink.attributes(hops[:size], _RTNEXTHOP.size).get(_RTA_GATEWAY)
-        found.append(replace(path, link=link, gateway=ip_address(gateway) if gateway else None))
+        found.append(replace(route, link=link, gateway=ip_address(gateway) if gateway else None))
         hops = hops[max(size, _RTNEXTHOP.size) :]
-    return found or [path]
+    return found or [route]
 
 
 def _interface(packed: bytes, prefix: int) -> Interface:

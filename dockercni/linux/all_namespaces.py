@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from dockercni.linux import capabilities, netns_state
+from dockercni.linux import capabilities
 from dockercni.linux.netns import Namespace, NamespaceGone, NotANamespace
-from dockercni.linux.netns_state import IPAddress
+from dockercni.linux.netns_state import IPAddress, NetnsState
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _PINNED: Final = re.compile(rb"net:\[[0-9]+\]")
@@ -28,7 +28,7 @@ def addresses() -> frozenset[IPAddress]:
         with namespace:
             if namespace.identity not in seen:
                 seen.add(namespace.identity)
-                found.update(address for _, address in netns_state.facts(namespace).addresses)
+                found.update(address for _, address in NetnsState.read(namespace).addresses)
     return frozenset(found)
 
 

@@ -59,7 +59,7 @@ def hierarchy(mountinfo: str | None = None) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class CgroupChange:
     """A cgroup appeared, or was removed."""
 
     path: str
@@ -105,7 +105,7 @@ class Tree:
         """Watch no more."""
         os.close(self._fd)
 
-    def changes(self) -> Iterator[Change]:
+    def changes(self) -> Iterator[CgroupChange]:
         """What changed since the last time. Each leaf comes once before it goes."""
         try:
             data = os.read(self._fd, 65536)
@@ -123,23 +123,23 @@ class Tree:
             elif watch in self._watched:
                 yield from self._changed(f"{self._watched[watch]}/{name}", name, came=bool(mask & _IN_CREATE))
 
-    def _changed(self, path: str, name: str, *, came: bool) -> Iterator[Change]:
+    def _changed(self, path: str, name: str, *, came: bool) -> Iterator[CgroupChange]:
         if came:
             yield from self._appeared(path, name)
         elif path in self._leaves:
             self._leaves.discard(path)
-            yield Change(path, came=False)
+            yield CgroupChange(path, came=False)
 
-    def _appeared(self, path: str, name: str) -> Iterator[Change]:
+    def _appeared(self, path: str, name: str) -> Iterator[CgroupChange]:
         if not _is_text(name):
             return
         if not self._is_leaf(name):
             yield from self._scan(path)
         elif path not in self._leaves and _only_roots(os.path.dirname(path)):
             self._leaves.add(path)
-            yield Change(path, came=True)
+            yield CgroupChange(path, came=True)
 
-    def _scan(self, path: str) -> Iterator[Change]:
+    def _scan(self, path: str) -> Iterator[CgroupChange]:
         """Watch `path` first, then look into it: nothing appears unseen in between."""
         if path != self._root and not _only_roots(path):
             return
@@ -159,10 +159,10 @@ class Tree:
         for name in names:
             yield from self._appeared(f"{path}/{name}", name)
 
-    def _rescan(self) -> Iterator[Change]:
+    def _rescan(self) -> Iterator[CgroupChange]:
         for leaf in [leaf for leaf in self._leaves if not os.path.isdir(leaf)]:
             self._leaves.discard(leaf)
-            yield Change(leaf, came=False)
+            yield CgroupChange(leaf, came=False)
         yield from self._scan(self._root)
 
 

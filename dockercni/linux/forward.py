@@ -195,7 +195,7 @@ def last_change() -> int:
         return 0
 
 
-class Change:
+class ForwardLock:
     """Held by the only one who looks at such rules and changes them."""
 
     def __init__(self, fd: int) -> None:
@@ -208,7 +208,7 @@ class Change:
 
 
 @contextlib.contextmanager
-def changing() -> Iterator[Change]:
+def changing() -> Iterator[ForwardLock]:
     """Be the only one who changes such rules: for iptables looking and changing are two steps. Raises IptablesError.
 
     One lock for daemon, commands and plugins on their own, so it lies where none of them can be told otherwise.
@@ -220,7 +220,7 @@ def changing() -> Iterator[Change]:
         raise IptablesError(f"cannot lock {_LOCK}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        yield Change(fd)
+        yield ForwardLock(fd)
     finally:
         os.close(fd)
 

@@ -18,24 +18,24 @@ _IFNAMSIZ: Final = 16
 _HARDWARE: Final = ("", "bond", "team", "vlan")  # the kernel names no kind for what is not made of software
 
 
-class Surroundings(NamedTuple):
+class RoutedLinks(NamedTuple):
     """The links of this host that packets are routed over, and those of them behind which there are other machines."""
 
     routed: frozenset[str]
     shared: frozenset[str]
 
 
-def surroundings() -> Surroundings:
+def routed_links() -> RoutedLinks:
     """Which links there are, as far as they are no bridge's ports and no hardware.
 
     Other machines are behind a link over which a gateway is reached, and behind a bridge with hardware among its ports.
     """
     with Netlink() as netlink:
         every = links.every(netlink)
-        gateways = {path.link for version in (4, 6) for path in addr.routes(netlink, version) if path.gateway}
+        gateways = {route.link for version in (4, 6) for route in addr.routes(netlink, version) if route.gateway}
     outward = gateways | {link.master for link in every if link.kind in _HARDWARE}
     routed = [link for link in every if _routed(link) and (link.kind == "bridge" or link.index not in gateways)]
-    return Surroundings(
+    return RoutedLinks(
         frozenset(link.name for link in routed),
         frozenset(link.name for link in routed if link.index in outward),
     )

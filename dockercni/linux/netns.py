@@ -15,11 +15,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from dockercni.linux import threads
+from dockercni.linux.netlink import Netlink
+from dockercni.linux.sysctl import LinkSysctls
 
 T = TypeVar("T")
 
@@ -45,8 +48,16 @@ class NotANamespace(OSError):
     """The path exists, but it is not a network namespace."""
 
 
+@dataclass(frozen=True, slots=True)
+class NetnsHandle:
+    """A namespace's netlink socket and the sysctls of its links: all that work in it needs, from any thread."""
+
+    netlink: Netlink
+    sysctls: LinkSysctls
+
+
 class Namespace:
-    """A network namespace held by a descriptor; a context manager that lets it go.
+    """A network namespace held by a descriptor; a context manager that closes it.
 
     Two of them are equal when they are the same namespace.
     """
@@ -124,6 +135,16 @@ class Namespace:
         if failure:
             raise failure[0]
         return outcome[0]
+
+    @contextlib.contextmanager
+    def handle(self) -> Iterator[NetnsHandle]:
+        """A netlink socket and the sysctls of this namespace, opened in one visit. Raises OSError."""
+        opened = self.run(lambda: NetnsHandle(Netlink(), LinkSysctls()))
+        try:
+            yield opened
+        finally:
+            opened.netlink.close()
+            opened.sysctls.close()
 
     def cookie(self) -> int | None:
         """The kernel's SO_NETNS_COOKIE of this namespace, unique within a boot; None before Linux 5.14."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Self
 
 from dockercni.linux import addr, links
 from dockercni.linux.links import Link
@@ -27,17 +28,17 @@ class NetnsState:
     routes: frozenset[tuple[IPNetwork, int]] = frozenset()
     cookie: int | None = None
 
-
-def facts(namespace: Namespace) -> NetnsState:
-    """Look into the namespace. Raises OSError."""
-    opened, number = namespace.run(lambda: (Netlink(), cookie()))
-    with opened:
-        found = {link.index: link for link in links.every(opened)}
-        assigned = addr.every_address(opened)
-        paths = [path for version in (4, 6) for path in addr.routes(opened, version, every_table=True)]
-    return NetnsState(
-        links={link.name: link for link in found.values()},
-        addresses=frozenset((found[index].name, address) for index, address in assigned if index in found),
-        routes=frozenset((path.dst, path.table) for path in paths if path.table != addr.LOCAL),
-        cookie=number,
-    )
+    @classmethod
+    def read(cls, namespace: Namespace) -> Self:
+        """Look into the namespace. Raises OSError."""
+        opened, number = namespace.run(lambda: (Netlink(), cookie()))
+        with opened:
+            found = {link.index: link for link in links.every(opened)}
+            assigned = addr.every_address(opened)
+            routes = [route for version in (4, 6) for route in addr.routes(opened, version, every_table=True)]
+        return cls(
+            links={link.name: link for link in found.values()},
+            addresses=frozenset((found[index].name, address) for index, address in assigned if index in found),
+            routes=frozenset((route.dst, route.table) for route in routes if route.table != addr.LOCAL),
+            cookie=number,
+        )

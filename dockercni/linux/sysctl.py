@@ -1,4 +1,4 @@
-"""Settings below /proc/sys/net, of this namespace or of another one."""
+"""LinkSysctls below /proc/sys/net, of this namespace or of another one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIMIT: Final = 4096
 turn: Final = threading.Lock()
 
 
-class Settings:
+class LinkSysctls:
     """The settings of each link (net/ipv4/conf, net/ipv6/conf) in the namespace of the thread that opens it.
 
     The two directories are held open: whoever looks below them, from whichever namespace, sees those of that one.

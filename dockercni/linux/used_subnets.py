@@ -20,8 +20,8 @@ def networks(besides: Collection[str] = ()) -> list[IPv4Network | IPv6Network]:
     """
     with Netlink() as host:
         skipped = {link.index for link in links.every(host) if link.name in besides}
-        paths = [path for version in (4, 6) for path in addr.routes(host, version, every_table=True)]
-    found = dict.fromkeys(path.dst for path in paths if path.dst.prefixlen and path.link not in skipped)
+        routes = [route for version in (4, 6) for route in addr.routes(host, version, every_table=True)]
+    found = dict.fromkeys(route.dst for route in routes if route.dst.prefixlen and route.link not in skipped)
     return [network for network in found if not (network.is_multicast or _is_link_local(network))]
 
 

@@ -20,8 +20,7 @@ from dockercni.cni.strict_json import lookup
 from dockercni.linux import addr, links, nft, removal, routing
 from dockercni.linux.links import End, Link
 from dockercni.linux.netlink import Netlink, NetlinkError
-from dockercni.linux.netns import Namespace, NamespaceGone
-from dockercni.linux.netns_handle import NetnsHandle, inside
+from dockercni.linux.netns import Namespace, NamespaceGone, NetnsHandle
 from dockercni.linux.nft import NftablesError
 from dockercni.plugins import (
     bridge_check,
@@ -68,7 +67,7 @@ def add(request: Request) -> Result:
     bridge_conf.check_exclusions(conf)
     with Netlink() as host:
         bridge = bridge_ports.ensure_bridge(host, conf)
-        with _open(request.netns) as namespace, inside(namespace) as container:
+        with _open(request.netns) as namespace, namespace.handle() as container:
             # larger frames than the bridge takes, as one over a tunnel, would be dropped without a word
             inner = End(request.ifname, mac=conf.mac, mtu=conf.mtu or bridge.mtu, netns=namespace.fd)
             port = bridge_ports.add_port(host, bridge, inner, conf, conf.trunk)
@@ -91,7 +90,7 @@ def add(request: Request) -> Result:
 def check(request: Request) -> None:
     """See Plugin."""
     conf = bridge_conf.read(request)
-    with _open(request.netns) as namespace, inside(namespace) as container, Netlink() as host:
+    with _open(request.netns) as namespace, namespace.handle() as container, Netlink() as host:
         if conf.ipam:
             ipam.check(request)
         previous = request.previous

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from dockercni.cni.result import IPConfig, Result, Route
     from dockercni.linux.netlink import Message
-    from dockercni.linux.netns_handle import NetnsHandle
+    from dockercni.linux.netns import NetnsHandle
     from dockercni.plugins.addresses import Address
 
 _SETTLING: Final = 5.0  # seconds for duplicate address detection
@@ -30,7 +30,7 @@ def prepare(inside: NetnsHandle, ifname: str, *, dad: bool) -> None:
         wanted[f"ipv6/conf/{ifname}/enhanced_dad"] = "1"
     for name, value in wanted.items():
         with contextlib.suppress(OSError):
-            inside.settings.write(name, value)
+            inside.sysctls.write(name, value)
 
 
 def configure(inside: NetnsHandle, link: int, ifname: str, ips: Sequence[IPConfig], routes: Sequence[Route]) -> None:
@@ -83,8 +83,8 @@ def _ways_to_gateways(link: int, attached: Result) -> Iterator[tuple[Message, st
         if ip.gateway:
             alone = addresses.with_prefix(ip.gateway, ip.gateway.max_prefixlen).network
             for path in (
-                addr.Path(alone, link, scope=addr.LINK_SCOPE),
-                addr.Path(ip.address.network, link, ip.gateway),
+                addr.Route(alone, link, scope=addr.LINK_SCOPE),
+                addr.Route(ip.address.network, link, ip.gateway),
             ):
                 yield addr.add_route(path), f"failed to add route {path.dst}"
 
@@ -98,7 +98,7 @@ def _routes(
         problem = f"failed to add route '{route.dst} via {gateway} dev {ifname} metric {route.priority}'"
         if gateway and gateway.version != route.dst.version:
             raise PluginFailure(f"{problem}: gateway, source, and destination ip are not the same IP family")
-        path = addr.Path(
+        path = addr.Route(
             route.dst,
             link,
             gateway,
@@ -122,17 +122,17 @@ def _enable_ipv6(inside: NetnsHandle, ifname: str) -> None:
     for name in ("lo", ifname):
         setting = f"ipv6/conf/{name}/disable_ipv6"
         try:
-            value = inside.settings.read(setting)
+            value = inside.sysctls.read(setting)
         except OSError:  # a kernel without IPv6 says so when the address comes
             continue
         if value != "0":
             try:
-                inside.settings.write(setting, "0")
+                inside.sysctls.write(setting, "0")
             except OSError as error:
                 problem = f'failed to enable IPv6 for interface "{name}" (net/{setting}={value}): {error}'
                 raise PluginFailure(problem) from error
     try:
-        inside.settings.write(f"ipv6/conf/{ifname}/keep_addr_on_down", "1")
+        inside.sysctls.write(f"ipv6/conf/{ifname}/keep_addr_on_down", "1")
     except OSError as error:
         raise PluginFailure(f'failed to enable keep_addr_on_down for interface "{ifname}": {error}') from error
 

@@ -11,7 +11,6 @@ from dockercni.cni import versions
 from dockercni.cni.result import Interface, IPConfig, Result
 from dockercni.linux import addr, links
 from dockercni.linux.netns import Namespace, NamespaceGone
-from dockercni.linux.netns_handle import inside
 from dockercni.plugins import keys
 from dockercni.plugins.contract import PluginFailure
 
@@ -41,7 +40,7 @@ def add(request: Request) -> Result:
     Raises PluginFailure where `lo` has an address that is not a loopback address.
     """
     previous = request.previous
-    with Namespace.open(request.netns) as namespace, inside(namespace) as within:
+    with Namespace.open(request.netns) as namespace, namespace.handle() as within:
         link = _find(within.netlink)
         within.netlink.do(links.set_flags(link.index, on=links.UP))
         found = [each.address for each in addr.addresses(within.netlink, link.index)]
@@ -57,7 +56,7 @@ def add(request: Request) -> Result:
 
 def check(request: Request) -> None:
     """Whether `lo` is up. Raises PluginFailure."""
-    with Namespace.open(request.netns) as namespace, inside(namespace) as within:
+    with Namespace.open(request.netns) as namespace, namespace.handle() as within:
         if not _find(within.netlink).up:
             raise PluginFailure("loopback interface is down")
 
@@ -67,7 +66,7 @@ def delete(request: Request) -> None:
     if not request.netns:
         return
     try:
-        with Namespace.open(request.netns) as namespace, inside(namespace) as within:
+        with Namespace.open(request.netns) as namespace, namespace.handle() as within:
             within.netlink.do(links.set_flags(_find(within.netlink).index, off=links.UP))
     except NamespaceGone:
         return

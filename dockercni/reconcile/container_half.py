@@ -13,7 +13,6 @@ from dockercni.linux import links
 from dockercni.linux.links import Link
 from dockercni.linux.netlink import Netlink
 from dockercni.linux.netns import Namespace
-from dockercni.linux.netns_handle import inside
 from dockercni.plugins import container_side
 from dockercni.reconcile import records
 from dockercni.reconcile.plan import Repair
@@ -47,7 +46,7 @@ def put_back(entry: CacheEntry, repair: Repair, namespace: Namespace) -> None:
     routes = [
         route for route in result.routes if route.dst.version in versions or records.destination(route) in repair.routes
     ]
-    with inside(namespace) as container:
+    with namespace.handle() as container:
         link = links.find(container.netlink, repair.link)
         if link is None:
             raise OSError(errno.ENODEV, f"its interface {repair.link!a} is gone")

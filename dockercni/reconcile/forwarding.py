@@ -22,7 +22,7 @@ from dockercni.cni.errors import is_shortage
 from dockercni.docker.api import ListedNetwork
 from dockercni.linux import forward, host_links, iptables
 from dockercni.linux.forward import Chains, Segment
-from dockercni.linux.host_links import Surroundings
+from dockercni.linux.host_links import RoutedLinks
 from dockercni.linux.iptables import Filter, IptablesError
 from dockercni.linux.nft import NftablesError
 from dockercni.plugins import ruleset
@@ -122,7 +122,7 @@ class Forwarding:
     def settle(self) -> None:
         """Make our chain in each filter table what it has to be. Raises IptablesError."""
         with self._guard, _errors(), forward.changing() as change:
-            around = host_links.surroundings()
+            around = host_links.routed_links()
             segments, tables = self._look(around)
             # Ingress policies belong to their bridge. Our chain tells which bridges there were, also after a crash, so
             # it is changed last.
@@ -139,7 +139,7 @@ class Forwarding:
     def problems(self) -> list[str]:
         """What `settle` would change, in words; changes nothing. Raises IptablesError."""
         with self._guard, _errors():
-            segments, tables = self._look(host_links.surroundings())
+            segments, tables = self._look(host_links.routed_links())
             return [
                 f"{one.table.command}: chain {forward.CHAIN}, or its place in FORWARD, is not as it has to be"
                 for one in tables
@@ -174,13 +174,13 @@ class Forwarding:
             return True
         return entry is not None and entry.owner is not None
 
-    def _look(self, around: Surroundings) -> tuple[frozenset[Segment], list[_Table]]:
+    def _look(self, around: RoutedLinks) -> tuple[frozenset[Segment], list[_Table]]:
         """What has to pass, and the filter tables."""
         listings, segments = list(self._listings()), self._segments(around)
         segments |= self._kept(listings, segments)
         return segments, [_Table(one.table, one.present, self._wanted(one, segments, around)) for one in listings]
 
-    def _segments(self, around: Surroundings) -> frozenset[Segment]:
+    def _segments(self, around: RoutedLinks) -> frozenset[Segment]:
         """What has to pass: by our records, and by ADDs under way. Other runtimes look after theirs."""
         entries = list(self._cache.entries())
         self._uses = {entry.key: use(entry) for entry in entries}
@@ -225,14 +225,14 @@ class Forwarding:
                 # Where that is so, nothing is kept back, and nothing is to be kept apart here.
                 yield _Listing(version, table, present, idle and bool(position or not self._isolate))
 
-    def _wanted(self, listing: _Listing, segments: frozenset[Segment], around: Surroundings) -> Chains:
+    def _wanted(self, listing: _Listing, segments: frozenset[Segment], around: RoutedLinks) -> Chains:
         if listing.idle:
             return {}
         admin = forward.admin_jumps(listing.present)
         docker = self._dockers(listing.present, _names(segments), around)
         return forward.content(listing.version, segments, docker, isolate=self._isolate, admin=admin)
 
-    def _dockers(self, present: Chains, ours: Collection[str], around: Surroundings) -> Mapping[str, Collection[int]]:
+    def _dockers(self, present: Chains, ours: Collection[str], around: RoutedLinks) -> Mapping[str, Collection[int]]:
         """Docker's bridges. Where the engine was not asked: those with such names, and those that the chain has."""
         known = self._docker
         if known is None:

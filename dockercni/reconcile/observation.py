@@ -10,7 +10,7 @@ from functools import partial
 from dockercni.docker.start_watch import Start
 from dockercni.linux import capabilities, runc_stages
 from dockercni.linux.netns import Namespace
-from dockercni.linux.netns_state import NetnsState, facts
+from dockercni.linux.netns_state import NetnsState
 from dockercni.model import Attachment, Container, NetnsId
 from dockercni.reconcile import container_half, stored_leases
 from dockercni.reconcile.host_half import HostHalf
@@ -45,7 +45,7 @@ class Observation:
         Raises OSError, RulesError, HostError.
         """
         sandboxes = self.sandboxes
-        shown = facts(namespace) if namespace else NetnsState()
+        shown = NetnsState.read(namespace) if namespace else NetnsState()
         netns_id = sandboxes.netns_id(namespace, shown) if namespace else None
         lives = {record.attachment.netns_id for record in recorded} - {netns_id}
         claimed = start is not None and bool(lives)

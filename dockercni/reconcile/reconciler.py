@@ -17,7 +17,7 @@ from dockercni.docker.client import Client
 from dockercni.docker.start_watch import Start
 from dockercni.errors import DockercniError, Retry, Shortage
 from dockercni.linux.netns import Namespace
-from dockercni.linux.netns_state import facts
+from dockercni.linux.netns_state import NetnsState
 from dockercni.model import Container, NetnsId, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
 from dockercni.reconcile.attach import Attacher, Target
@@ -145,7 +145,7 @@ class Reconciler:
             recorded = list(records.records(self.attacher.cache, self.engine_id, container_id, broken.append))
             if broken:
                 return False
-            shown = self._observation.inside(facts(start.namespace), recorded)
+            shown = self._observation.inside(NetnsState.read(start.namespace), recorded)
             if not all(shown.name_of(record.attachment) for record in recorded):
                 return False
             entries = {record.attachment.key: record for record in recorded}

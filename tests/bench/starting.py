@@ -29,7 +29,7 @@ def _row(report: Report, row: Row) -> None:
         daemon = start_daemon(host, *row.prepare(host))
         daemon.wait_event("ready")
         ready, count = row.start(host)
-        ends = [event for event in daemon.log() if event["event"] == "let go"]
+        ends = [event for event in daemon.log() if event["event"] == "released"]
     report.figures.append(Figure(f"{row.name}: ready of {count}", 100 * ready / count, "%", 100, least=True))
     report.add("namespace to ready", row.name, *(event["ready_ms"] for event in ends))
     report.add("hold", row.name, *(event["ms"] for event in ends))

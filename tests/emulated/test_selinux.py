@@ -41,6 +41,6 @@ def test_enforced(enforced: Emulated) -> None:
     wait_until(lambda: lives(enforced) == {1: 4}, LONG, "their lives", lambda: explain(enforced))
     assert ready(enforced) == 4, explain(enforced)
     held = "each held at its execve"
-    wait_until(lambda: len(re.findall(r"^let go .* reason=go ", enforced.journal(), re.MULTILINE)) == 4, 60, held)
+    wait_until(lambda: len(re.findall(r"^released .* reason=go ", enforced.journal(), re.MULTILINE)) == 4, 60, held)
     pid = enforced.docker("inspect", "--format={{.State.Pid}}", "one0")
     assert ":container_t:" in enforced.shell(f"cat /proc/{pid}/attr/current")

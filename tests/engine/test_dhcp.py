@@ -62,7 +62,7 @@ def test_a_server_that_is_dead(host: Host, daemon: Start, kind: str) -> None:
     running = daemon("--hold=8s", "--on-failure=hold")
     run(host, "web")
     failed = running.wait_event("ADD failed", container="web")
-    released = running.wait_event("let go", container="web")
+    released = running.wait_event("released", container="web")
     assert failed["timestamp"] < released["timestamp"]
     expected = {"bridge": "br-lan", "macvlan": "port0"}[kind]
     assert f"IPAM plugin dhcp got no answer: no DHCP server serves {expected}" in failed["reason"]

@@ -148,7 +148,7 @@ def test_failure_on_the_way(host: Host, daemon: Callable[..., Daemon], wish: str
     one = daemon(BIN_DIR, f"--on-failure={wish}")
     assert "inet " in _output(host)
     assert one.wait_event("ADD failed")
-    assert one.wait_event("let go", reason="go")
+    assert one.wait_event("released", reason="go")
 
 
 def test_failure_holds(host: Host, daemon: Callable[..., Daemon]) -> None:
@@ -156,7 +156,7 @@ def test_failure_holds(host: Host, daemon: Callable[..., Daemon]) -> None:
     configure(host, ADD={"fail": {}})
     one = daemon(BIN_DIR, "--on-failure=hold", "--hold=4s")
     assert LATE in _output(host)
-    assert one.wait_event("let go")["reason"] == "limit"
+    assert one.wait_event("released")["reason"] == "limit"
     host.docker("run", "--detach", "--name=two", "--network=none", IMAGE, *PROBE)
     one.wait_event("ADD failed", container="two")
     configure(host)
@@ -186,7 +186,7 @@ def test_unwanted_are_left_alone(host: Host, daemon: Callable[..., Daemon]) -> N
     one = daemon(BIN_DIR)
     for flags in (["--network=none", "--label=dockercni.enable=false"], ["--network=bridge"], ["--network=host"]):
         host.docker("run", "--rm", *flags, IMAGE, "true")
-    assert not [event for event in one.log() if event["event"] in {"let go", "ADD"}]
+    assert not [event for event in one.log() if event["event"] in {"released", "ADD"}]
 
 
 def test_parent_of_its_own(host: Host, daemon: Callable[..., Daemon]) -> None:

@@ -37,7 +37,7 @@ def test_off(host: Host, cli: Cli, through: tuple[str, ...], what: str, why: str
     run(host, "web")
     wait_until(lambda: addresses(host, "web"), 20, "its address", one.program.text)
     assert [event["reason"] for event in one.log() if event["event"] == f"{what} off"] == [why]
-    assert not [event for event in one.log() if event["event"] == "let go"]
+    assert not [event for event in one.log() if event["event"] == "released"]
     assert f"{what} off: {why}" in cli("status").stdout.splitlines()
     assert json.loads(cli("status", "-o", "json").stdout)["daemon"]["pulse"]["off"] == {what: why}
     told = json.loads(cli("doctor", "-o", "json").stdout)["findings"]

@@ -38,4 +38,4 @@ def test_row(host: Host, daemon: Callable[..., Daemon], row: Row) -> None:
 
 
 def _ends(daemon: Daemon) -> list[str]:
-    return [event["reason"] for event in daemon.log() if event["event"] == "let go"]
+    return [event["reason"] for event in daemon.log() if event["event"] == "released"]

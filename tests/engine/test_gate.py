@@ -66,7 +66,7 @@ def test_held_by_nobody_yet(host: Host, daemon: Start, number: signal.Signals) -
     wait_until(lambda: tracer(host), 10, "the hold")
     two = daemon("--hold=60s")
     assert "inet " in wait_executed(host)
-    assert two.wait_event("let go")["reason"] == "go"
+    assert two.wait_event("released")["reason"] == "go"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

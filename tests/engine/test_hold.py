@@ -77,7 +77,7 @@ def test_same_as_without(host: Host, daemon: Callable[..., Daemon], case: str) -
     held = host.run(*argv, check=False)
     assert (held.returncode, held.stdout, held.stderr) == (without.returncode, without.stdout, without.stderr)
     if case != "no such program":
-        assert one.wait_event("let go")["ms"] > 10
+        assert one.wait_event("released")["ms"] > 10
 
 
 def test_interactive(host: Host, daemon: Callable[..., Daemon]) -> None:
@@ -91,7 +91,7 @@ def test_interactive(host: Host, daemon: Callable[..., Daemon]) -> None:
     one = daemon(BIN_DIR)
     held = host.run(*argv, check=False)
     assert (held.returncode, held.stdout) == (without.returncode, without.stdout)
-    assert one.wait_event("let go")["ms"] > 10
+    assert one.wait_event("released")["ms"] > 10
 
 
 def test_health_check(host: Host, daemon: Callable[..., Daemon]) -> None:
@@ -103,7 +103,7 @@ def test_health_check(host: Host, daemon: Callable[..., Daemon]) -> None:
     host.docker("run", "--detach", "--name=one", "--network=none", *check, IMAGE, *command)
     health = "--format={{.State.Health.Status}}"
     wait_until(lambda: host.docker("inspect", health, "one") == "healthy", 30, "health")
-    assert one.wait_event("let go")["ms"] > 10
+    assert one.wait_event("released")["ms"] > 10
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_limit(host: Host, held: Callable[..., Daemon]) -> None:
     """At the limit it runs without its network, which comes later."""
     one = held("--hold=2s")
     _wait_executed(host)
-    event = one.wait_event("let go", level="warning")
+    event = one.wait_event("released", level="warning")
     assert event["reason"] == "limit"
     host.write("/run/private/go", "")
     one.wait_event("ADD", container="one")

@@ -84,7 +84,7 @@ def test_the_pids_limit_is_reached(
     """While no thread can be started a container stands at its execve; once there can, it begins with its network."""
     one = daemon(*flags, "--hold=60s")
     run(host, "before")
-    one.wait_event("let go", container="before")
+    one.wait_event("released", container="before")
     cgroup = pids(one)
     (cgroup / "pids.max").write_text((cgroup / "pids.current").read_text())
     run(host, "web", command=PROBE)
@@ -127,7 +127,7 @@ def test_no_descriptor_is_left(host: Host, cli: Cli, daemon: Start, room: int) -
     has its network, and its traffic passes."""
     one = daemon("--hold=60s")
     run(host, "before")
-    one.wait_event("let go", container="before")
+    one.wait_event("released", container="before")
     pid = one.program.pid
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     used = max(number for name in os.listdir(f"/proc/{pid}/fd") if (number := int(name)) < FIRST_RESERVED)

@@ -153,7 +153,7 @@ def test_containers_of_the_host_are_served(sidecar: Host) -> None:
     wait_answer(sidecar, 8080)
     assert "inet 10." in sidecar.docker("logs", "web")
     said = logs(sidecar)
-    assert '"let go"' in said
+    assert '"released"' in said
     assert '"early watch off"' not in said
     assert '"hold off"' not in said
     sidecar.docker("rm", "--force", "web")

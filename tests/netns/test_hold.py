@@ -113,8 +113,8 @@ def _stopped(hold: Hold) -> None:
 
 
 BEFORE = ("seizing", "seized")
-STEPS = (*BEFORE, "stopped", "let go")
-AFTER = {"seizing": (), "seized": (), "stopped": (), "let go": ("go",)}
+STEPS = (*BEFORE, "stopped", "released")
+AFTER = {"seizing": (), "seized": (), "stopped": (), "released": ("go",)}
 """How a hold may have ended at each step before anything happened to its helper."""
 
 
@@ -128,7 +128,7 @@ def _reach(step: str, holder: Holder, victim: Victim) -> Hold:
     if step not in BEFORE:
         victim.execute()
         _stopped(hold)
-    if step == "let go":
+    if step == "released":
         hold.go()
     return hold
 

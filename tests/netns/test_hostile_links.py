@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dockercni.linux.netns import Namespace
-from dockercni.linux.netns_state import facts
+from dockercni.linux.netns_state import NetnsState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def test_names_of_links(host: Host, netns: Callable[[str], str], inside: Callabl
     path = netns("evil")
     inside(MAKE.format(names=[name.hex() for name in NAMES], path=path))
     with Namespace.open(host.path(path)) as namespace:
-        found = facts(namespace)
+        found = NetnsState.read(namespace)
     assert len([address for _, address in found.addresses if str(address).startswith("10.8.")]) == len(found.links)
     assert len([address for _, address in found.addresses if str(address).startswith("fd01:")]) == len(found.links)
     assert {name for name, _ in found.addresses} == found.links.keys()

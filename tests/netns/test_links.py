@@ -15,8 +15,8 @@ import json
 from dockercni.linux import host_links as links
 print(json.dumps({
     "through": [name for name in ("br0", "v0", "v1", "lo", "none", "x" * 15, "/") if links.routed(name)],
-    "shared": sorted(links.surroundings().shared),
-    "all": sorted(links.surroundings().routed),
+    "shared": sorted(links.routed_links().shared),
+    "all": sorted(links.routed_links().routed),
 }))
 """
 

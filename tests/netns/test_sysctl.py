@@ -30,7 +30,7 @@ def test_by_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "write", watched)
     sysctl.write("net/ipv6/conf/eth0/forwarding", "1")
-    settings = sysctl.Settings()
+    settings = sysctl.LinkSysctls()
     settings.write("ipv6/conf/eth0/forwarding", "2")
     settings.close()
     tuning._write({str(conf / "forwarding"): "3"})

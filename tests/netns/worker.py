@@ -58,7 +58,7 @@ def watch(steps: Steps) -> None:
     steps.before(nft, "apply")
     steps.before(iptables, "_run")
     steps.before(sysctl, "write")
-    steps.before(sysctl.Settings, "write")
+    steps.before(sysctl.LinkSysctls, "write")
     for name in ("link", "rename", "replace", "unlink"):
         steps.before(os, name)
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from dockercni.daemon.early import Early
 from dockercni.docker.client import Client, Engine
-from dockercni.gate.client import Gate
+from dockercni.gate.client import GateClient
 from dockercni.linux import capabilities
 from dockercni.settings import load
 
@@ -51,7 +51,7 @@ def test_no_hierarchy(early: Any, off: dict[str, str], tmp_path: Path, monkeypat
     (tmp_path / "containers").mkdir()
     monkeypatch.setattr(capabilities, "obstacle", lambda: "")
     tell: list[Any] = []
-    monkeypatch.setattr(Gate, "start", lambda gate, *_: tell.append(gate._watching))
+    monkeypatch.setattr(GateClient, "start", lambda gate, *_: tell.append(gate._watching))
     one = early()
     with capture_logs() as logs:
         one.start()
@@ -66,7 +66,7 @@ def test_confined(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What we may not trace is not held, but attached early all the same."""
     monkeypatch.setattr(capabilities, "obstacle", lambda: "we are confined ourselves")
     orders: list[Any] = []
-    monkeypatch.setattr(Gate, "start", lambda _, said, __: orders.append(said))
+    monkeypatch.setattr(GateClient, "start", lambda _, said, __: orders.append(said))
     with capture_logs() as logs:
         early().start()
     assert [log["event"] for log in logs] == ["hold off"]

@@ -174,5 +174,5 @@ def test_let_go(over: str, ready: bool, level: str, late: int) -> None:
         world.hold.over = over
         world.tracker.touch(ID)
         world.look(*([] if ready else [Step("ADD", error="no address")]))
-    assert [log["log_level"] for log in logs if log["event"] == "let go"] == [level]
+    assert [log["log_level"] for log in logs if log["event"] == "released"] == [level]
     assert world.late == late

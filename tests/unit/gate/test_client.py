@@ -15,9 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockercni import supervision
-from dockercni.docker.start_watch import Listener, Start
+from dockercni.docker.start_watch import Start, StartListener
 from dockercni.gate import client, messages
-from dockercni.gate.client import Gate, GateEnded
+from dockercni.gate.client import GateClient, GateEnded
 from dockercni.gate.messages import Alive, Changed, Down, Go, Hello, Kill, Leave, Said, Serve, Started, Watching
 from dockercni.model import Container
 from tests.hosts import wait_until
@@ -38,8 +38,8 @@ class World:
         self.told: list[str] = []
         self.container: Container | None = Container(ID, "web", running=False)
         self.problem: list[str] = []
-        listener = Listener(self.starts.append, self.told.append, lambda *_: None, lambda *_: None)
-        self.gate = Gate(directory, lambda _: self.container, listener, self.problem.append)
+        listener = StartListener(self.starts.append, self.told.append, lambda *_: None, lambda *_: None)
+        self.gate = GateClient(directory, lambda _: self.container, listener, self.problem.append)
         self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listening.bind(str(directory / messages.SOCKET))
         self.listening.listen()

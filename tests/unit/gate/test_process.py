@@ -16,8 +16,8 @@ import structlog
 from dockercni import __version__
 from dockercni.docker.start_watch import Start
 from dockercni.gate import client, messages, process
-from dockercni.gate.messages import Alive, Changed, Down, Ended, Hello, Leave, Message, Retry, Said, Serve, Watching
-from dockercni.gate.process import Gate
+from dockercni.gate.messages import Alive, Changed, Down, Ended, Hello, Leave, Message, Said, Serve, TryAgain, Watching
+from dockercni.gate.process import GateProcess
 from dockercni.linux import cgroups
 from dockercni.linux.hold.holder import Limit
 from dockercni.linux.netns import Namespace
@@ -35,7 +35,7 @@ ID = "0" * 64
 
 
 @pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GateProcess]:
     """One that watches an empty directory, and has not begun to serve."""
     (tmp_path / "cgroups").mkdir()
     monkeypatch.setattr(cgroups, "hierarchy", lambda: tmp_path / "cgroups")
@@ -43,12 +43,12 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
         listening.bind(str(tmp_path / messages.SOCKET))
         listening.listen()
         directory = os.open(tmp_path, os.O_RDONLY)
-        yield Gate(listening, directory)
+        yield GateProcess(listening, directory)
         os.close(directory)
 
 
 @pytest.fixture
-def running(gate: Gate, tmp_path: Path) -> Iterator[threading.Thread]:
+def running(gate: GateProcess, tmp_path: Path) -> Iterator[threading.Thread]:
     """It serves."""
     thread = threading.Thread(target=gate.run)
     thread.start()
@@ -109,7 +109,7 @@ def test_tried_again(running: threading.Thread, tmp_path: Path, monkeypatch: pyt
     with connected(tmp_path) as link:
         tell(link, orders(tmp_path))
         assert heard(link, Watching).problem == "inotify is at its limit"
-        tell(link, Retry())
+        tell(link, TryAgain())
         assert heard(link, Watching).problem == ""
     assert running.is_alive()
 
@@ -133,7 +133,7 @@ def test_a_thread_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert heard(link, Watching).problem == ""
 
 
-def test_a_daemon_that_reads_late(gate: Gate, running: threading.Thread, tmp_path: Path) -> None:
+def test_a_daemon_that_reads_late(gate: GateProcess, running: threading.Thread, tmp_path: Path) -> None:
     """It is not dropped for a few hundred messages that it has not read: so many containers start on a host at once."""
     with connected(tmp_path) as link:
         tell(link, orders(tmp_path))
@@ -163,7 +163,7 @@ def start(hold: FakeHold) -> Start:
     return Start(Container(ID, "web", running=True), Namespace(namespace, ""), "/c", directory, Limit(60.0), hold)
 
 
-def test_sent_away(gate: Gate, running: threading.Thread, tmp_path: Path) -> None:
+def test_sent_away(gate: GateProcess, running: threading.Thread, tmp_path: Path) -> None:
     """A daemon that sends it away may not have heard of what it has just held: it ends when nothing is held."""
     hold = FakeHold()
     with connected(tmp_path) as link:
@@ -179,7 +179,7 @@ def test_sent_away(gate: Gate, running: threading.Thread, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("running")
-def test_served(gate: Gate, tmp_path: Path) -> None:
+def test_served(gate: GateProcess, tmp_path: Path) -> None:
     """What a command has attached may go if there is no daemon; one that is there knows which start has its network."""
     hold = FakeHold()
     with connected(tmp_path) as link:
@@ -196,7 +196,7 @@ def test_served(gate: Gate, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_over_before_it_is_told(gate: Gate, tmp_path: Path) -> None:
+def test_over_before_it_is_told(gate: GateProcess, tmp_path: Path) -> None:
     """A hold that is over when its start is told, since the helper has just ended, is not waited for."""
     with connected(tmp_path) as link:
         tell(link, orders(tmp_path))
@@ -207,7 +207,7 @@ def test_over_before_it_is_told(gate: Gate, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_no_text(gate: Gate, tmp_path: Path) -> None:
+def test_no_text(gate: GateProcess, tmp_path: Path) -> None:
     """A file's name that is no text is told all the same."""
     with connected(tmp_path) as link:
         tell(link, orders(tmp_path))
@@ -218,7 +218,7 @@ def test_no_text(gate: Gate, tmp_path: Path) -> None:
 
 
 def test_without_a_daemon(
-    gate: Gate, running: threading.Thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gate: GateProcess, running: threading.Thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it has to say for the log waits for the next daemon; without one it ends after a while."""
     with connected(tmp_path) as link:

@@ -10,7 +10,7 @@ import pytest
 from dockercni.cni import Cache, CacheError, ChainError, diagnosis, parse_list
 from dockercni.cni.errors import PluginShortage, is_shortage
 from dockercni.linux import host_links, iptables
-from dockercni.linux.host_links import Surroundings
+from dockercni.linux.host_links import RoutedLinks
 from dockercni.linux.iptables import Filter, IptablesError
 from dockercni.reconcile import forwarding
 from dockercni.reconcile.forwarding import Forwarding
@@ -61,7 +61,7 @@ def test_executables_that_lack_something(stdout: bytes, stderr: str) -> None:
 @pytest.fixture
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Forwarding, list[object]]:
     """Forwarding that runs no iptables, and what it says in its place, the last one first: errors, or a listing."""
-    monkeypatch.setattr(host_links, "surroundings", lambda: Surroundings(frozenset(), frozenset()))
+    monkeypatch.setattr(host_links, "routed_links", lambda: RoutedLinks(frozenset(), frozenset()))
     monkeypatch.setattr(host_links, "routed", lambda _: True)
     monkeypatch.setattr(iptables, "filters", lambda version: [Filter(version, "iptables")])
     monkeypatch.setattr(forwarding.forward, "_LOCK", tmp_path / "forward.lock")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from dockercni.cni import CacheEntry
-from dockercni.docker.api import Inspected, Listed, Message
+from dockercni.docker.api import EventLine, Inspected, Listed
 from dockercni.errors import DockercniError, UsageError
 from dockercni.files import file_below
 from dockercni.model import NetworkRequest
@@ -120,7 +120,7 @@ def test_ids_of_the_engine(name: str) -> None:
     for kind, answer in (
         (Inspected, {"Id": name}),
         (Listed, {"Id": name}),
-        (Message, {"Action": "start", "Actor": {"ID": name}, "timeNano": 1}),
+        (EventLine, {"Action": "start", "Actor": {"ID": name}, "timeNano": 1}),
     ):
         with pytest.raises(msgspec.ValidationError, match=r"`\$\.(Id|Actor\.ID)`"):
             msgspec.convert(answer, kind)
