@@ -1,4 +1,4 @@
-"""The one table of commands: the parser, help, completion, man pages and the README's reference are made from it."""
+"""The one table of commands: the parser, help, completion, man pages and docs/ are made from it."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How a command of the table is put into words, the same ones for help, man pages and the README."""
+"""How a command of the table is put into words, the same ones for help, man pages and docs/."""
 
 from dockercni.commands.table import Argument, Command
 

@@ -1,7 +1,8 @@
-"""`make run`, the first command of the README, in a copy of the tree on a host with only Docker, Python and make."""
+"""The quick start of the README, in a copy of the tree on a host with only Docker, Python and make."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,10 +12,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engine.containers import ask, run, wait_attached, wait_clean
-from tests.hosts import TREE, copy_tree, leftovers, peer_of, serve_tcp, wait_until
+from tests.hosts import IMAGE, TREE, copy_tree, leftovers, peer_of, serve_tcp, wait_until
 
 if TYPE_CHECKING:
     from tests.hosts import Host, Outside
+
+START, SESSION = re.findall(
+    r"^```console\n(.*?)^```$",
+    (TREE / "README.md").read_text(encoding="utf-8").partition("\n## Quick start\n")[2].partition("\n## ")[0],
+    re.MULTILINE | re.DOTALL,
+)
+# The host has no sudo, and a script is faster than whoever types.
+AS_TYPED = """sudo() { "$@"; }
+docker() { command docker "$@" && { [ "$1" != run ] || .venv/bin/dockercni status --wait=20s; }; }
+"""
 
 
 @pytest.fixture
@@ -39,7 +50,8 @@ def wheels(tmp_path: Path) -> Path:
 
 @pytest.mark.timeout(240)
 def test_session_of_the_readme(host: Host, outside: Outside, tree: Path, wheels: Path) -> None:
-    """From a fresh copy: `make run`, a container, `curl`, `rm`; then a second `make run` is there at once."""
+    """`make run`, the README's session and a few more questions; then a second `make run` is ready at once."""
+    assert START == "sudo make run\n"
     environment = {
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(wheels),
@@ -57,6 +69,14 @@ def test_session_of_the_readme(host: Host, outside: Outside, tree: Path, wheels:
     assert peer_of(ask(outside, "tcp", outside.host_address, 8080)) == outside.address
     assert b"peer=" in ask(host, "tcp", "localhost", 8080)
     host.docker("rm", "--force", "web", "before")
+    wait_clean(host)
+    host.docker("create", "--name=image", IMAGE, "busybox", "httpd", "-f", "-p", "80", "-h", "/www")
+    host.docker("commit", "image", "nginx:alpine")  # nothing can be pulled here
+    host.docker("rm", "image")
+    done = host.run("sh", "-euxc", f"cd {tree}\n{AS_TYPED}{SESSION}", env=environment)
+    assert re.search(r"inet 10\..* eth0$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^web .*8080->80/tcp", done.stdout, re.MULTILINE), done.stdout
+    host.docker("image", "rm", "nginx:alpine")
     wait_clean(host)
     assert not list(host.path("/etc/cni/net.d").iterdir())
     assert not list(host.path("/etc/dockercni").iterdir())

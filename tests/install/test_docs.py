@@ -34,7 +34,7 @@ def sections() -> list[tuple[str, str, str]]:
 def test_commands_of(page: str, title: str, commands: str, machine: Machine, deb: Path, wheels: Path) -> None:
     """Every command of the section succeeds, typed one after the other on a host that has what the page assumes."""
     web = machine.docker("create", IMAGE, "busybox", "httpd", "-f", "-p", "80", "-h", "/www")
-    machine.docker("commit", web, "nginx")  # nothing can be pulled here
+    machine.docker("commit", web, "nginx:alpine")  # nothing can be pulled here
     machine.docker("rm", web)
     package = machine.put(deb)
     for wheel in wheels.iterdir():

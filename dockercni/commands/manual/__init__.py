@@ -1,1 +1,1 @@
-"""What is made from the table of commands: completion scripts, man pages, the README's reference."""
+"""What is made from the table of commands: completion scripts, man pages, the reference in docs/."""

@@ -1,4 +1,4 @@
-"""The reference of commands and settings: in the README, and as pages of their own."""
+"""The reference of commands and settings, as pages for docs/; `scripts/reference.py` writes them."""
 
 from __future__ import annotations
 
@@ -7,34 +7,13 @@ from typing import TYPE_CHECKING
 from dockercni import settings
 from dockercni.commands import usage
 from dockercni.commands.table import COMMANDS, EXIT_CODES
-from dockercni.errors import DockercniError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BEGIN, END = "<!-- commands -->", "<!-- /commands -->"
-
-
-class NoMarkers(DockercniError):
-    """The text has no place for the reference."""
-
-
-def replaced(text: str) -> str:
-    """The text with the reference, as it is now, between its markers. Raises NoMarkers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise NoMarkers(f"no {BEGIN} ... {END} in the text")
-    return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
-
-
-def reference() -> str:
-    """All commands, exit codes and settings."""
-    return "\n".join([*_commands(), "", *_settings()]) + "\n"
-
 
 def pages() -> dict[str, str]:
-    """The pages that are made from the tables alone, by the name of their file below docs."""
+    """Maps the name of each generated file in docs/ to its text."""
     commands = ["# Commands", "", "Any [setting](settings.md) is an option of every command.", "", *_commands()]
     settings = ["# Settings", "", *_settings(), "", "Allowed values:", "", *_allowed()]
     return {"commands.md": "\n".join(commands) + "\n", "settings.md": "\n".join(settings) + "\n"}

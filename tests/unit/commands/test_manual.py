@@ -1,5 +1,6 @@
-"""dockercni man, and the README's reference."""
+"""dockercni man, and the reference in docs/."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,12 +15,6 @@ from dockercni.commands.table import COMMANDS
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_readme_has_the_reference_of_this_program() -> None:
-    """README.md is what scripts/reference.py would make it."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert markdown.replaced(text) == text, "run: PYTHONPATH=. python scripts/reference.py"
-
-
 def test_the_pages_are_those_of_this_program() -> None:
     """docs/commands.md and docs/settings.md are what scripts/reference.py would make them."""
     for name, text in markdown.pages().items():
@@ -27,19 +22,20 @@ def test_the_pages_are_those_of_this_program() -> None:
         assert written == text, "run: PYTHONPATH=. python scripts/reference.py"
 
 
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_links_between_pages(page: Path) -> None:
+    """What a page links to in this tree is there."""
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
 def test_the_reference_has_everything() -> None:
     """Every command, option and setting stands in the reference."""
-    reference = markdown.reference()
+    reference = "".join(markdown.pages().values())
     wanted = [f"`dockercni {command.name} " for command in COMMANDS]
     wanted += [f"| `{setting.key}`" for setting in settings.TABLE]
     wanted += [argument.names[0] for command in COMMANDS for argument in command.arguments if not argument.positional]
     assert [text for text in wanted if text not in reference] == []
-
-
-def test_a_text_without_markers_is_refused() -> None:
-    """Where the reference belongs has to be marked."""
-    with pytest.raises(markdown.NoMarkers):
-        markdown.replaced("# Title\n")
 
 
 def test_a_page_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
