@@ -1,17 +1,18 @@
 """`dockercni explain CONTAINER`: why it has its networks, or none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from dockercni import logs, render
-from dockercni.commands import heard
+from dockercni.commands import liveness
 from dockercni.commands.containers import resolve
 from dockercni.commands.sync import line
 from dockercni.commands.table import Request
 from dockercni.errors import DockercniError
 from dockercni.model import Container, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
-from dockercni.reconcile.reconciler import Outcome, Policy
+from dockercni.reconcile.reconciler import Policy, Reconciler
+from dockercni.reconcile.records import Record
 from dockercni.status_file import Failing
 from dockercni.wiring import App, policy, wire
 
@@ -28,19 +29,19 @@ def run(request: Request) -> int:
     app.networks.learn(engine.mtu)
     container_id = resolve(app, request.args.container)
     container = app.client.container(container_id)
+    sync, daemon = app.reconciler(engine, Policy(request.settings.attach)), app.reconciler(engine, policy(app.settings))
     reasons = (
-        list(_reasons(app, container, engine.host_ip)) if container else ["the engine knows no such container any more"]
+        list(_reasons(app, container, sync, daemon)) if container else ["the engine has no such container any more"]
     )
-    attached = list(_attached(app, container_id))
-    seen = app.reconciler(engine, Policy(request.settings.attach)).look(container_id, dry_run=True)
-    coming = list(_coming(seen))
-    alive, _, pulse = heard.daemon(request.settings)
-    failing = pulse.failing.get(container_id) if pulse and alive else None
+    attached = _attached(app, container_id)
+    outcome = sync.look(container_id, dry_run=True)
+    coming = [line(outcome.name, step, dry_run=True) for step in outcome.steps] or ["nothing to do"]
+    failing = liveness.of_daemon(request.settings).failing.get(container_id)
     if request.output == "json":
-        found = {"container": seen.name, "id": container_id, "reasons": reasons, "attachments": attached}
+        found = {"container": outcome.name, "id": container_id, "reasons": reasons, "attachments": attached}
         render.json({**found, "next": coming, "failing": _shown(failing) if failing else None})
         return 0
-    render.line(f"{seen.name} ({container_id[:12]})")
+    render.line(f"{outcome.name} ({container_id[:12]})")
     failed = list(_failed(failing)) if failing else []
     for title, lines in (("", reasons), ("has ", attached), ("", failed), ("next sync: ", coming)):
         for text in lines:
@@ -68,54 +69,58 @@ def _failed(failing: Failing) -> Iterator[str]:
         yield f"{tries}; next try in {failing.retry_in:.0f} s, or when what it lacks becomes free"
 
 
-def _reasons(app: App, container: Container, host_ip: str) -> Iterator[str]:
+def _reasons(app: App, container: Container, sync: Reconciler, daemon: Reconciler) -> Iterator[str]:
     for label, value in sorted(container.dropped.items()):
         if label.startswith(labels.PREFIX):
             yield f"label {label}={value} was dropped: it comes with the image, and trust-image-labels is false"
     if not container.running:
-        yield "it does not run, so it is to have no network now"
-    elif policy(app.settings).spared.get(container.id) == container.started_at:
-        yield "it ran before dockercni's first start here, so the daemon leaves it alone until it starts anew"
+        yield "it is not running, so it has no network now"
     try:
-        wanted = labels.requests(container, app.settings.attach)
+        asked = labels.requests(container, app.settings.attach)
+        if isinstance(asked, Unwanted):
+            yield f"wants no network: {asked.reason}"
+            return
     except DockercniError as error:
         yield f"wants no network: {error}"
         return
-    if isinstance(wanted, Unwanted):
-        yield f"wants no network: {wanted.reason}"
-        return
-    for request in wanted:
+    for request in asked:
         yield _why(app, container, request)
-    yield from _default_route(app, container, wanted)
-    yield from _ports(app, container, wanted, host_ip)
+    try:
+        started = replace(container, running=True)  # what it is to have once it runs
+        wanted, attended = sync.wanted(started), daemon.wanted(started, _records(app, daemon, container))
+    except DockercniError:  # what the next sync would do names it
+        return
+    if isinstance(attended, Unwanted):
+        yield f"the daemon leaves it alone: {attended.reason}"
+    if isinstance(wanted, Sequence):
+        yield from _default_route(app, container, wanted)
+        yield from _ports(app, container, wanted, sync.host_ip)
 
 
-def _default_route(app: App, container: Container, wanted: tuple[NetworkRequest, ...]) -> Iterator[str]:
-    """Which of several networks is to have the default route, and why."""
+def _records(app: App, reconciler: Reconciler, container: Container) -> list[Record]:
+    return list(records.records(app.attacher.cache, reconciler.engine_id, container.id))
+
+
+def _default_route(app: App, container: Container, wanted: Sequence[NetworkRequest]) -> Iterator[str]:
+    """Which of several networks has the default route, and why. `wanted` is in the order of their claim to it."""
     chosen = labels.gateway(container)
     if len(wanted) == 1 and not chosen:
         return
     catalogue = app.networks.catalogue()
-    try:
-        named = [replace(request, network=catalogue.get(request.network).name) for request in wanted]
-        order = gateway.ranked(named, chosen, lambda name: gateway.expected(catalogue.get(name)))
-    except DockercniError as error:
-        yield f"default route: {error}"
-        return
     why = f"label {gateway.LABEL}={chosen}" if chosen else "the first network that has one"
     for version in (4, 6):
-        holders = (one.network for one in order if version in gateway.expected(catalogue.get(one.network)))
+        holders = (one.network for one in wanted if version in gateway.expected(catalogue.get(one.network)))
         if holder := next(holders, None):
             yield f"default route of IPv{version}: {holder} ({why})"
 
 
 def _why(app: App, container: Container, request: NetworkRequest) -> str:
-    """One network with what decided on it, and the labels that say more of it."""
+    """One network, what decided on it, and what other labels ask of it."""
     catalogue = app.networks.catalogue()
-    said = container.labels.get(f"{labels.PREFIX}networks")
+    label = container.labels.get(f"{labels.PREFIX}networks")
     settings = app.settings
-    if said is not None:
-        decided = f"label {labels.PREFIX}networks={said}"
+    if label is not None:
+        decided = f"label {labels.PREFIX}networks={label}"
     elif settings.default_network:
         decided = f"no label names one, and default-network is set ({settings.origins['default-network']})"
     else:
@@ -133,23 +138,15 @@ def _why(app: App, container: Container, request: NetworkRequest) -> str:
     return f"wants {network.name} as {request.ifname}{details}: {decided} ({network.source or 'built in'})"
 
 
-def _ports(app: App, container: Container, wanted: tuple[NetworkRequest, ...], host_ip: str) -> Iterator[str]:
-    catalogue = app.networks.catalogue()
-    try:
-        placed = ports.place(wanted, container.ports, lambda name: ports.obstacle(catalogue.get(name)), host_ip)
-    except DockercniError:  # it was said above
-        return
-    for request in placed:
+def _ports(app: App, container: Container, wanted: Sequence[NetworkRequest], host_ip: str) -> Iterator[str]:
+    for request in wanted:
         if request.unpublished:
             yield request.unpublished
         elif request.ports:
-            published = ports.summary(request.ports)
-            at = (
-                f" at {host_ip}, the engine's default"
-                if host_ip and not all(p.host_ip for p in container.ports)
-                else ""
-            )
-            yield f"publishes {published} through {catalogue.get(request.network).name}, the first that can{at}"
+            everywhere = all(port.host_ip for port in container.ports)
+            at = f" at {host_ip}, the engine's default" if host_ip and not everywhere else ""
+            network = app.networks.catalogue().get(request.network).name
+            yield f"publishes {ports.summary(request.ports)} through {network}, the first that can{at}"
 
 
 def _attached(app: App, container_id: str) -> list[str]:
@@ -160,10 +157,3 @@ def _attached(app: App, container_id: str) -> list[str]:
             state = "" if record.attachment.complete else ", not finished"
             found.append(f"{entry.network} {entry.ifname}, attached{by}{state}")
     return found
-
-
-def _coming(seen: Outcome) -> Iterator[str]:
-    if not seen.steps:
-        yield "nothing to do"
-    for step in seen.steps:
-        yield line(seen.name, step, dry_run=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dockercni.commands import heard
+from dockercni.commands import liveness
 from dockercni.docker.api import Listed
 from dockercni.errors import DockercniError
 from dockercni.model import Unwanted
@@ -44,15 +44,18 @@ def missing(
     With `wanted` only of these ids; with `excluded` also those that are to have nothing. Without a daemon, which would
     know what fails, all are looked at. Raises EngineUnavailable, EngineRefused.
     """
-    alive, _, pulse = heard.daemon(app.settings)
-    failing = pulse.failing if pulse and alive else {}
+    daemon = liveness.of_daemon(app.settings)
     ids = [one.Id for one in running if excluded or one.HostConfig.NetworkMode == "none"]
-    ids = [one for one in ids if (not wanted or one in wanted) and (not alive or one in failing or one not in attached)]
+    ids = [
+        one
+        for one in ids
+        if (not wanted or one in wanted) and (not daemon.alive or one in daemon.failing or one not in attached)
+    ]
     if not ids:
         return
     reconciler = app.reconciler(app.client.engine(), policy(app.settings))
     for container_id in ids:
-        yield from _of(reconciler, container_id, failing.get(container_id), excluded=excluded)
+        yield from _of(reconciler, container_id, daemon.failing.get(container_id), excluded=excluded)
 
 
 def _of(reconciler: Reconciler, container_id: str, tried: Failing | None, *, excluded: bool) -> Iterator[Missing]:

@@ -1,4 +1,4 @@
-"""What the plugins of a network support: by the verb VERSION, or as they stand in this process."""
+"""What the plugins of a network answer to VERSION, for the commands that show it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final
 
 from dockercni.cni import EXEC, CNIError, ExecRunner, NetworkList, PluginNotFound
 from dockercni.cni.probe import supported_versions
-from dockercni.plugins import registry
+from dockercni.plugins import ipam
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.settings import Settings
 
-IN_PROCESS: Final = "in dockercni itself"
+BUILT_IN: Final = "in dockercni itself"
 
-_SECONDS: Final = 10.0  # a plugin that does not even know its versions by then will not serve either
+_SECONDS: Final = 10.0  # VERSION needs no work: a plugin that takes longer serves nothing else either
 
 
 @dataclass(frozen=True, slots=True)
-class Ability:
-    """One plugin: its path or IN_PROCESS, and the versions of CNI that it supports, or what is wrong with it.
+class PluginVersions:
+    """One plugin: the path of its executable or BUILT_IN, and its versions of CNI, oldest first.
 
-    `missing` if that is that there is none.
+    Where `problem` says why there are none, `missing` tells whether that is because no such plugin was found.
     """
 
     type: str
@@ -30,54 +30,54 @@ class Ability:
     problem: str = ""
     missing: bool = False
 
+    @property
+    def span(self) -> str:
+        """The versions, shortened: "0.4.0 to 1.1.0"."""
+        first, *others = self.versions
+        return f"{first} to {others[-1]}" if others else first
 
-class Abilities:
-    """What the plugins of networks can do, as the daemon would choose them; each executable is asked once."""
+
+class Probe:
+    """Asks plugins for their versions, in the backend that would serve them; each is asked once."""
 
     def __init__(self, settings: Settings) -> None:
         self._executables = ExecRunner(settings.cni_bin_dir, min(_SECONDS, settings.plugin_timeout))
         self._dispatch = Dispatch(self._executables, "native" if settings.backend == "builtin" else settings.backend)
-        self._asked: dict[tuple[str, str], Ability] = {}
+        self._answers: dict[tuple[str, str], PluginVersions] = {}
 
-    def of(self, network: NetworkList) -> list[Ability]:
+    def plugins(self, network: NetworkList) -> list[PluginVersions]:
         """Those of its list, and the IPAM plugins that these call; each once. Never raises."""
-        found: dict[str, Ability] = {}
+        found: dict[str, PluginVersions] = {}
         for plugin in network.plugins:
+            backend = EXEC
             try:
-                engine = self._dispatch.choose(network, plugin)
+                backend = self._dispatch.choose(network, plugin)
             except PluginNotFound as error:
-                found.setdefault(plugin.type, Ability(plugin.type, problem=str(error), missing=True))
-                engine = EXEC
+                found.setdefault(plugin.type, PluginVersions(plugin.type, problem=str(error), missing=True))
             except CNIError as error:
-                found.setdefault(plugin.type, Ability(plugin.type, problem=str(error)))
+                found.setdefault(plugin.type, PluginVersions(plugin.type, problem=str(error)))
                 continue
             else:
-                found.setdefault(plugin.type, self._ask(plugin.type, engine))
-            ipam = plugin.raw.get("ipam")
-            kind = ipam.get("type") if isinstance(ipam, Mapping) else None
+                found.setdefault(plugin.type, self._ask(plugin.type, backend))
+            delegate = plugin.raw.get("ipam")
+            kind = delegate.get("type") if isinstance(delegate, Mapping) else None
             if isinstance(kind, str) and kind:
                 conf = {**plugin.raw, "name": network.name, "cniVersion": network.cni_version}
-                here = engine == registry.ENGINE and not registry.refusal(kind, conf)
-                found.setdefault(kind, self._ask(kind, registry.ENGINE if here else EXEC))
+                found.setdefault(kind, self._ask(kind, EXEC if backend == EXEC else ipam.backend(kind, conf)))
         return list(found.values())
 
-    def _ask(self, plugin: str, engine: str) -> Ability:
-        if (plugin, engine) not in self._asked:
-            self._asked[plugin, engine] = self._ability(plugin, engine)
-        return self._asked[plugin, engine]
+    def _ask(self, plugin: str, backend: str) -> PluginVersions:
+        if (plugin, backend) not in self._answers:
+            self._answers[plugin, backend] = self._answer(plugin, backend)
+        return self._answers[plugin, backend]
 
-    def _ability(self, plugin: str, engine: str) -> Ability:
-        path = IN_PROCESS
+    def _answer(self, plugin: str, backend: str) -> PluginVersions:
+        path = BUILT_IN
         try:
-            if engine == EXEC:
+            if backend == EXEC:
                 path = str(self._executables.find(plugin))
-            return Ability(plugin, path, supported_versions(self._dispatch, engine, plugin))
+            return PluginVersions(plugin, path, supported_versions(self._dispatch, backend, plugin))
         except PluginNotFound as error:
-            return Ability(plugin, problem=str(error), missing=True)
+            return PluginVersions(plugin, problem=str(error), missing=True)
         except CNIError as error:
-            return Ability(plugin, path, problem=f"{error} ({path})")
-
-
-def span(versions: tuple[str, ...]) -> str:
-    """The versions, shortened."""
-    return versions[0] if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
+            return PluginVersions(plugin, path, problem=f"{error} ({path})")

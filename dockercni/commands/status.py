@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from dockercni import render
-from dockercni.commands import heard
+from dockercni.commands import liveness
 from dockercni.errors import NotRoot
 
 if TYPE_CHECKING:
     from dockercni.commands.convergence import State
+    from dockercni.commands.liveness import Liveness
     from dockercni.commands.table import Request
-    from dockercni.status_file import DaemonStatus
 
 FAILED: Final = 1
 NOT_CONVERGED: Final = 3
@@ -27,55 +27,57 @@ def run(request: Request) -> int:
     failing, drift, notes, notOurs.
     """
     if os.geteuid() != 0:
-        raise NotRoot("what the daemon says of itself is for root only; try sudo")
-    alive, told, pulse = heard.daemon(request.settings)
+        raise NotRoot("the daemon's status can only be read by root; try sudo")
+    daemon = liveness.of_daemon(request.settings)
     if request.args.probe:
-        render.line(told)
-        return 0 if alive else FAILED
-    from dockercni import logs  # noqa: PLC0415  the same
-    from dockercni.commands import convergence  # noqa: PLC0415  slow, for a probe that runs every few seconds
+        render.line(daemon.words)
+        return 0 if daemon.alive else FAILED
+    # Imported late, as a probe runs every few seconds and these are slow to import.
+    from dockercni import logs  # noqa: PLC0415
+    from dockercni.commands import convergence  # noqa: PLC0415
 
     logs.configure("error", "auto")
-    found = convergence.state(request.settings, pulse.failing if pulse and alive else {}, request.args.wait)
+    found = convergence.state(request.settings, daemon.failing, request.args.wait)
     if request.output == "json":
         shown = asdict(found)
         shown["notOurs"] = shown.pop("not_ours")
-        render.json({"daemon": _shown(pulse, told, alive=alive), "converged": found.converged, **shown})
+        render.json({"daemon": _shown(daemon), "converged": found.converged, **shown})
     else:
-        _print_lines(found, told, pulse if alive else None)
+        _print_lines(found, daemon)
     if request.args.wait is not None:
         return 0 if found.converged else FAILED
     if found.problem:
         return UNREACHABLE
-    if not alive:
+    if not daemon.alive:
         return FAILED
     return 0 if found.converged else NOT_CONVERGED
 
 
-def _shown(pulse: DaemonStatus | None, told: str, *, alive: bool) -> dict[str, object]:
+def _shown(daemon: Liveness) -> dict[str, object]:
     last = None
-    if pulse:
+    if status := daemon.status:
         last = {
-            "pid": pulse.pid,
-            "started": pulse.started,
-            "age": round(pulse.age, 1),
-            "connected": pulse.connected,
-            "lost": pulse.lost,
-            "lookedAtAll": pulse.looked_at_all,
-            "busy": list(pulse.busy),
-            "off": dict(pulse.off),
-            "late": pulse.late,
-            "down": dict(pulse.down),
+            "pid": status.pid,
+            "started": status.started,
+            "age": round(status.age, 1),
+            "connected": status.connected,
+            "lost": status.lost,
+            "lookedAtAll": status.looked_at_all,
+            "busy": list(status.busy),
+            "off": dict(status.off),
+            "late": status.late,
+            "down": dict(status.down),
         }
-    return {"running": alive, "told": told, "pulse": last}
+    return {"running": daemon.alive, "told": daemon.words, "pulse": last}
 
 
-def _print_lines(found: State, told: str, pulse: DaemonStatus | None) -> None:
-    render.line(told)
-    for what, reason in (pulse.off if pulse else {}).items():
-        render.line(f"{what} off: {reason}")
-    if pulse and pulse.late:
-        render.line(f"late: {pulse.late} entrypoints began before their network was there, since {pulse.started}")
+def _print_lines(found: State, daemon: Liveness) -> None:
+    render.line(daemon.words)
+    if (status := daemon.status) and daemon.alive:
+        for what, reason in status.off.items():
+            render.line(f"{what} off: {reason}")
+        if status.late:
+            render.line(f"late: {status.late} entrypoints began before their network was there, since {status.started}")
     if found.problem:
         render.line(found.problem)
         return

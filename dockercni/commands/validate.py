@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dockercni import render
 from dockercni.cni import CNIError, NetworkList, PluginConf, load_file, strict_json
-from dockercni.commands import plugin_versions
-from dockercni.commands.plugin_versions import Ability
+from dockercni.commands.plugin_versions import PluginVersions, Probe
 from dockercni.commands.validation import meaning, places, schemas
 from dockercni.commands.validation.host import Host
 from dockercni.commands.validation.meaning import Problem
@@ -26,7 +25,7 @@ CAPABILITIES: Final = (  # those that the specification knows, and those of well
 
 def run(request: Request) -> int:
     """Print a line for each network, and one for each problem; JSON keys: networks [{...}], problems [text]."""
-    known, host = plugin_versions.Abilities(request.settings), _host()
+    probe, host = Probe(request.settings), _host()
     owners: dict[str, Path] = {}
     good, problems = [], []
     for name in request.args.files:
@@ -36,7 +35,7 @@ def run(request: Request) -> int:
         except CNIError as error:
             problems.append(str(error))
             continue
-        plugins = known.of(network)
+        plugins = probe.plugins(network)
         wrong = list(_problems(path, network, plugins, owners, host))
         problems.extend(wrong)
         if not wrong:
@@ -52,7 +51,7 @@ def run(request: Request) -> int:
 
 
 def _problems(
-    path: Path, network: NetworkList, plugins: Sequence[Ability], owners: dict[str, Path], host: Host | None
+    path: Path, network: NetworkList, plugins: Sequence[PluginVersions], owners: dict[str, Path], host: Host | None
 ) -> Iterator[str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     where = places.keys(text)
@@ -60,13 +59,12 @@ def _problems(
     owner = owners.setdefault(network.name, path)
     if owner != path:
         yield f'{_place(path, where, "name")}: network "{network.name}" is already defined by {owner}'
-    for ability in plugins:
-        if ability.problem:
-            yield f"{_place(path, where, _type_of(network, ability.type, single))}: {ability.problem}"
-        elif network.cni_version not in ability.versions:
-            place, spoken = _place(path, where, "cniVersion"), plugin_versions.span(ability.versions)
-            who = f"plugin {ability.type} ({ability.path})"
-            yield f"{place}: {who} supports CNI {spoken}, not {network.cni_version}"
+    for one in plugins:
+        if one.problem:
+            yield f"{_place(path, where, _type_of(network, one.type, single))}: {one.problem}"
+        elif network.cni_version not in one.versions:
+            place = _place(path, where, "cniVersion")
+            yield f"{place}: plugin {one.type} ({one.path}) supports CNI {one.span}, not {network.cni_version}"
     wrong = [] if single else list(schemas.unknown_of_list(network.extra))
     for number in range(len(network.plugins)):
         prefix = "" if single else f"plugins[{number}]."
@@ -122,13 +120,13 @@ def _host() -> Host | None:
         return None
 
 
-def _line(path: Path, network: NetworkList, plugins: Sequence[Ability]) -> str:
-    spoken = ", ".join(f"{one.type} ({plugin_versions.span(one.versions)}, {one.path})" for one in plugins)
+def _line(path: Path, network: NetworkList, plugins: Sequence[PluginVersions]) -> str:
+    spoken = ", ".join(f"{one.type} ({one.span}, {one.path})" for one in plugins)
     capabilities = ", ".join(sorted(network.capabilities)) or "none"
     return f"{path}: network {network.name}, CNI {network.cni_version}, plugins {spoken}, capabilities {capabilities}"
 
 
-def _shown(path: Path, network: NetworkList, plugins: Sequence[Ability]) -> dict[str, object]:
+def _shown(path: Path, network: NetworkList, plugins: Sequence[PluginVersions]) -> dict[str, object]:
     return {
         "file": str(path),
         "name": network.name,

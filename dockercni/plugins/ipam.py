@@ -7,13 +7,15 @@ ADD: leases are interchangeable.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dockercni.cni import result
 from dockercni.cni.runner import EXEC
 from dockercni.plugins import registry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dockercni.cni.result import Result
     from dockercni.plugins.contract import Request
 
@@ -57,8 +59,13 @@ def gc(request: Request) -> None:
     _run(request, "GC")
 
 
+def backend(plugin: str, conf: Mapping[str, Any]) -> str:
+    """What serves the IPAM plugin of that type for a plugin of this process with the configuration `conf`."""
+    return EXEC if registry.refusal(plugin, conf) else registry.ENGINE
+
+
 def _run(request: Request, verb: str) -> bytes:
     plugin = kind(request)
-    engine = EXEC if registry.refusal(plugin, request.conf) else registry.ENGINE
+    engine = backend(plugin, request.conf)
     environment = {**request.call.environment, "CNI_COMMAND": verb}
     return request.runner.run(replace(request.call, plugin=plugin, verb=verb, environment=environment, engine=engine))

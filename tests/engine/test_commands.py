@@ -196,7 +196,7 @@ class TestStatus:
         """No daemon is exit code 1, whatever else is the case; a probe says only that."""
         done = cli("status")
         assert done.returncode == 1
-        assert done.stdout.splitlines()[0] == "no daemon runs (nobody holds /run/dockercni/daemon.lock)"
+        assert done.stdout.splitlines()[0] == "no daemon runs (/run/dockercni/daemon.lock is not locked)"
         assert done.stdout.splitlines()[-1] == "converged"
         probe = cli("status", "--probe")
         assert (probe.returncode, len(probe.stdout.splitlines())) == (1, 1)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from dockercni import status_file as pulses
+from dockercni.commands import liveness
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.docker.client import Client
 from dockercni.errors import EngineRefused, EngineUnavailable
-from dockercni.reconcile.locks import Locks
+from dockercni.linux import capabilities
 from dockercni.settings import Settings
+from dockercni.status_file import DaemonStatus
 
 _OTHER_KERNELS: Final = re.compile("kata|runsc|gvisor|firecracker|wasm")
 _NOT_FOLLOWED: Final = (
@@ -26,21 +27,24 @@ _HOLD: Final = "in a sidecar: --cap-add SYS_PTRACE --security-opt apparmor=uncon
 def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     """Engine and daemon."""
     yield from _engine(settings, client)
-    if Locks(settings.run_dir, settings.plugin_timeout).daemon_lives():
-        yield ok("daemon", "a daemon runs")
-        yield from _starts(settings)
+    daemon = liveness.of_daemon(settings)
+    if daemon.alive:
+        yield ok("daemon", daemon.words)
     else:
-        yield warn("daemon", "no daemon runs: containers get networks by sync only", "systemctl enable --now dockercni")
+        fix = "journalctl -u dockercni" if daemon.status else "systemctl enable --now dockercni"
+        yield warn("daemon", f"{daemon.words}; until it works, only sync attaches containers", fix)
+    if daemon.status:
+        yield from _starts(daemon.status)
+    elif reason := capabilities.obstacle():
+        yield warn("hold", f"a daemon could not hold starting containers: {reason}", _HOLD)
 
 
-def _starts(settings: Settings) -> Iterator[Finding]:
-    pulse = pulses.read(settings.run_dir)
-    off = pulse.off if pulse else {}
-    if reason := off.get("early watch"):
+def _starts(status: DaemonStatus) -> Iterator[Finding]:
+    if reason := status.off.get("early watch"):
         yield warn("early watch", f"off: {reason}; networks come after the entrypoint has begun", _EARLY)
-    elif reason := off.get("hold"):
-        yield warn("hold", f"off: {reason}; an entrypoint may be quicker than its network", _HOLD)
-    elif pulse:
+    elif reason := status.off.get("hold"):
+        yield warn("hold", f"off: {reason}; an entrypoint may run before its network is there", _HOLD)
+    else:
         yield ok("early watch", "starting containers are found before their entrypoint runs")
 
 

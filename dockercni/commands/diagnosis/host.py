@@ -9,10 +9,10 @@ from typing import Final
 
 from dockercni.cni import trust
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
-from dockercni.linux import capabilities
+from dockercni.linux import capabilities, routing, sysctl
 from dockercni.settings import Settings
 
-_FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
+_FORWARDING: Final = routing.SETTINGS[4]
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -53,9 +53,9 @@ def _rights() -> Iterator[Finding]:
 
 def _forwarding() -> Iterator[Finding]:
     try:
-        on = _FORWARDING.read_text(encoding="ascii").strip() != "0"
+        on = sysctl.read(_FORWARDING) != "0"
     except OSError as error:
-        yield warn("forwarding", f"{_FORWARDING}: {error.strerror}")
+        yield warn("forwarding", f"{sysctl.ROOT}/{_FORWARDING}: {error.strerror}")
         return
     if on:
         yield ok("forwarding", "net.ipv4.ip_forward is 1")
@@ -65,7 +65,7 @@ def _forwarding() -> Iterator[Finding]:
             "net.ipv4.ip_forward is 0: containers reach this host only, until a plugin switches it on",
             "sysctl -w net.ipv4.ip_forward=1",
         )
-    if not os.access(_FORWARDING, os.W_OK):
+    if not os.access(f"{sysctl.ROOT}/{_FORWARDING}", os.W_OK):
         yield warn(
             "forwarding",
             "/proc/sys cannot be written: plugins will fail",

@@ -10,7 +10,7 @@ from typing import Final
 from dockercni.cni import NetworkList, load_directory, trust
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.commands.diagnosis.host import directory_finding, not_obeyed
-from dockercni.commands.plugin_versions import Abilities, Ability, span
+from dockercni.commands.plugin_versions import PluginVersions, Probe
 from dockercni.docker.client import Client
 from dockercni.errors import DockercniError
 from dockercni.linux import used_subnets
@@ -60,20 +60,20 @@ def _default(settings: Settings, files: Sequence[object], configured: Sequence[N
 
 
 def _plugins(settings: Settings, configured: Sequence[NetworkList]) -> Iterator[Finding]:
-    abilities = Abilities(settings)
-    told: set[Ability] = set()
+    probe = Probe(settings)
+    reported: set[PluginVersions] = set()
     for network in configured:
-        for one in abilities.of(network):
-            if one not in told:
-                told.add(one)
+        for one in probe.plugins(network):
+            if one not in reported:
+                reported.add(one)
                 if one.problem:
                     yield fail("plugins", one.problem, _INSTALL if one.missing else "")
                 else:
-                    yield ok("plugins", f"{one.type}: {one.path}, CNI {span(one.versions)}")
+                    yield ok("plugins", f"{one.type}: {one.path}, CNI {one.span}")
             if one.versions and network.cni_version not in one.versions:
                 yield fail(
                     "plugins",
-                    f"network {network.name} is of CNI {network.cni_version}, {one.type} supports {span(one.versions)}",
+                    f"network {network.name} is of CNI {network.cni_version}, {one.type} supports {one.span}",
                     f"set cniVersion to {one.versions[-1]}, or install newer plugins",
                 )
 
