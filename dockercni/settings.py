@@ -1,4 +1,4 @@
-"""The one table of settings, and how their values are found: defaults < TOML file < environment < flags."""
+"""The one table of settings, and where their values come from: flags win over environment, file and defaults."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ _TOML_NAMES = {"str": "string", "int": "integer", "bool": "boolean", "float": "f
 class Kind:
     """What values a setting takes: its type in the file, how help shows it, and how text becomes the value.
 
-    `parse` raises ValueError or KeyError for what `allowed` does not describe.
+    `parse` raises ValueError or KeyError for everything that `allowed` does not describe.
     """
 
     toml: type
@@ -123,19 +123,34 @@ TABLE = (
         "docker-root",
         DIRECTORY,
         "/var/lib/docker",
-        "the engine's data root, for as long as it does not say",
+        "Docker's data root, used until the engine reports its own",
         fixed=True,
     ),
     Setting("attach", _choice("all", "labelled"), "all", "which containers with network mode none get networks"),
-    Setting("attach-running", BOOLEAN, False, "attach what ran before the very first start on this host, too"),
-    Setting("default-network", NETWORK, "", "the network of containers that name none; empty: the first configuration"),
+    Setting(
+        "attach-running",
+        BOOLEAN,
+        False,
+        "also attach containers that ran before the first start of dockercni on this host",
+    ),
+    Setting(
+        "default-network", NETWORK, "", "the network of containers that name none; if empty, that of the first file"
+    ),
     Setting("trust-image-labels", BOOLEAN, False, "obey dockercni labels that come with the image"),
-    Setting("cni-conf-dir", DIRECTORY, "/etc/cni/net.d", "network configurations", fixed=True),
-    Setting("cni-bin-dir", DIRECTORIES, "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni", "plugin executables", fixed=True),
-    Setting("cni-cache-dir", DIRECTORY, "/var/lib/cni", "what ADD did, in libcni's format", fixed=True),
-    Setting("state-dir", DIRECTORY, "/var/lib/dockercni", "last addresses, first start", fixed=True),
-    Setting("run-dir", DIRECTORY, "/run/dockercni", "locks", fixed=True),
-    Setting("netns-dir", DIRECTORY, "/run/netns", "pins of the containers' namespaces", fixed=True),
+    Setting("cni-conf-dir", DIRECTORY, "/etc/cni/net.d", "directory of network configurations", fixed=True),
+    Setting(
+        "cni-bin-dir",
+        DIRECTORIES,
+        "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni",
+        "directories of plugin executables",
+        fixed=True,
+    ),
+    Setting("cni-cache-dir", DIRECTORY, "/var/lib/cni", "results of ADD, in libcni's format", fixed=True),
+    Setting("state-dir", DIRECTORY, "/var/lib/dockercni", "what survives a reboot, such as last addresses", fixed=True),
+    Setting("run-dir", DIRECTORY, "/run/dockercni", "locks, sockets, the daemon's status", fixed=True),
+    Setting(
+        "netns-dir", DIRECTORY, "/run/netns", "mounts that keep the namespaces of containers reachable", fixed=True
+    ),
     Setting(
         "backend",
         _choice("auto", "builtin", "exec"),
@@ -149,32 +164,30 @@ TABLE = (
         "isolation",
         _choice("on", "off"),
         "on",
-        "whether networks are kept from each other's unpublished ports, and from those of Docker's networks",
+        "whether containers are kept from unpublished ports on other networks, Docker's included",
     ),
     Setting(
         "hold",
         DURATION_OR_OFF,
         "10s",
-        "how long a starting container may be held until its network is there",
+        "how long a starting container is held at most, until its network is ready",
         fixed=True,
     ),
     Setting(
         "on-failure",
         _choice("leave", "hold", "stop"),
         "leave",
-        "what becomes of a starting container whose ADD fails: it runs, is held to the limit, or is killed",
+        "what happens to a starting container whose ADD fails: it runs without, is held until the limit, or is killed",
     ),
-    Setting("plugin-timeout", DURATION, "60s", "how long one plugin may run before it is killed"),
-    Setting("resync-interval", DURATION_OR_OFF, "5m", "how often all containers are looked at without an event"),
+    Setting("plugin-timeout", DURATION, "60s", "how long a plugin may run before it is killed"),
+    Setting("resync-interval", DURATION_OR_OFF, "5m", "how often all containers are reconciled, besides events"),
     Setting("workers", COUNT, 8, "how many containers are handled at the same time", fixed=True),
-    Setting(
-        "log-level", _choice("debug", "info", "warning", "error"), "info", "the least important events that are logged"
-    ),
+    Setting("log-level", _choice("debug", "info", "warning", "error"), "info", "the lowest level that is logged"),
     Setting(
         "log-format",
         _choice("auto", "console", "json"),
         "auto",
-        "auto: console on a terminal, lines in the journal, else JSON",
+        "how to log; auto: console on a terminal, lines in the journal, else JSON",
     ),
 )
 
@@ -219,9 +232,9 @@ class Settings:
 
 
 def load(flags: Mapping[str, str | bool], environ: Mapping[str, str], file: Path) -> Settings:
-    """Find every setting's value; `flags` is keyed by setting, without the dashes.
+    """Find the value of every setting. `flags` is keyed by setting, without the dashes.
 
-    A missing file is an error unless it is DEFAULT_FILE. Every value is checked, also one that a later source replaces.
+    A missing file is an error unless it is DEFAULT_FILE. Every value is checked, even if a later source overrides it.
     Raises SettingsError, one line with the place, the key, the value and what is allowed.
     """
     values = {setting.attribute: setting.kind.parse(_spell(setting.default)) for setting in TABLE}
@@ -259,8 +272,8 @@ def spelled(value: object) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the known one that was probably meant, or nothing."""
-    from difflib import get_close_matches  # noqa: PLC0415  only when something is wrong: it is slow to import
+    """The end of a message about an unknown word: "; did you mean KNOWN?", or nothing if no known word is close."""
+    from difflib import get_close_matches  # noqa: PLC0415  slow to import, and only needed for messages
 
     matches = get_close_matches(word[:80], known, n=1)
     return f"; did you mean {matches[0]}?" if matches else ""
@@ -346,7 +359,7 @@ def _parse(setting: Setting, value: str | int | bool, place: str) -> Any:
 
 
 def _spell(value: str | int | bool) -> str:
-    """Write a value as it would stand in the environment, so that one parser serves every source."""
+    """Write a value as the environment would have it, so that one parser serves every source."""
     if isinstance(value, bool):
         return "true" if value else "false"
     # TOML has no integer above 64 bits, but tomllib reads any; str() refuses the very long ones, hex() does not.
@@ -354,7 +367,7 @@ def _spell(value: str | int | bool) -> str:
 
 
 def _show(value: object) -> str:
-    """Write a value for a message, on one line and not endless."""
+    """Write a value for a message: one line, at most about 80 characters."""
     if isinstance(value, list | dict):
         return "[...]" if isinstance(value, list) else "{...}"
     text = repr(value) if isinstance(value, str) else _spell(value) if isinstance(value, int) else str(value)

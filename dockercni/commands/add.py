@@ -13,7 +13,7 @@ from dockercni.wiring import wire
 
 
 def run(request: Request) -> int:
-    """Attach, and print what came of it; with -o json the CNI result."""
+    """Attach, and print interface, addresses and time; with -o json the CNI result."""
     logs.configure("warning", "auto")
     app = wire(request.settings)
     args = request.args
@@ -26,15 +26,15 @@ def run(request: Request) -> int:
         app.networks.learn(engine.mtu)
         container = app.client.container(args.container)
         if container is None:
-            raise UnknownContainer(f'there is no container "{args.container}"; for a namespace, give its path too')
+            raise UnknownContainer(f'there is no container "{args.container}"; to attach a namespace, add its path')
         result = ad_hoc.add_to_container(app.sandboxes, app.attacher, container, engine.mark, wanted)
     if request.output == "json":
         render.json(dict(result.raw))
     else:
-        render.line(f"ADD {args.container} {_words(result)} {(time.monotonic() - began) * 1000:.1f} ms")
+        render.line(f"ADD {args.container} {_summary(result)} {(time.monotonic() - began) * 1000:.1f} ms")
     return 0
 
 
-def _words(result: Result) -> str:
+def _summary(result: Result) -> str:
     inside = [link.name for link in result.interfaces if link.sandbox]
     return " ".join([*inside, *(str(ip.address) for ip in result.ips)])

@@ -1,4 +1,4 @@
-"""`dockercni check [CONTAINER...]`: whether each recorded attachment is whole."""
+"""`dockercni check [CONTAINER...]`: whether each recorded attachment is complete."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ COMPLAINTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is the case with one attachment, or with one that is missing; `why` is empty where all is well."""
+    """The verdict on one attachment, recorded or missing; `why` is empty unless something is to be said."""
 
     container: str
     id: str
@@ -39,9 +39,9 @@ def run(request: Request) -> int:
     named = list(dict.fromkeys(resolve(app, name) for name in request.args.containers))
     engine = app.client.engine()
     ids = named or app.everything(engine.mark)
-    # the same look that `status` and `sync --dry-run` take, so that all of them mean the same by whole
-    seen = reconcile_at(app, app.reconciler(engine, policy(app.settings)), ids, dry_run=True)
-    found = [checked for one in seen for checked in _checked(app, engine.mark, one)]
+    # the same dry run as in `status` and `sync --dry-run`, so that all of them agree
+    outcomes = reconcile_at(app, app.reconciler(engine, policy(app.settings)), ids, dry_run=True)
+    found = [checked for one in outcomes for checked in _checked(app, engine.mark, one)]
     if request.output == "json":
         render.json({"checks": [asdict(one) for one in found]})
     else:
@@ -51,28 +51,28 @@ def run(request: Request) -> int:
     return COMPLAINTS if any(one.verdict == FAILED for one in found) else 0
 
 
-def _checked(app: App, engine_id: str, seen: Outcome) -> Iterator[Checked]:
+def _checked(app: App, engine_id: str, outcome: Outcome) -> Iterator[Checked]:
     wrong: dict[tuple[str, str], str] = {}
     notes: dict[tuple[str, str], str] = {}
-    for step in seen.steps:
+    for step in outcome.steps:
         if step.verb != NOTE or step.error or step.drift:
             wrong.setdefault((step.network, step.ifname), step.error or step.reason)
         else:
             notes[step.network, step.ifname] = step.reason
-    for record in records.records(app.attacher.cache, engine_id, seen.id):
+    for record in records.records(app.attacher.cache, engine_id, outcome.id):
         network, ifname = place = record.attachment.network, record.attachment.ifname
         if why := wrong.pop(place, ""):
-            yield Checked(seen.name, seen.id, network, ifname, FAILED, why)
+            yield Checked(outcome.name, outcome.id, network, ifname, FAILED, why)
         elif why := _unasked(record):
-            yield Checked(seen.name, seen.id, network, ifname, SKIPPED, why)
+            yield Checked(outcome.name, outcome.id, network, ifname, SKIPPED, why)
         else:
-            yield Checked(seen.name, seen.id, network, ifname, OK, notes.get(place, ""))
+            yield Checked(outcome.name, outcome.id, network, ifname, OK, notes.get(place, ""))
     for (network, ifname), why in wrong.items():
-        yield Checked(seen.name, seen.id, network, ifname, FAILED, why)
+        yield Checked(outcome.name, outcome.id, network, ifname, FAILED, why)
 
 
 def _unasked(record: Record) -> str:
-    """Why its plugins could not be asked, had they to be."""
+    """Why its plugins cannot be asked by CHECK; empty if they can."""
     try:
         network = parse_list(record.entry.config)
     except CNIError as error:

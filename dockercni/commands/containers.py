@@ -1,4 +1,4 @@
-"""What commands do with the containers that people name."""
+"""What several commands do with containers: find the one that is named, reconcile many, list foreign records."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 def resolve(app: App, name: str) -> str:
-    """The full id of the container that people call `name`; also one that only our records know.
+    """The full id of a container by its name or id; also an id that only the records have.
 
     Raises UnknownContainer, EngineUnavailable.
     """
@@ -36,10 +36,10 @@ def recorded(app: App, container_id: str) -> bool:
 def reconcile_at(
     app: App, reconciler: Reconciler, ids: Sequence[str], *, dry_run: bool, by_hand: bool = False
 ) -> list[Outcome]:
-    """Look at these containers, several at a time; one that cannot be looked at comes with the error.
+    """Reconcile these containers, several at a time; the outcome of one that cannot be reconciled is the error.
 
-    What failed for a reason that may pass is looked at once more: executables that start at once trip over the chains
-    that they share.
+    A container whose failure may pass is tried once more: executables that run at the same time get in each other's
+    way in the iptables chains that they share.
     """
 
     def look(container_id: str) -> Outcome:
@@ -48,7 +48,7 @@ def reconcile_at(
         except DockercniError as error:
             problem = str(error)
         except Exception as error:
-            log.exception("look failed", id=container_id)  # a defect of ours must not keep the others waiting
+            log.exception("look failed", id=container_id)  # a defect must not stop the other containers
             problem = f"{type(error).__name__}: {error}"
         return Outcome(container_id, container_id[:12], True, 0, (Step(NOTE, error=problem),))
 
@@ -56,16 +56,16 @@ def reconcile_at(
         first = list(pool.map(look, ids))
         if dry_run:
             return first
-        return list(pool.map(lambda seen: _after(seen, look(seen.id)) if seen.retry else seen, first))
+        return list(pool.map(lambda one: _after(one, look(one.id)) if one.retry else one, first))
 
 
 def _after(first: Outcome, second: Outcome) -> Outcome:
-    """Both looks as one: what the first one did, and what is so after the second."""
+    """Both tries as one outcome: the successful steps of the first, and everything of the second."""
     return replace(second, steps=(*(one for one in first.steps if not one.error), *second.steps))
 
 
 def not_ours(app: App, engine: str) -> list[str]:
-    """What stands in the cache and is not provably ours, so that nobody touches it: one line for each file."""
+    """One line for each file of the cache that dockercni leaves alone: unreadable, or created for someone else."""
     found: list[str] = []
     for entry in app.attacher.cache.entries(broken=lambda error: found.append(str(error))):
         if why := _why_foreign(entry, engine):
@@ -75,7 +75,7 @@ def not_ours(app: App, engine: str) -> list[str]:
 
 def _why_foreign(entry: CacheEntry, engine: str) -> str:
     if entry.owner is None:
-        return "another runtime made it"
+        return "created by another runtime"
     record = records.record(entry)
     if record is None or record.attachment.path or records.is_of(entry.owner, engine):
         return ""

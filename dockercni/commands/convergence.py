@@ -1,4 +1,4 @@
-"""Whether every container has what it should have: all of them looked at, nothing done."""
+"""Whether every container has what it should have, by a dry run of reconciling all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _LONGEST_PAUSE: Final = 2.0  # seconds
 
 @dataclass(slots=True)
 class State:
-    """What was found. The lists hold one line for each container, attachment or file; `problem` is the engine's."""
+    """What was found. The lists have one line for each container, attachment or file.
+
+    `engine` is the engine's version, `problem` why it could not be asked.
+    """
 
     engine: str = ""
     problem: str = ""
@@ -40,15 +43,15 @@ class State:
 
 
 def state(settings: Settings, failing: Mapping[str, Failing], wait: float | None) -> State:
-    """Look at everything; with `wait` again and again until converged, for so many seconds at most.
+    """Judge all containers; with `wait`, repeat until they are converged or that many seconds are over.
 
-    `failing` is what the daemon tried in vain. Raises NotRoot, EngineRefused.
+    `failing` is what the daemon has tried in vain, by container id. Raises NotRoot, EngineRefused.
     """
     app = wire(settings)
     deadline = time.monotonic() + (wait or 0)
     pause = _FIRST_PAUSE
     while True:
-        found = _look(app, failing)
+        found = _judge(app, failing)
         left = deadline - time.monotonic()
         if found.converged or left <= 0:
             return found
@@ -56,44 +59,43 @@ def state(settings: Settings, failing: Mapping[str, Failing], wait: float | None
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _look(app: App, failing: Mapping[str, Failing]) -> State:
+def _judge(app: App, failing: Mapping[str, Failing]) -> State:
     found = State()
     try:
         engine = app.client.engine()
         found.engine = engine.version
-        seen = reconcile_at(
-            app, app.reconciler(engine, policy(app.settings)), app.everything(engine.mark), dry_run=True
-        )
+        reconciler = app.reconciler(engine, policy(app.settings))
+        outcomes = reconcile_at(app, reconciler, app.everything(engine.mark), dry_run=True)
     except EngineUnavailable as error:
         found.problem = str(error)
         return found
-    for one in seen:
-        _sort(found, one, failing)
+    for outcome in outcomes:
+        _add(found, outcome, failing)
     found.drift.extend(app.not_let_through())
     found.not_ours.extend(not_ours(app, engine.mark))
     return found
 
 
-def _sort(found: State, one: Outcome, failing: Mapping[str, Failing]) -> None:
-    coming = [step for step in one.steps if step.verb == "ADD"]
-    errors = [step for step in one.steps if step.error]
-    if one.running and (one.attachments or errors):
+def _add(found: State, outcome: Outcome, failing: Mapping[str, Failing]) -> None:
+    coming = [step for step in outcome.steps if step.verb == "ADD"]
+    errors = [step for step in outcome.steps if step.error]
+    if outcome.running and (outcome.attachments or errors):
         found.wanted += 1
         found.attached += not coming and not errors
-    found.attachments += one.attachments - len(coming)
-    tried = failing[one.id].reason if one.id in failing else ""
-    for step in one.steps:
+    found.attachments += outcome.attachments - len(coming)
+    tried = failing[outcome.id].reason if outcome.id in failing else ""
+    for step in outcome.steps:
         if step.error:
-            found.failing.append(f"{one.name}: {step.error}")
+            found.failing.append(f"{outcome.name}: {step.error}")
         elif step.drift:
-            found.drift.append(f"{one.name}: {step.reason}")
+            found.drift.append(f"{outcome.name}: {step.reason}")
         elif step.verb == NOTE:
-            found.notes.append(f"{one.name}: {step.reason}")
+            found.notes.append(f"{outcome.name}: {step.reason}")
         elif tried:
-            found.failing.append(f"{_words(one, step)}: {tried}")
+            found.failing.append(f"{_line(outcome, step)}: {tried}")
         else:
-            found.pending.append(f"{_words(one, step)}: {step.reason}")
+            found.pending.append(f"{_line(outcome, step)}: {step.reason}")
 
 
-def _words(one: Outcome, step: Step) -> str:
-    return " ".join(filter(None, (step.verb, one.name, step.network, step.ifname)))
+def _line(outcome: Outcome, step: Step) -> str:
+    return " ".join(filter(None, (step.verb, outcome.name, step.network, step.ifname)))

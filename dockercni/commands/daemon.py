@@ -5,5 +5,5 @@ from dockercni.daemon.loop import serve
 
 
 def run(request: Request) -> int:
-    """Serve; returns when told to stop."""
+    """Serve until a signal ends it; returns the exit code."""
     return serve(request.settings, request.reload)

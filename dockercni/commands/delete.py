@@ -1,4 +1,4 @@
-"""`dockercni del CONTAINER|ID`: take attachments back that dockercni made."""
+"""`dockercni del CONTAINER|ID`: detach a container or namespace from networks that dockercni attached it to."""
 
 from dockercni import logs, render
 from dockercni.commands.containers import recorded
@@ -9,12 +9,12 @@ from dockercni.wiring import wire
 
 
 def run(request: Request) -> int:
-    """Take back all that is recorded, or what --network and --ifname choose; print one line each."""
+    """Remove all recorded attachments, or those that --network and --ifname choose; print one line for each."""
     logs.configure("warning", "auto")
     app = wire(request.settings)
     args = request.args
     container_id = args.container
-    if not recorded(app, container_id):  # then it is a name or the beginning of an id
+    if not recorded(app, container_id):  # then it is a name, or the beginning of an id
         container = app.client.container(container_id)
         if container is None:
             raise UnknownContainer(f'there is no container "{container_id}", and nothing is recorded under that id')

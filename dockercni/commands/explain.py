@@ -20,8 +20,8 @@ from dockercni.wiring import App, policy, wire
 def run(request: Request) -> int:
     """Print the reasons.
 
-    JSON keys: container, id, reasons [text], attachments [text], next [text], failing (null, or {since, times, retryIn,
-    parts [{action, network, ifname, reason}]}): what the daemon has tried in vain.
+    JSON keys: container, id, reasons [text], attachments [text], next [text], and for what the daemon has tried in vain
+    failing (null, or {since, times, retryIn, parts [{action, network, ifname, reason}]}).
     """
     logs.configure("error", "auto")
     app = wire(request.settings)
@@ -64,7 +64,7 @@ def _failed(failing: Failing) -> Iterator[str]:
         yield f"{' '.join(filter(None, (one.verb, one.network, one.ifname)))} fails: {one.reason}"
     tries = f"tried {failing.times} times since {failing.since}" if failing.times > 1 else f"tried at {failing.since}"
     if failing.retry_in is None:
-        yield f"{tries}; tried again when a configuration or plugin changes, and when all containers are looked at"
+        yield f"{tries}; tried again when a configuration or plugin changes, and when all containers are reconciled"
     else:
         yield f"{tries}; next try in {failing.retry_in:.0f} s, or when what it lacks becomes free"
 

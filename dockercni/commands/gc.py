@@ -1,4 +1,4 @@
-"""`dockercni gc [--dry-run]`: remove what is provably ours and has no owner; name the rest."""
+"""`dockercni gc [--dry-run]`: remove what dockercni created and nothing uses any more; list the rest."""
 
 from dockercni import logs, render
 from dockercni.commands import sync
@@ -11,23 +11,23 @@ from dockercni.wiring import wire
 
 
 def run(request: Request) -> int:
-    """Look at every container, then at leases, rules and plugins' own leftovers; print one line for each."""
+    """Reconcile every container, then collect leases, rules and what plugins find by GC; print one line for each."""
     logs.configure("error", "auto")
     app = wire(request.settings)
     dry_run = request.args.dry_run
     engine = app.client.engine()
     reconciler = app.reconciler(engine, Policy(request.settings.attach))
-    seen = reconcile_at(app, reconciler, app.everything(engine.mark), dry_run=dry_run)
+    outcomes = reconcile_at(app, reconciler, app.everything(engine.mark), dry_run=dry_run)
     if not dry_run:
         app.let_through()
-    sync.print_lines(seen, dry_run=dry_run)
+    sync.print_lines(outcomes, dry_run=dry_run)
     found = list(orphans.collect(app.attacher, dry_run=dry_run))
-    sync.print_strays(found, dry_run=dry_run)
+    sync.print_orphans(found, dry_run=dry_run)
     sent = list(orphans.send_gc(app.attacher, dry_run=dry_run))
     for one in sent:
         render.line(_line(one, dry_run=dry_run))
     failed = any(problem for _, _, problem in found) or any(one.problem for one in sent)
-    if failed or not all(one.converged for one in seen):
+    if failed or not all(one.converged for one in outcomes):
         return sync.SOME_FAILED
     return sync.DRIFT if dry_run and any(ours for _, ours, _ in found) else 0
 

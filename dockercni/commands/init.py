@@ -1,4 +1,4 @@
-"""`dockercni networks init`: a configuration file, made from the built-in network."""
+"""`dockercni networks init`: write a configuration file that is like the built-in network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class NotWritten(DockercniError):
-    """The file could not be written, or is there already."""
+    """The file could not be written, or exists already."""
 
 
 def run(request: Request) -> int:
@@ -36,7 +36,9 @@ def run(request: Request) -> int:
     wanted = drafts.asked(args.subnet)
     _check_name(name)
     if args.default and settings.default_network not in {"", name}:
-        raise UsageError(f'--default: the setting default-network is "{settings.default_network}", change that')
+        raise UsageError(
+            f'--default has no effect while the setting default-network is "{settings.default_network}"; change that'
+        )
     with _alone(settings.cni_conf_dir):
         directory = load_directory(settings.cni_conf_dir)
         there = _present(name, directory, force=args.force)
@@ -59,21 +61,24 @@ def _check_name(name: str) -> None:
 
 
 def _present(name: str, directory: Directory, *, force: bool) -> Path | None:
-    """The file of that network, which is to be overwritten. Raises NotWritten unless that is wanted, and it is ours."""
+    """The existing file of that network, to be overwritten; None if there is none.
+
+    Raises NotWritten unless `force` is given and the file is named as this command names files.
+    """
     for path, found in directory.files:
         if getattr(found, "name", None) == name:
             if not path.name.endswith(f"-{name}.conflist"):
-                raise NotWritten(f'{path} describes a network "{name}" already')
+                raise NotWritten(f'{path} already describes a network "{name}"; choose another name')
             if not force:
-                raise NotWritten(f"{path} is there already; --force overwrites it")
+                raise NotWritten(f"{path} exists; --force overwrites it")
             return path
     return None
 
 
 def _is_default(there: Path | None, directory: Directory, settings: Settings, name: str) -> bool:
-    """Whether the network may be the default without being asked: only if it is already, or if there is none yet.
+    """Whether the network becomes the default without --default: only if it is the default, or if there is none.
 
-    The built-in network counts as one as long as containers have it: they would move at their next start.
+    The built-in network counts as a default while containers use it: they would change networks at their next start.
     """
     eligible = Directory(tuple(networks.eligible(directory)))
     if settings.default_network:
@@ -101,7 +106,7 @@ def _look(name: str, directory: Directory, settings: Settings) -> Surroundings:
     try:
         return surroundings.look(name, directory, client, cache, settings.state_dir)
     except OSError as error:
-        raise NotWritten(f"the host's routes cannot be read: {error}") from error
+        raise NotWritten(f"cannot read the host's routes: {error}") from error
 
 
 def _checked(wanted: Sequence[IPNetwork], around: Surroundings) -> tuple[IPNetwork, ...]:
@@ -111,7 +116,7 @@ def _checked(wanted: Sequence[IPNetwork], around: Surroundings) -> tuple[IPNetwo
 
 
 def _chosen(settings: Settings, name: str, around: Surroundings) -> IPNetwork:
-    """That of the built-in network, if it has served and this replaces it; else the first that is free."""
+    """The subnet that the built-in network has used, if this file replaces it; else the first free one."""
     if name == networks.BUILT_IN:
         kept = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
         if kept:
@@ -121,7 +126,7 @@ def _chosen(settings: Settings, name: str, around: Surroundings) -> IPNetwork:
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Nobody else chooses meanwhile: two who look at once would find the same subnet free. Raises NotWritten."""
+    """Hold a lock, so that two runs at once do not choose the same free subnet. Raises NotWritten."""
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -135,7 +140,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
-    """Put the whole file there at once: a daemon may be reading. Raises NotWritten."""
+    """Write the file by rename or link, so that a daemon never reads a part of it. Raises NotWritten."""
     try:
         fd, temporary = tempfile.mkstemp(prefix=".dockercni-", dir=path.parent)
         try:
@@ -150,6 +155,6 @@ def _write(path: Path, text: str, *, force: bool) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
     except FileExistsError as error:
-        raise NotWritten(f"{path} is there already; --force overwrites it") from error
+        raise NotWritten(f"{path} exists; --force overwrites it") from error
     except OSError as error:
         raise NotWritten(f"cannot write {path}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""`dockercni inspect CONTAINER...`: what docker inspect would say if these networks were Docker's own."""
+"""`dockercni inspect CONTAINER...`: the networks of containers, in the form of docker inspect."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
@@ -13,7 +13,7 @@ from dockercni.wiring import App, wire
 
 
 def run(request: Request) -> int:
-    """Print an array with one object for each container; all of them have to exist."""
+    """Print an array with one object for each container; an unknown container is an error."""
     logs.configure("warning", "auto")
     app = wire(request.settings)
     ids = [resolve(app, name) for name in request.args.containers]
@@ -49,7 +49,7 @@ def _owner(entry: CacheEntry) -> str:
 
 
 def _networks(entries: Sequence[CacheEntry], files: Mapping[str, str]) -> dict[str, Any]:
-    """By network; a second interface on the same network is NETWORK@IFNAME, as a label would ask for it."""
+    """By network name; the key of a second interface on one network is NETWORK@IFNAME, as in the label networks."""
     found: dict[str, Any] = {}
     for entry in entries:
         key = f"{entry.network}@{entry.ifname}" if entry.network in found else entry.network

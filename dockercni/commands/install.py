@@ -12,8 +12,8 @@ from dockercni.commands.table import Request
 from dockercni.errors import DockercniError, NotRoot
 
 
-class NotForUs(DockercniError):
-    """What is here is somebody else's to change."""
+class CannotInstall(DockercniError):
+    """The program was not installed in a way that this command can work with."""
 
 
 def run(request: Request) -> int:
@@ -24,7 +24,7 @@ def run(request: Request) -> int:
     files = effects.files()
     found = effects.found(files)
     if found.packaged:
-        raise NotForUs("a package has installed the units here: systemctl enable --now dockercni")
+        raise CannotInstall("a package has installed the units already; run: systemctl enable --now dockercni")
     steps = plan.install(found, program(), files, toml.example(), timer=request.args.timer)
     for line in effects.done(steps, dry_run=dry_run):
         render.line(line)
@@ -32,8 +32,8 @@ def run(request: Request) -> int:
 
 
 def program() -> Path:
-    """The console script of this very program, which the units are to start. Raises NotForUs."""
+    """The console script of this program, which the units start. Raises CannotInstall."""
     path = Path(sys.executable).with_name("dockercni")
     if not path.is_file():
-        raise NotForUs(f"there is no {path}: install the program into a virtual environment first (pip install)")
+        raise CannotInstall(f"there is no {path}; install the program into a virtual environment first (pip install)")
     return path

@@ -1,4 +1,4 @@
-"""What containers should have and do not, or are not to have: the daemon's last tries, and what a look finds now."""
+"""Networks that containers lack, or get none of, by the daemon's last tries and by a dry run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dockercni.reconcile.reconciler import ADD, DEL, NOTE, Outcome, Reconciler, 
 from dockercni.status_file import Failing
 from dockercni.wiring import App, policy
 
-FAILING = "failing"  # it was tried in vain, or cannot be tried
-WAITING = "waiting"  # nobody has tried yet
+FAILING = "failing"  # tried in vain, or cannot be tried
+WAITING = "waiting"  # not tried yet
 EXCLUDED = "excluded"
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """One network that a container does not have (`network` is empty where it cannot be told), and why.
+    """One network that a container does not have, and why; `network` is empty if it is not known which.
 
-    `since`, `times` and `retry_in` (seconds) are of the daemon's tries, if it has tried.
+    `since`, `times` and `retry_in` (seconds) are about the daemon's tries, if it has tried.
     """
 
     container: str
@@ -39,10 +39,10 @@ class Missing:
 def missing(
     app: App, running: Sequence[Listed], attached: Collection[str], wanted: Collection[str], *, excluded: bool
 ) -> Iterator[Missing]:
-    """What the running containers lack; those that have an attachment are only looked at where something fails.
+    """What the running containers lack: with `wanted` only these ids, with `excluded` also those that get no network.
 
-    With `wanted` only of these ids; with `excluded` also those that are to have nothing. Without a daemon, which would
-    know what fails, all are looked at. Raises EngineUnavailable, EngineRefused.
+    While a daemon lives it knows what fails, so containers that have an attachment are only reconciled (in a dry run)
+    if something of theirs fails; without a daemon, all are. Raises EngineUnavailable, EngineRefused.
     """
     daemon = liveness.of_daemon(app.settings)
     ids = [one.Id for one in running if excluded or one.HostConfig.NetworkMode == "none"]
@@ -60,21 +60,25 @@ def missing(
 
 def _of(reconciler: Reconciler, container_id: str, tried: Failing | None, *, excluded: bool) -> Iterator[Missing]:
     try:
-        seen = reconciler.look(container_id, thorough=False, dry_run=True)
+        outcome = reconciler.look(container_id, thorough=False, dry_run=True)
     except DockercniError as error:
         yield Missing(container_id[:12], container_id, "", "", FAILING, str(error))
         return
-    yield from (_missing(seen, one, tried) for one in seen.steps if one.verb == ADD or (one.verb == NOTE and one.error))
-    if excluded and seen.running and not seen.attachments and not seen.steps:
+    for step in outcome.steps:
+        if step.verb == ADD or (step.verb == NOTE and step.error):
+            yield _missing(outcome, step, tried)
+    if excluded and outcome.running and not outcome.attachments and not outcome.steps:
         container = reconciler.client.container(container_id)
         why = reconciler.wanted(container) if container else None
         if isinstance(why, Unwanted):
-            yield Missing(seen.name, seen.id, "", "", EXCLUDED, why.reason)
+            yield Missing(outcome.name, outcome.id, "", "", EXCLUDED, why.reason)
 
 
-def _missing(seen: Outcome, step: Step, tried: Failing | None) -> Missing:
-    known = reasons(tried, ADD).get((step.network, step.ifname)) or reasons(tried, DEL).get((step.network, step.ifname))
-    fields = (seen.name, seen.id, step.network, step.ifname)
+def _missing(outcome: Outcome, step: Step, tried: Failing | None) -> Missing:
+    known = _reasons(tried, ADD).get((step.network, step.ifname)) or _reasons(tried, DEL).get(
+        (step.network, step.ifname)
+    )
+    fields = (outcome.name, outcome.id, step.network, step.ifname)
     reason = step.error or known or (tried.reason if tried else "")
     if not reason:
         return Missing(*fields, WAITING, step.reason)
@@ -83,6 +87,6 @@ def _missing(seen: Outcome, step: Step, tried: Failing | None) -> Missing:
     return Missing(*fields, FAILING, reason, tried.since, tried.times, tried.retry_in)
 
 
-def reasons(tried: Failing | None, verb: str) -> Mapping[tuple[str, str], str]:
+def _reasons(tried: Failing | None, verb: str) -> Mapping[tuple[str, str], str]:
     """Why this verb failed, by network and interface."""
     return {(one.network, one.ifname): one.reason for one in tried.parts if one.verb == verb} if tried else {}

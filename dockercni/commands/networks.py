@@ -12,11 +12,11 @@ _WIDE = (*_HEADERS, "CAPABILITIES", "BRIDGES")
 
 
 def run(request: Request) -> int:
-    """List them, the default one marked; ends with 1 if a file is broken.
+    """List them, with a mark at the default one; exit code 1 if a file is broken or there is no default.
 
     JSON keys: networks [{name, default, cniVersion, plugins, capabilities, file}], broken [message].
     """
-    logs.configure("critical", "auto")  # what is wrong with the files is printed below
+    logs.configure("critical", "auto")  # problems of the files are printed below
     catalogue = wire(request.settings).networks.catalogue()
     try:
         default = catalogue.get("").name

@@ -1,4 +1,4 @@
-"""`dockercni plugin NAME`: one of our plugins as a CNI executable."""
+"""`dockercni plugin NAME`: run one of dockercni's plugins as a CNI executable."""
 
 from dockercni.commands.table import Request
 from dockercni.errors import UsageError
@@ -9,9 +9,9 @@ from dockercni.plugins.table import NATIVE
 def run(request: Request) -> int:
     """Speak the CNI protocol: CNI_* in the environment, the configuration on stdin, result or error on stdout.
 
-    Only reached with further options: `dockercni plugin NAME` alone never gets as far as a parser.
+    Only reached with further options: __main__ serves `dockercni plugin NAME` alone, before any parser is imported.
     """
     name = request.args.plugin
     if name not in NATIVE:
-        raise UsageError(f"there is no native plugin {name!r}, only {', '.join(NATIVE)}")
+        raise UsageError(f"there is no built-in plugin {name!r} (known: {', '.join(NATIVE)})")
     return serve(name)

@@ -20,7 +20,7 @@ _WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")
 
 
 def run(request: Request) -> int:
-    """List what is attached, and what is not though it should be; without an engine only what is recorded.
+    """List what is attached and what is missing; without an engine only what is recorded.
 
     JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, unpublished, netns, state,
     problem, served}], missing [{container, id, network, ifname, state, reason, since, times, retryIn}], and with
@@ -99,7 +99,7 @@ def _running(app: App) -> list[Listed]:
 
 
 def _rows(app: App, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """What JSON shows of each attachment; and its ports as tables show them."""
+    """Each attachment as JSON shows it, and its ports as tables show them."""
     names = {listed.Id: listed.name for listed in running}
     for entry in app.attacher.cache.entries(broken=lambda error: render.error(str(error))):
         if record := records.record(entry):
@@ -125,8 +125,10 @@ def _rows(app: App, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any],
 
 
 def _state(app: App, record: records.Record) -> tuple[str, str]:
-    """Attached: complete, and its namespace is the one it was made for. Stale: the next look takes it back. Damaged:
-    something is missing, which the second text names, and the next look puts it back.
+    """The state of an attachment, and what is missing of it.
+
+    "attached": complete, in the namespace that it was made for; "incomplete": ADD did not finish; "stale": the
+    namespace is gone, so sync removes it; "damaged": a part is missing, which sync repairs.
     """
     if not record.attachment.complete:
         return "incomplete", ""
@@ -138,6 +140,6 @@ def _state(app: App, record: records.Record) -> tuple[str, str]:
             problem = app.observation.damage(record, namespace, shown)
     except OSError:
         return "stale", ""
-    except DockercniError as error:  # what is missing on the host is not known
+    except DockercniError as error:  # it is not known what is missing on the host
         return "attached", str(error)
     return "damaged" if problem else "attached", problem

@@ -12,7 +12,7 @@ def run(request: Request) -> int:
     renamed has its former key beside the new one, with its values as they were called.
     """
     if request.args.example:
-        from dockercni.commands.manual import toml  # noqa: PLC0415  values are to be printed quickly
+        from dockercni.commands.manual import toml  # noqa: PLC0415  not needed to print values
 
         render.text(toml.example())
         return 0

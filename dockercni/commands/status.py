@@ -1,4 +1,4 @@
-"""`dockercni status [--wait] [--probe]`: whether the daemon lives and all containers have their networks."""
+"""`dockercni status [--wait] [--probe]`: whether the daemon works and all containers have their networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNREACHABLE: Final = 75
 
 
 def run(request: Request) -> int:
-    """Print what was found.
+    """Print what was found; the exit codes are in the table of commands.
 
     JSON keys: daemon {running, told, pulse}, engine, problem, converged, wanted, attached, attachments, pending,
     failing, drift, notes, notOurs.

@@ -1,4 +1,4 @@
-"""`dockercni sync [--dry-run] [CONTAINER...]`: look at containers once and repair them."""
+"""`dockercni sync [--dry-run] [CONTAINER...]`: attach, detach and repair containers once."""
 
 from collections.abc import Sequence
 
@@ -16,54 +16,55 @@ DRIFT = 3
 
 
 def run(request: Request) -> int:
-    """Look at the named containers, or at everything of ours; print one line for each action, and a verdict.
+    """Reconcile the named containers, or all that dockercni created; print one line for each action, and a verdict.
 
     JSON keys: converged, containers, attachments, actions [{action, container, id, network, ifname, addresses, ms,
     reason, error}], strays [{what, id, ours, error}].
     """
-    logs.configure("error", "auto")  # what is worth telling stands in the lines
+    logs.configure("error", "auto")  # the lines printed below report the rest
     app = wire(request.settings)
     engine = app.client.engine()
     dry_run = request.args.dry_run
     named = request.args.containers
     ids = [resolve(app, name) for name in named] if named else app.everything(engine.mark)
     reconciler = app.reconciler(engine, Policy(request.settings.attach))
-    closed = app.not_let_through()  # before any look, which opens the way for its container
-    seen = reconcile_at(app, reconciler, ids, dry_run=dry_run, by_hand=bool(named))
+    closed = app.not_let_through()  # first, since reconciling a container lets it through
+    outcomes = reconcile_at(app, reconciler, ids, dry_run=dry_run, by_hand=bool(named))
     if not dry_run:
-        gate.served(request.settings.run_dir, [one.id for one in seen if one.converged and not one.waits])
+        gate.served(request.settings.run_dir, [one.id for one in outcomes if one.converged and not one.waits])
         app.attacher.cache.sweep()
         app.let_through()
     found = [] if named else list(orphans.collect(app.attacher, dry_run=dry_run))
     if request.output == "json":
-        _print_json(seen, found)
+        _print_json(outcomes, found)
     elif request.output == "name":
-        for one in seen:
+        for one in outcomes:
             if one.steps:
                 render.line(one.name)
     else:
         for problem in closed:
             render.line(f"{'would repair' if dry_run else 'REPAIR'} {problem}")
-        print_strays(found, dry_run=dry_run)
-        print_lines(seen, dry_run=dry_run, wide=request.output == "wide")
-    if any(problem for _, _, problem in found) or any(step.error for one in seen for step in one.steps):
+        print_orphans(found, dry_run=dry_run)
+        print_lines(outcomes, dry_run=dry_run, wide=request.output == "wide")
+    steps = [step for one in outcomes for step in one.steps]
+    if any(problem for _, _, problem in found) or any(step.error for step in steps):
         return SOME_FAILED
-    if any(step.drift for one in seen for step in one.steps):
+    if any(step.drift for step in steps):
         return DRIFT
-    acted = any(step.verb != NOTE for one in seen for step in one.steps)
+    acted = any(step.verb != NOTE for step in steps)
     return DRIFT if dry_run and (closed or acted or any(ours for _, ours, _ in found)) else 0
 
 
-def print_strays(found: Sequence[tuple[Orphan, bool, str]], *, dry_run: bool) -> None:
-    """One line for each thing without an owner: those that are provably ours go, the others are named."""
+def print_orphans(found: Sequence[tuple[Orphan, bool, str]], *, dry_run: bool) -> None:
+    """One line for each orphan: those that dockercni created are removed (GC), the others are listed (NOTE)."""
     for orphan, ours, problem in found:
         verb = "GC" if ours else "NOTE"
-        end = f"failed: {problem}" if problem else "" if ours else "(not provably ours: left alone)"
+        end = f"failed: {problem}" if problem else "" if ours else "(not known to be created by dockercni: left alone)"
         render.line(" ".join(filter(None, ["would" if dry_run and ours else "", verb, orphan.what, end])))
 
 
 def line(name: str, step: Step, *, dry_run: bool = False) -> str:
-    """One action in words: ADD web mynet eth0 10.22.0.5/16 3.1 ms (reason)."""
+    """One action as a line: ADD web mynet eth0 10.22.0.5/16 3.1 ms (reason)."""
     words = [step.verb, name, step.network, step.ifname, *step.addresses]
     if step.error:
         return f"{' '.join(filter(None, words))} failed: {step.error}"
@@ -74,21 +75,21 @@ def line(name: str, step: Step, *, dry_run: bool = False) -> str:
     return f"{' '.join(filter(None, words))} ({step.reason})"
 
 
-def print_lines(seen: Sequence[Outcome], *, dry_run: bool, wide: bool = False) -> None:
+def print_lines(outcomes: Sequence[Outcome], *, dry_run: bool, wide: bool = False) -> None:
     """One line for each action, and a last one with the verdict."""
-    for one in seen:
+    for one in outcomes:
         for step in one.steps:
             render.line(line(f"{one.name} {one.id}" if wide else one.name, step, dry_run=dry_run))
-    render.line(_verdict(seen, dry_run=dry_run))
+    render.line(_verdict(outcomes, dry_run=dry_run))
 
 
-def _verdict(seen: Sequence[Outcome], *, dry_run: bool) -> str:
-    attached = [one for one in seen if one.attachments]
-    counts = f"{_count(len(attached), 'container')}, {_count(sum(one.attachments for one in seen), 'attachment')}"
-    failed = [one.name for one in seen if not one.converged]
+def _verdict(outcomes: Sequence[Outcome], *, dry_run: bool) -> str:
+    attached = [one for one in outcomes if one.attachments]
+    counts = f"{_count(len(attached), 'container')}, {_count(sum(one.attachments for one in outcomes), 'attachment')}"
+    failed = [one.name for one in outcomes if not one.converged]
     if failed:
         return f"not converged: {counts}, {len(failed)} with problems: {', '.join(failed)}"
-    repaired = sum(any(step.verb != NOTE for step in one.steps) for one in seen)
+    repaired = sum(any(step.verb != NOTE for step in one.steps) for one in outcomes)
     if dry_run:
         return f"would be converged: {counts}, {repaired} to repair" if repaired else f"converged: {counts}"
     return f"converged: {counts}, {repaired} repaired"
@@ -98,7 +99,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _print_json(seen: Sequence[Outcome], found: Sequence[tuple[Orphan, bool, str]]) -> None:
+def _print_json(outcomes: Sequence[Outcome], found: Sequence[tuple[Orphan, bool, str]]) -> None:
     actions = [
         {
             "action": step.verb,
@@ -111,14 +112,14 @@ def _print_json(seen: Sequence[Outcome], found: Sequence[tuple[Orphan, bool, str
             "reason": step.reason,
             "error": step.error,
         }
-        for one in seen
+        for one in outcomes
         for step in one.steps
     ]
     render.json(
         {
-            "converged": all(one.converged for one in seen),
-            "containers": sum(bool(one.attachments) for one in seen),
-            "attachments": sum(one.attachments for one in seen),
+            "converged": all(one.converged for one in outcomes),
+            "containers": sum(bool(one.attachments) for one in outcomes),
+            "attachments": sum(one.attachments for one in outcomes),
             "actions": actions,
             "strays": [
                 {"what": orphan.what, "id": orphan.container_id, "ours": ours, "error": problem}

@@ -1,4 +1,4 @@
-"""The one table of commands: the parser, help, completion, man pages and docs/ are made from it."""
+"""The one table of commands, from which the parser, help, completion, man pages and docs/commands.md are made."""
 
 import argparse
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Argument:
     """One argument of a command: an option if its names start with a dash.
 
     `metavar` also says what can be completed: CONTAINER, NETWORK, FILE, DIR, COMMAND, or the `choices`. An option
-    without a metavar is a switch; one with `bare` may stand without a value, and then means that one. `parse` raises
+    without a metavar is a switch; `bare` is the value of an option that is given without one. `parse` raises
     argparse.ArgumentTypeError or ValueError.
     """
 
@@ -35,7 +35,7 @@ class Argument:
 
     @property
     def positional(self) -> bool:
-        """Whether it is told by its place."""
+        """Whether its place identifies it, rather than a name."""
         return not self.names[0].startswith("-")
 
 
@@ -44,7 +44,7 @@ class Command:
     """One command; `module` is imported only when the command runs, and has `run(request: Request) -> int`.
 
     A name of two words is a command of its own. `more` is what the manual says beyond `help`; `outputs` are the values
-    of -o, none where there is nothing to choose.
+    of -o, empty where there is nothing to choose.
     """
 
     name: str
@@ -57,9 +57,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a command's `run` gets: `args` has the command's own arguments only.
+    """What a command's `run` gets; `args` has the command's own arguments only.
 
-    `reload` reads the settings again from where they came from; it raises SettingsError.
+    `reload` reads the settings again from the same file, environment and flags. Raises SettingsError.
     """
 
     settings: Settings
@@ -87,46 +87,47 @@ def seconds(text: str) -> float:
 SHELLS = ("bash", "zsh", "fish")
 
 _CONTAINER = Argument(("container",), "name or id", "CONTAINER")
-_CONTAINERS = Argument(("containers",), "names or ids; without any: all", "CONTAINER", nargs="*")
-_ALL_CONTAINERS = Argument(("-a", "--all"), "also running containers that are to have no network, and why")
+_CONTAINERS = Argument(("containers",), "names or ids (default: all)", "CONTAINER", nargs="*")
+_ALL_CONTAINERS = Argument(("-a", "--all"), "also list running containers that get no network, with the reason")
 _SOME = Argument(("containers",), "names or ids", "CONTAINER", nargs="+")
-_NETNS = Argument(("netns",), "path of a namespace, which need not be a container's", "NETNS", nargs="?")
-_NETWORK = Argument(("--network",), "name of the network; without it: the default network", "NETWORK")
-_IFNAME = Argument(("--ifname",), "name of the interface inside; without it: the next free ethN", "IFNAME")
+_NETNS = Argument(("netns",), "path of a network namespace, a container's or another", "NETNS", nargs="?")
+_NETWORK = Argument(("--network",), "name of the network (default: the default network)", "NETWORK")
+_IFNAME = Argument(("--ifname",), "name of the interface inside (default: the next free ethN)", "IFNAME")
 _ONLY_NETWORK = Argument(("--network",), "only attachments to this network", "NETWORK")
 _ONLY_IFNAME = Argument(("--ifname",), "only the attachment with this interface", "IFNAME")
 _ARG = Argument(("--arg",), "a pair for CNI_ARGS; may be repeated", "KEY=VALUE", repeated=True, parse=key_value)
 _PLUGIN = Argument(("plugin",), "type of the plugin, such as bridge", "PLUGIN")
-_DRY_RUN = Argument(("--dry-run",), "print what would be done, do nothing; exit code 3 if there is something")
+_DRY_RUN = Argument(("--dry-run",), "only print what would be done; exit code 3 if there is something to do")
 _WAIT = Argument(
     ("--wait",),
-    "wait until converged, at most so long (bare: 1m); exit code 1 if not",
+    "wait until converged, for this long at most (without a value: 1m); exit code 1 if not converged by then",
     "DURATION",
     "?",
     parse=seconds,
     bare=60.0,
 )
-_PROBE = Argument(("--probe",), "only whether a daemon lives: exit code 0 or 1, no question to the engine")
+_PROBE = Argument(("--probe",), "only say whether the daemon works, by exit code 0 or 1; the engine is not asked")
 _DIRECTORY = Argument(("--directory",), "write all pages into this directory instead", "DIR", parse=Path)
 
 _HERE = "dockercni.commands."
 COMMANDS = (
     Command(
         "daemon",
-        "watch the engine and serve its containers",
+        "watch the engine and attach its containers",
         _HERE + "daemon",
-        more="Runs until SIGTERM or SIGINT. SIGHUP reads the settings again and looks at every container; a settings "
-        "file that is broken changes nothing and is logged. There is one daemon for each run directory.",
+        more="Runs until SIGTERM or SIGINT. SIGHUP reads the settings again and reconciles every container; a broken "
+        "settings file is logged and changes nothing. Each run directory has one daemon.",
     ),
     Command(
         "sync",
-        "look at containers once and repair them",
+        "attach, detach and repair containers once",
         _HERE + "sync",
         (_CONTAINERS, _DRY_RUN),
         _ALL,
-        more="Prints one line for each action and a verdict. Safe beside a running daemon. Without arguments all that "
-        "is ours is looked at. A container that is named gets back, too, what it took from its own network itself, "
-        "having CAP_NET_ADMIN. -o name prints the containers that something was done to or is wrong with.",
+        more="Prints one line for each action, and a verdict. It is safe to run beside a daemon. Without arguments it "
+        "covers everything that dockercni created. For a container that is named, it also restores what the container "
+        "removed from its own network by CAP_NET_ADMIN. -o name prints the containers that were changed or have a "
+        "problem.",
     ),
     Command(
         "add",
@@ -134,14 +135,14 @@ COMMANDS = (
         _HERE + "add",
         (_CONTAINER, _NETNS, _NETWORK, _IFNAME, _ARG),
         _JSON,
-        more="With NETNS the name is free to choose and no engine is asked. -o json prints the CNI result.",
+        more="With NETNS, CONTAINER is a name of your choice, and no engine is asked. -o json prints the CNI result.",
     ),
     Command(
         "del",
-        "take attachments back",
+        "detach one container or namespace",
         _HERE + "delete",
         (_CONTAINER, _NETNS, _ONLY_NETWORK, _ONLY_IFNAME),
-        more="Takes back all that is recorded for the container, or what the options choose.",
+        more="Removes every attachment that is recorded for the container, or those that the options choose.",
     ),
     Command(
         "ps",
@@ -149,8 +150,8 @@ COMMANDS = (
         _HERE + "ps",
         (_CONTAINERS, _ALL_CONTAINERS),
         _ALL,
-        more="A running container that does not have what it should has a row with the reason: failing (the daemon's "
-        "last try failed, or there can be none) or waiting (nobody has tried yet).",
+        more="A running container that lacks a network has a row with the reason: failing (the daemon's last try "
+        "failed, or no try can succeed) or waiting (not tried yet).",
     ),
     Command(
         "inspect",
@@ -158,21 +159,21 @@ COMMANDS = (
         _HERE + "inspect",
         (_SOME,),
         more="Prints an array shaped like that of docker inspect: NetworkSettings with its Networks, and for each of "
-        "these, under CNI, the result of ADD, the network's file and which engine served each plugin.",
+        "these, under CNI, the result of ADD, the network's file and the backend that served each plugin.",
     ),
     Command(
         "check",
-        "say which attachments are whole",
+        "check whether attachments are complete",
         _HERE + "check",
         (_CONTAINERS,),
         _JSON,
-        more="Prints one line for each attachment; exit code 3 if something is missing. What the container, the host "
-        "and the firewall show is compared with what ADD gave; plugins whose traces are not known are asked by CNI "
-        "CHECK. Configurations below version 0.4.0 have none, which is said and is no error.",
+        more="Prints one line for each attachment; exit code 3 if something is missing. Container, host and firewall "
+        "are compared with the result of ADD; plugins that dockercni does not know are asked by CNI CHECK. "
+        "Configurations below version 0.4.0 have no CHECK, which is noted and is no error.",
     ),
     Command(
         "explain",
-        "say why a container has its networks, or none",
+        "explain why a container has its networks, or none",
         _HERE + "explain",
         (_CONTAINER,),
         _JSON,
@@ -181,12 +182,12 @@ COMMANDS = (
     ),
     Command(
         "status",
-        "say whether all containers have their networks",
+        "show whether all containers have their networks",
         _HERE + "status",
         (_WAIT, _PROBE),
         _JSON,
-        more="Exit code 3 if something is pending or failing, and 1 if the daemon does not run. --probe is for health "
-        "checks: it looks at the daemon's lock and heartbeat only.",
+        more="Exit code 3 if something is pending or failing, and 1 if the daemon does not work. --probe is for "
+        "health checks: it reads only the daemon's lock and status file.",
     ),
     Command("networks", "list the network configurations", _HERE + "networks", (), _ALL),
     Command(
@@ -196,8 +197,8 @@ COMMANDS = (
         (Argument(("files",), "configuration files", "FILE", nargs="+"),),
         _JSON,
         more="Parses each file as the daemon and its plugins would, asks the plugins which versions they support, and "
-        "compares what the file says with the host: links, MTU, the DHCP daemon's socket. One line for each problem, "
-        "with file, line and column where they are known; exit code 1 if there is one.",
+        "compares the file with the host: links, MTU, the DHCP daemon's socket. Prints one line for each problem, with "
+        "file, line and column where they are known; exit code 1 if there is one.",
     ),
     Command(
         "networks init",
@@ -211,22 +212,22 @@ COMMANDS = (
                 "CIDR",
                 repeated=True,
             ),
-            Argument(("--default",), "let containers that name no network have this one"),
-            Argument(("--force",), "overwrite the file if it is there"),
+            Argument(("--default",), "make it the network of containers that name none"),
+            Argument(("--force",), "overwrite the file if it exists"),
         ),
         more="Writes the built-in network as NN-NAME.conflist into the configuration directory, as a file to start "
-        "from. Subnet and bridge are free of other configurations, of Docker's networks, and of the host's routes and "
-        "links. While there is a default network the new one is none, unless --default is given. Nothing else that "
-        "dockercni does writes there.",
+        "from; no other command writes there. Subnet and bridge differ from those of other configurations, of Docker's "
+        "networks, and of the host's routes and links. Where a default network exists, the new one becomes the default "
+        "only with --default.",
     ),
     Command(
         "doctor",
-        "look for what keeps networks from working here",
+        "find what keeps networks from working on this host",
         _HERE + "doctor",
         (),
         _JSON,
-        more="Looks at the engine, rights, plugins, forwarding, firewall, cgroups, confinement, networks and records; "
-        "changes nothing. Each finding comes with what mends it. Exit code 1 if something fails.",
+        more="Checks the engine, privileges, plugins, forwarding, firewall, cgroups, confinement, networks and "
+        "records; changes nothing. Each problem comes with a fix. Exit code 1 if something fails.",
     ),
     Command(
         "settings",
@@ -241,18 +242,18 @@ COMMANDS = (
         _HERE + "install",
         (Argument(("--timer",), "no daemon: sync twice a minute, and when the firewall is reloaded"), _DRY_RUN),
         more="For hosts without a package: writes the units with the path of this program, the settings file with its "
-        "defaults commented out, and the directories; then enables and starts the service. Again after an upgrade of "
-        "the program, which restarts it; settings stay, and running containers are not touched.",
+        "defaults commented out, and the directories; then enables and starts the service. Run it again after an "
+        "upgrade of the program to restart the service; settings and running containers are not changed.",
     ),
     Command(
         "uninstall",
-        "give back every network, and take away what install made",
+        "detach every container and remove what install created",
         _HERE + "uninstall",
-        (Argument(("--keep",), "leave running containers their networks, and the records that say so"), _DRY_RUN),
-        more="Stops the service, takes back every attachment, then removes units, directories, state, and the settings "
-        "file unless it was changed. Where a package installed the program only the networks are given back: the rest "
-        "goes with the package. Network configurations stay, and so does what another runtime uses by our executables "
-        "or by the reference plugins: each such thing is named.",
+        (Argument(("--keep",), "keep the networks of running containers, and their records"), _DRY_RUN),
+        more="Stops the service and removes every attachment, then units, directories, state, and the settings file "
+        "unless it was changed. Where a package installed the program, only the attachments are removed; the package "
+        "manager removes the rest. Network configurations stay, and so does what another runtime uses through the "
+        "dockercni executables or the reference plugins: each such thing is listed.",
     ),
     Command("version", "print the versions of dockercni, Python and the kernel", _HERE + "version", (), _JSON),
     Command(
@@ -260,32 +261,32 @@ COMMANDS = (
         "print the completion script of a shell",
         _HERE + "completion",
         (Argument(("shell",), "the shell", "|".join(SHELLS), choices=SHELLS),),
-        more="For bash: source <(dockercni completion bash). For zsh: put it as _dockercni into a directory of fpath. "
+        more="For bash: source <(dockercni completion bash). For zsh: save it as _dockercni in a directory of fpath. "
         "For fish: dockercni completion fish | source.",
     ),
     Command(
         "man",
         "print a manual page",
         _HERE + "man",
-        (Argument(("topic",), "the command; without one: dockercni itself", "COMMAND", nargs="*"), _DIRECTORY),
-        more="Prints roff, to be read with: dockercni man sync | man -l -",
+        (Argument(("topic",), "the command (default: dockercni itself)", "COMMAND", nargs="*"), _DIRECTORY),
+        more="Prints roff; read it with: dockercni man sync | man -l -",
     ),
     Command(
         "gc",
-        "remove what is provably ours and has no owner",
+        "remove what dockercni created and nothing uses any more",
         _HERE + "gc",
         (_DRY_RUN,),
-        more="Does what sync does: leases and firewall chains that no record explains are removed if they are provably "
-        "of dockercni's making, the others named. Networks that know CNI's GC get it, too, unless anything is on them "
-        "that is not provably ours: it may be another runtime's. What the plugins would find is not known before: a GC "
-        "that --dry-run announces does not change its exit code.",
+        more="Does what sync does, then removes leases and firewall chains that no record explains, if they were "
+        "created by dockercni; others are listed. Networks whose plugins know CNI's GC get that as well, unless "
+        "something on them was not created by dockercni, as another runtime may use it. What the plugins would find is "
+        "not known in advance, so a GC that --dry-run announces does not change its exit code.",
     ),
     Command(
         "plugin",
-        "be a CNI plugin",
+        "run one of dockercni's plugins as a CNI executable",
         _HERE + "plugin",
         (_PLUGIN,),
-        more="Speaks the plain CNI protocol, so that any runtime can use the plugins of this program: CNI_* in the "
+        more="Speaks the plain CNI protocol, so any runtime can use the plugins of this program: CNI_* in the "
         "environment, the configuration on standard input, the result on standard output.",
     ),
 )
@@ -294,8 +295,8 @@ EXIT_CODES = (
     (0, "converged or done"),
     (1, "failed"),
     (2, "wrong usage or settings, unknown container or network"),
-    (3, "something would have to be done (--dry-run, status), or a check complains"),
-    (4, "some of it failed"),
+    (3, "drift: --dry-run or status found something to do, or check found something missing"),
+    (4, "some actions failed"),
     (75, "the engine is not reachable, or a lock is held; try again"),
     (77, "not root"),
     (130, "interrupted"),

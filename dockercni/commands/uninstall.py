@@ -1,4 +1,4 @@
-"""`dockercni uninstall [--keep] [--dry-run]`: give back every network, and take away what install made."""
+"""`dockercni uninstall [--keep] [--dry-run]`: detach every container and remove what install created."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dockercni.reconcile import ad_hoc, orphans, records, shared_state
 from dockercni.wiring import App, wire
 
 
-class NotGivenBack(DockercniError):
-    """Some networks could not be given back: everything else stays, so that it can be tried again."""
+class NotDetached(DockercniError):
+    """Some containers could not be detached; nothing else was removed, so that uninstall can be run again."""
 
 
 def run(request: Request) -> int:
-    """Print one line for each step, and for each thing that is left because it is not ours."""
+    """Print one line for each step, and for each thing that stays because dockercni did not create it."""
     logs.configure("error", "auto")
     settings, args = request.settings, request.args
     app = wire(settings)
@@ -46,20 +46,20 @@ def run(request: Request) -> int:
 
 @contextlib.contextmanager
 def _alone(app: App) -> Iterator[None]:
-    """No daemon attaches anything meanwhile. Raises LockHeld."""
+    """Hold the daemon's lock, so that no daemon attaches anything meanwhile. Raises LockHeld."""
     try:
         with app.attacher.locks.daemon():
             yield
     except LockHeld as error:
-        raise LockHeld(error.lock, f"{error.holder}: stop it first") from error
+        raise LockHeld(error.lock, f"{error.holder}; stop it first") from error
 
 
 def _give_back(app: App, *, dry_run: bool) -> None:
-    """Take back every attachment that is ours, then what no record explains, then what stays without attachments."""
+    """Remove every attachment of ours, then what no record explains, then what attachments shared."""
     ours, others = _recorded(app)
     _detach(app, _names(ours), dry_run=dry_run)
     for name in _names(others).values():
-        render.line(f"leave the networks of {name}: another runtime or engine has them")
+        render.line(f"leave the networks of {name}: they belong to another runtime or engine")
     _collect(app, dry_run=dry_run)
     if not dry_run:
         app.let_through()
@@ -79,7 +79,7 @@ def _detach(app: App, names: Mapping[str, str], *, dry_run: bool) -> None:
         except DockercniError as error:
             failed.append(f"{name}: {error}")
     if failed:
-        raise NotGivenBack(f"{'; '.join(failed)}; nothing else was removed, try again (--keep leaves them)")
+        raise NotDetached(f"{'; '.join(failed)}; nothing else was removed; run uninstall again, or with --keep")
 
 
 def _collect(app: App, *, dry_run: bool) -> None:
@@ -88,7 +88,7 @@ def _collect(app: App, *, dry_run: bool) -> None:
             what = f"remove {orphan.what}{f' failed: {problem}' if problem else ''}"
             render.line(f"would {what}" if dry_run else what)
         else:
-            render.line(f"leave {orphan.what}: it is not provably ours")
+            render.line(f"leave {orphan.what}: not known to be created by dockercni")
 
 
 def _remove_leftovers(app: App, leaving: Sequence[CacheEntry], *, dry_run: bool) -> None:
@@ -99,7 +99,7 @@ def _remove_leftovers(app: App, leaving: Sequence[CacheEntry], *, dry_run: bool)
         try:
             if not dry_run:
                 leftover.remove()
-        except (OSError, NftablesError) as error:  # somebody was faster, and uses it now
+        except (OSError, NftablesError) as error:  # another runtime has begun to use it
             render.line(f"leave {leftover.what}: {error}")
         else:
             render.line(f"{'would ' if dry_run else ''}remove {leftover.what}")
@@ -108,7 +108,7 @@ def _remove_leftovers(app: App, leaving: Sequence[CacheEntry], *, dry_run: bool)
 
 
 def _recorded(app: App) -> tuple[list[CacheEntry], list[CacheEntry]]:
-    """The attachments of ours, and those of others: of another runtime, or of an engine that another daemon serves."""
+    """Our attachments, and those of others: another runtime's, or those of an engine that another daemon serves."""
     engine, known = _engine(app), set(app.history.known())
     ours: list[CacheEntry] = []
     others: list[CacheEntry] = []
@@ -121,7 +121,7 @@ def _recorded(app: App) -> tuple[list[CacheEntry], list[CacheEntry]]:
 
 
 def _engine(app: App) -> str:
-    """The mark of our engine, which may have been removed already; "" if it was never known."""
+    """The mark of our engine, as remembered if the engine does not answer any more; "" if it was never known."""
     try:
         return app.client.engine().mark
     except DockercniError:
@@ -129,5 +129,5 @@ def _engine(app: App) -> str:
 
 
 def _names(entries: Sequence[CacheEntry]) -> dict[str, str]:
-    """The containers of these attachments, and what they are called."""
+    """The ids of the containers of these attachments, with their names."""
     return {entry.container_id: (entry.owner or {}).get(records.NAME, "") or entry.container_id for entry in entries}

@@ -1,4 +1,4 @@
-"""How a command of the table is put into words, the same ones for help, man pages and docs/."""
+"""Usage lines, options and sentences of the table of commands, for help, man pages and docs alike."""
 
 from dockercni.commands.table import Argument, Command
 
@@ -6,18 +6,18 @@ _WIDTH = 79
 
 
 def usage(command: Command) -> str:
-    """The line that shows how it is called."""
+    """The usage line of a command."""
     operands = [operand(argument) for argument in command.arguments if argument.positional]
     return " ".join(["dockercni", command.name, "[OPTION...]", *operands])
 
 
 def operand(argument: Argument) -> str:
-    """A positional argument as it stands in a usage line."""
+    """A positional argument as a usage line shows it."""
     return {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}..."}[argument.nargs].format(argument.metavar)
 
 
 def option(argument: Argument) -> str:
-    """An option with its value, as it stands in a list of options."""
+    """An option with its value, as a list of options shows it."""
     names = ", ".join(argument.names)
     if not argument.metavar:
         return names
@@ -30,7 +30,7 @@ def sentence(text: str) -> str:
 
 
 def fill(text: str) -> str:
-    """A paragraph for a terminal."""
+    """A paragraph, wrapped for a terminal."""
     from textwrap import fill  # noqa: PLC0415  only where a text is shown
 
     return fill(text, _WIDTH)

@@ -8,7 +8,7 @@ from dockercni.commands.table import Request
 
 
 def run(request: Request) -> int:
-    """Print the versions that a bug report should have; JSON keys: dockercni, python, kernel."""
+    """Print the versions that a bug report needs; JSON keys: dockercni, python, kernel."""
     versions = {
         "dockercni": __version__,
         "python": ".".join(map(str, sys.version_info[:3])),

@@ -252,7 +252,7 @@ UNKNOWN = [
     (["sync", ""], 'there is no container ""'),
     (["inspect", "../info"], 'there is no container "../info"'),
     (["explain", "web%2f"], 'there is no container "web%2f"'),
-    (["add", "nobody"], 'there is no container "nobody"; for a namespace, give its path too'),
+    (["add", "nobody"], 'there is no container "nobody"; to attach a namespace, add its path'),
     (["add", "web", "--network", "nowhere"], 'there is no network "nowhere" (known: dockercni)'),
     (["add", "web", "/etc/passwd"], "/etc/passwd: not a network namespace"),
     (["add", "web", "/nowhere"], "/nowhere: no such network namespace"),

@@ -280,7 +280,7 @@ class TestStatus:
         cli("status", "--wait=20s", check=True)
         done = cli("status")
         assert done.returncode == 0
-        for words in ("pod-eth0: another runtime made it", "next-eth0 is", "half-eth0 is not a cache entry"):
+        for words in ("pod-eth0: created by another runtime", "next-eth0 is", "half-eth0 is not a cache entry"):
             assert f"not ours: {results}/k8s-{words}" in done.stdout
         assert "was written by a newer version" in done.stdout
         host.docker("rm", "--force", "web")
@@ -297,7 +297,7 @@ def test_init_writes_a_network_that_serves(host: Host, cli: Cli) -> None:
     assert cli("networks", "validate", path).returncode == 0
     before = host.read(path)
     again = cli("networks", "init")
-    assert (again.returncode, again.stderr) == (1, f"dockercni: {path} is there already; --force overwrites it\n")
+    assert (again.returncode, again.stderr) == (1, f"dockercni: {path} exists; --force overwrites it\n")
     assert host.read(path) == before
     run(host, "web")
     cli("sync", check=True)

@@ -67,7 +67,10 @@ def test_gc_beside_another_runtime(host: Host, neighbour: Neighbour, cli: Cli) -
     dry = cli("gc", "--dry-run", check=True).stdout
     done = cli("gc", check=True).stdout
     for text in (dry, done):
-        assert "NOTE lease 10.77.1.2 of network lan for theirs eth0 (not provably ours: left alone)" in text
+        assert (
+            "NOTE lease 10.77.1.2 of network lan for theirs eth0 (not known to be created by dockercni: left alone)"
+            in text
+        )
         assert "NOTE port 8099/tcp of the host leads to 10.77.1.2:80 of container theirs" in text
         assert "NOTE no GC network lan (bridge, portmap, firewall): lease 10.77.1.2 of network lan for theirs" in text
     assert theirs(host) == before

@@ -155,7 +155,7 @@ def test_elements_that_no_record_explains(host: Host, outside: Outside, daemon: 
     finally:
         host.run("ip", "netns", "delete", "other")
     assert f"NOTE {words}" in lived
-    assert "(not provably ours: left alone)" in lived
+    assert "(not known to be created by dockercni: left alone)" in lived
     assert f"rules: no record explains {words}" in cli("doctor").stdout
     for command in ("sync", "gc"):
         planned = cli(command, "--dry-run")
@@ -185,7 +185,7 @@ def test_a_policy_that_no_record_explains(host: Host, cli: Cli) -> None:
     assert "GC" not in cli("sync", "--dry-run", check=True).stdout
     host.run("sh", "-c", f"rm /etc/cni/net.d/*; {FORGOTTEN}")
     words = "ingress policy of bridge cni-lost in table inet dockercni"
-    assert f"NOTE {words} (not provably ours: left alone)" in cli("gc", "--dry-run").stdout
+    assert f"NOTE {words} (not known to be created by dockercni: left alone)" in cli("gc", "--dry-run").stdout
     host.docker("rm", "--force", "server")
     host.run("sh", "-c", "umount /run/netns/dockercni-* || :; rm -f /run/netns/dockercni-*")
     wait_until(lambda: "master cni-lost" not in host.run("ip", "link").stdout, 20, "the end of the port")

@@ -63,7 +63,7 @@ def test_another_engine_with_the_same_id(host: Host, cli: Cli) -> None:
     record.write_text(theirs)
     host.run("find", "/var/lib/dockercni/containers", "-mindepth", "1", "-delete")  # the other daemon has its own
     dry = cli("uninstall", "--dry-run").stdout
-    assert "leave the networks of web: another runtime or engine has them\n" in dry
+    assert "leave the networks of web: they belong to another runtime or engine\n" in dry
     assert "give back" not in dry
     record.write_text(ours)
     assert "give back the networks of web\n" in cli("uninstall", check=True).stdout

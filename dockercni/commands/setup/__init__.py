@@ -1,1 +1,1 @@
-"""How a host gets and loses the service: what is to be done (`plan`), and its doing (`effects`)."""
+"""Installing and removing the service: `plan` decides the steps, `effects` carries them out."""

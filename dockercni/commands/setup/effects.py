@@ -1,4 +1,4 @@
-"""Carries out what the plan says, and tells it what there is on the host."""
+"""What is on the host, and the carrying out of a plan's steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SYSTEMD: Final = Path("/run/systemd/system")  # sd_booted(3)
 
 
 class StepFailed(DockercniError):
-    """A step could not be done; those before it were, and none after it."""
+    """A step failed; the steps before it were done, those after it were not."""
 
 
 def found(files: Mapping[str, str]) -> plan.Found:
@@ -42,13 +42,13 @@ def found(files: Mapping[str, str]) -> plan.Found:
 
 
 def files() -> dict[str, str]:
-    """The units and the directories' file that come with the program."""
+    """The units and the tmpfiles.d file that come with the program, by name."""
     place = resources.files("dockercni") / "systemd"
     return {file.name: file.read_text(encoding="utf-8") for file in place.iterdir()}
 
 
 def do(step: Step) -> None:
-    """Do one step; what is done already is done. Raises StepFailed."""
+    """Do one step; a step that was already done succeeds. Raises StepFailed."""
     try:
         match step:
             case plan.Write():
@@ -81,7 +81,7 @@ def _remove(step: plan.Remove) -> None:
                 shutil.rmtree(below)
             else:
                 below.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # busy, where it is a mount of a sidecar: being empty is enough
+        with contextlib.suppress(OSError):  # a sidecar's mount cannot be removed, and is empty now
             step.path.rmdir()
     else:
         step.path.unlink(missing_ok=True)
@@ -93,17 +93,16 @@ def _run(argv: tuple[str, ...]) -> None:
             argv, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS
         )
     except FileNotFoundError:
-        raise StepFailed(f"there is no {argv[0]}: this command is for hosts with systemd") from None
+        raise StepFailed(f"there is no {argv[0]}; this command needs a host with systemd") from None
     except subprocess.TimeoutExpired:
-        raise StepFailed(f"{' '.join(argv)}: no end after {_SECONDS} s") from None
+        raise StepFailed(f"{' '.join(argv)}: not finished after {_SECONDS} s") from None
     if done.returncode:
         raise StepFailed(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip()}")
 
 
 def done(steps: Iterator[Step], *, dry_run: bool) -> Iterator[str]:
-    """Do each step, unless it is a `dry_run`; yields what was done, in words. Raises StepFailed."""
+    """Do each step, except in a `dry_run`; yields one line for each. Raises StepFailed."""
     for step in steps:
         if not dry_run:
             do(step)
-        said = dry_run and not isinstance(step, plan.Note)
-        yield f"would {step.words}" if said else step.words
+        yield step.words if isinstance(step, plan.Note) or not dry_run else f"would {step.words}"

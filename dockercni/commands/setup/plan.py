@@ -1,4 +1,4 @@
-"""What `install` and `uninstall` would do. Pure."""
+"""The steps of `install` and `uninstall`. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PACKAGED: Final = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 TMPFILES: Final = Path("/etc/tmpfiles.d/dockercni.conf")
 DAEMON: Final = ("dockercni.service",)
 TIMER: Final = ("dockercni-sync.timer", "dockercni-firewall.service")
-_PROGRAM: Final = "/usr/bin/dockercni"  # where the packages have it, and so the units
+_PROGRAM: Final = "/usr/bin/dockercni"  # the path in the units, where packages install it
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A file, whole."""
+    """Write a whole file."""
 
     path: Path
     text: str
@@ -31,7 +31,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A file, a directory with all that is in it, or with `empty` a directory only if nothing is in it."""
+    """Remove a file, or a directory with its contents; with `empty` a directory only if it is empty."""
 
     path: Path
     empty: bool = False
@@ -43,7 +43,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A command of the service manager."""
+    """Run a command of the service manager."""
 
     argv: tuple[str, ...]
 
@@ -54,7 +54,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Nothing is done; this is only said."""
+    """Do nothing, and print these words."""
 
     words: str
 
@@ -64,8 +64,8 @@ Step = Write | Remove | Run | Note
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is on the host: which of the units' names exist where we put them, the text of the settings file (None if
-    there is none), whether systemd runs, and whether a package has installed the units."""
+    """What is on the host: names of units that `install` wrote, text of the settings file (None if there is none),
+    whether systemd runs, and whether a package has installed the units."""
 
     units: frozenset[str]
     settings: str | None
@@ -95,7 +95,7 @@ def install(found: Found, program: Path, files: Mapping[str, str], example: str,
 
 
 def stop(found: Found, files: Mapping[str, str]) -> Iterator[Step]:
-    """The first steps of uninstalling: nothing serves any more."""
+    """The first steps of uninstalling: stop the service."""
     names = sorted(name for name in files if not name.endswith(".tmpfiles"))
     there = names if found.packaged else [name for name in names if name in found.units]
     if there and found.systemd:
@@ -103,20 +103,20 @@ def stop(found: Found, files: Mapping[str, str]) -> Iterator[Step]:
 
 
 def remove(found: Found, example: str, state: Path, run: Path, *, keep: bool) -> Iterator[Step]:
-    """The last steps, when the networks were given back, or with `keep` are left as they are."""
-    if found.units and not found.packaged:  # without units there was no install, as in a sidecar
+    """The last steps, after the containers were detached; with `keep`, state and records stay."""
+    if found.units and not found.packaged:  # none: install was never run, as in a sidecar
         yield Remove(TMPFILES)
         if found.settings == example:
             yield Remove(DEFAULT_FILE)
             yield Remove(DEFAULT_FILE.parent, empty=True)
         elif found.settings is not None:
-            yield Note(f"keep {DEFAULT_FILE}: it is not as install wrote it")
+            yield Note(f"keep {DEFAULT_FILE}: it was changed after install wrote it")
         for name in sorted(found.units):
             yield Remove(UNITS / name)
         if found.systemd:
             yield Run(("systemctl", "daemon-reload"))
     if keep:
-        yield Note(f"keep {state}, {run} and the records: another install goes on with them")
+        yield Note(f"keep {state}, {run} and the records: the next install uses them")
     else:
         yield Remove(state)
         yield Remove(run)

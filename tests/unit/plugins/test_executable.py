@@ -115,7 +115,7 @@ def test_usage() -> None:
     assert done.stderr.startswith("usage: dockercni plugin {")
     done = run([sys.executable, "-m", "dockercni", "plugin", "dhcp"], COMMAND="VERSION")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no native plugin 'dhcp'" in done.stderr
+    assert "there is no built-in plugin 'dhcp'" in done.stderr
 
 
 def test_link(tmp_path: Path) -> None:
