@@ -17,7 +17,7 @@ import structlog
 
 from dockercni.cni import NetworkList
 from dockercni.files import read_regular
-from dockercni.linux.directories import Directories
+from dockercni.linux.inotify import Directories
 from dockercni.plugins import leases
 from dockercni.reconcile.networks import Catalogue
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from dockercni.cni import CacheEntry
-from dockercni.linux.link_events import EVERYTHING, LinkEvents
+from dockercni.linux.events import EVERYTHING, LinkEvents
 from dockercni.reconcile.host_needs import needs
 
 _CALM: Final = 0.05  # seconds without a change of links: each start makes a handful within a few milliseconds

@@ -32,8 +32,8 @@ from dockercni.docker.client import ACTIONS
 from dockercni.docker.events import Watch
 from dockercni.errors import DockercniError, Retry
 from dockercni.linux import descriptors, processes
+from dockercni.linux.events import RuleEvents
 from dockercni.linux.iptables import IptablesError
-from dockercni.linux.nft_events import RuleEvents
 from dockercni.plugins import registry
 from dockercni.reconcile import orphans, state
 from dockercni.reconcile.leases import kept

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import (
     IPv4Address,
@@ -16,10 +18,13 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dockercni.linux import netlink
 from dockercni.linux.netlink import Message, Netlink, NetlinkError, attribute, nest, number, u32
+
+if TYPE_CHECKING:
+    from dockercni.linux.netns import Namespace
 
 Interface = IPv4Interface | IPv6Interface
 Address = IPv4Address | IPv6Address
@@ -215,6 +220,47 @@ def route_get(socket_: Netlink, address: Address) -> int | None:
             return None
         raise
     return _route(body, address.version).link or None
+
+
+def default_routes(namespace: Namespace) -> list[Route]:
+    """The default routes of the main table, of both families, one for each next hop. Raises OSError."""
+    with namespace.run(Netlink) as socket:
+        return _default_routes(socket)
+
+
+def keep_default_routes(namespace: Namespace, before: Collection[Route], versions: Iterable[int], ifname: str) -> None:
+    """Bring the default routes of these IP versions back to what they were `before` the link `ifname` came.
+
+    Whatever router announces itself there later shall not get one either. Raises OSError.
+    """
+    with namespace.handle() as opened:
+        for version in versions:
+            if version == 6:
+                with contextlib.suppress(OSError):  # a kernel without IPv6, or an interface that ADD named otherwise
+                    opened.sysctls.write(f"ipv6/conf/{ifname}/accept_ra_defrtr", "0")
+            now = [route for route in _default_routes(opened.netlink) if route.dst.version == version]
+            was = [route for route in before if route.dst.version == version]
+            for route in now:
+                if route not in was:
+                    _remove_route(opened.netlink, route)
+            for route in was:
+                if route not in now:
+                    # The engine may have switched IPv6 off meanwhile, as 20.10 does while a container starts. What is
+                    # recorded and missing is put back by whoever looks at the container next.
+                    with contextlib.suppress(NetlinkError):
+                        opened.netlink.do(add_route(route))
+
+
+def _remove_route(socket: Netlink, route: Route) -> None:
+    try:
+        socket.do(remove_route(route))
+    except NetlinkError as error:
+        if error.errno != errno.ESRCH:  # somebody was faster
+            raise
+
+
+def _default_routes(socket: Netlink) -> list[Route]:
+    return [route for version in (4, 6) for route in routes(socket, version) if not route.dst.prefixlen]
 
 
 def _ifaddr(link: int, address: Interface, flags: int = 0) -> bytes:

@@ -11,8 +11,18 @@ import struct
 from collections.abc import Collection
 from typing import Final
 
-from dockercni.linux.netfilter import netfilter
-from dockercni.linux.netlink import Message, Netlink, NetlinkError, attribute, attributes, be32, nest
+from dockercni.linux.netlink import (
+    NFGENMSG_SIZE,
+    Message,
+    Netlink,
+    NetlinkError,
+    attribute,
+    attributes,
+    be32,
+    nest,
+    netfilter,
+    nfgenmsg,
+)
 
 _GET, _DELETE = (1 << 8 | number for number in (1, 2))
 _ORIGINAL, _ZONE, _ID, _FILTER = 1, 18, 12, 25
@@ -20,7 +30,6 @@ _PROTOCOL_PART: Final = 2
 _NUMBER, _DESTINATION_PORT = 1, 3
 _FILTER_ORIGINAL: Final = 1
 _BY_PROTOCOL_AND_PORT: Final = 1 << 3 | 1 << 5
-_NFGENMSG: Final = struct.Struct(">BBH")
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -47,14 +56,14 @@ def flush(version: int, port: int) -> Message:
         attribute(_DESTINATION_PORT, port.to_bytes(2, "big")),
     )
     wanted = nest(_FILTER, attribute(_FILTER_ORIGINAL, struct.pack("=I", _BY_PROTOCOL_AND_PORT)))
-    return Message(_DELETE, 0, _NFGENMSG.pack(_FAMILY[version], 0, 0) + nest(_ORIGINAL, protocol) + wanted)
+    return Message(_DELETE, 0, nfgenmsg(_FAMILY[version]) + nest(_ORIGINAL, protocol) + wanted)
 
 
 def _forget_one_by_one(opened: Netlink, version: int, ports: Collection[int]) -> None:
-    header = _NFGENMSG.pack(_FAMILY[version], 0, 0)
+    header = nfgenmsg(_FAMILY[version])
     doomed = []
     for body in opened.dump(Message(_GET, 0, header)):
-        found = attributes(body, _NFGENMSG.size)
+        found = attributes(body, NFGENMSG_SIZE)
         protocol = attributes(attributes(found[_ORIGINAL])[_PROTOCOL_PART])
         udp = protocol[_NUMBER] == bytes([socket.IPPROTO_UDP])
         if udp and int.from_bytes(protocol[_DESTINATION_PORT], "big") in ports:

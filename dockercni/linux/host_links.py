@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, NamedTuple
 
 from dockercni.linux import addr, links
@@ -15,6 +16,7 @@ from dockercni.linux.netlink import Netlink
 from dockercni.linux.netns import Namespace
 
 _IFNAMSIZ: Final = 16
+_LINK_LOCAL: Final = IPv6Network("fe80::/10")  # every link has its own
 _HARDWARE: Final = ("", "bond", "team", "vlan")  # the kernel names no kind for what is not made of software
 
 
@@ -39,6 +41,29 @@ def routed_links() -> RoutedLinks:
         frozenset(link.name for link in routed),
         frozenset(link.name for link in routed if link.index in outward),
     )
+
+
+def used_subnets(besides: Collection[str] = ()) -> list[IPv4Network | IPv6Network]:
+    """The destinations of all routing tables, without default routes and those over links that are in `besides`.
+
+    All tables: a VPN keeps its routes in one of its own, and the table `local` holds the host's addresses.
+    Raises OSError.
+    """
+    with Netlink() as netlink:
+        skipped = {link.index for link in links.every(netlink) if link.name in besides}
+        routes = [route for version in (4, 6) for route in addr.routes(netlink, version, every_table=True)]
+    found = dict.fromkeys(route.dst for route in routes if route.dst.prefixlen and route.link not in skipped)
+    return [network for network in found if not (network.is_multicast or _is_link_local(network))]
+
+
+def names() -> set[str]:
+    """The names of all links. Raises OSError."""
+    with Netlink() as netlink:
+        return {link.name for link in links.every(netlink)}
+
+
+def _is_link_local(network: IPv4Network | IPv6Network) -> bool:
+    return isinstance(network, IPv6Network) and network.subnet_of(_LINK_LOCAL)
 
 
 def routed(name: str) -> bool:

@@ -1,15 +1,25 @@
-"""Instances of inotify, and words for the limits that may be in the way of one."""
+"""inotify: instances, the limits that may be in the way of one, and directories whose entries are watched."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
+import select
+import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 INSTANCES: Final = "fs.inotify.max_user_instances"
 WATCHES: Final = "fs.inotify.max_user_watches"
 _AT_THE_LIMIT: Final = {INSTANCES: errno.EMFILE, WATCHES: errno.ENOSPC}
+
+_CLOSE_WRITE: Final = 0x8
+_MOVED: Final = 0x40 | 0x80
+_CREATED_DELETED: Final = 0x100 | 0x200
+_MASK: Final = _CLOSE_WRITE | _MOVED | _CREATED_DELETED | 0x01000000  # IN_ONLYDIR
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,3 +48,54 @@ def _descriptors_left() -> bool:
     except OSError:
         return False
     return True
+
+
+class Directories:
+    """A watch over directories. Not thread-safe.
+
+    Where the kernel gives none `problem` says why, and whoever waits has to look by himself when the time is over.
+    """
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self.problem = ""
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def watch(self, paths: Iterable[Path]) -> None:
+        """Watch these as well; in place of one that is not there yet the nearest directory above it."""
+        if self._fd < 0:
+            self._begin()
+        for path in paths if self._fd >= 0 else ():
+            if not self._add(path):
+                any(self._add(above) for above in path.parents)
+                self._add(path)  # it may have come into being between the two
+
+    def _begin(self) -> None:
+        try:
+            self._fd = instance("")
+            self.problem = ""
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+
+    def _add(self, path: Path) -> bool:
+        """Watch one directory; for one that is watched already nothing changes."""
+        return bool(libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK) >= 0)
+
+    def wait(self, seconds: float, quiet: float) -> None:
+        """Return some `quiet` seconds after something changed, or when the time is over.
+
+        What changed while nobody waited counts.
+        """
+        if self._fd < 0:
+            time.sleep(seconds)
+            return
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        while poll.poll(seconds * 1000):
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._fd, 65536)
+            seconds = quiet

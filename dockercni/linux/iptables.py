@@ -5,7 +5,9 @@ A native nft rule in a table of iptables-nft makes `iptables-save` fail: foreign
 
 from __future__ import annotations
 
+import errno
 import shutil
+import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from dockercni.linux import nft_rules
+from dockercni.linux.netlink import NFGENMSG_SIZE, Message, NetlinkError, attributes, netfilter, nfgenmsg, text
 
 SECONDS: Final = 10
 FAMILIES: Final = {4: "iptables", 6: "ip6tables"}
+_NFT_FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_GET_CHAIN, _GET_RULE = (10 << 8 | number for number in (4, 7))  # linux/netfilter/nf_tables.h
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_POLICY = 1, 3, 5
+_RULE_TABLE, _RULE_CHAIN = 1, 2
+_ACCEPT: Final = 1
 _LEGACY: Final = {4: Path("/proc/net/ip_tables_names"), 6: Path("/proc/net/ip6_tables_names")}
 
 
@@ -87,13 +94,40 @@ def filters(version: int) -> list[Filter]:
     legacy flavour would make it.
     """
     found = []
-    if nft_rules.policy(version, "FORWARD") is not None:
+    if policy(version, "FORWARD") is not None:
         found.append(_executable(version, "nft"))
     if has_legacy(version):
         found.append(_executable(version, "legacy"))
     if not any(found) and shutil.which(FAMILIES[version]):
         found.append(FAMILIES[version])
     return [Filter(version, command) for command in found if command]
+
+
+def policy(version: int, chain: str) -> bool | None:
+    """Whether a chain of iptables-nft's table `filter` lets pass what no rule decides on (one without policy does).
+
+    None if it is missing. Asks the kernel: starting an executable takes milliseconds. Raises NetlinkError.
+    """
+    request = nfgenmsg(_NFT_FAMILY[version]) + text(_CHAIN_TABLE, "filter") + text(_CHAIN_NAME, chain)
+    try:
+        with netfilter() as opened:
+            body = opened.ask(Message(_GET_CHAIN, 0, request))
+    except NetlinkError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    code = attributes(body, NFGENMSG_SIZE).get(_CHAIN_POLICY)
+    return code is None or int.from_bytes(code, "big") == _ACCEPT
+
+
+def stored_rules(version: int, chain: str) -> list[bytes]:
+    """The rules of a chain of iptables-nft's table `filter`, as the kernel stores them; comments stand there as text.
+
+    Raises NetlinkError.
+    """
+    request = nfgenmsg(_NFT_FAMILY[version]) + text(_RULE_TABLE, "filter") + text(_RULE_CHAIN, chain)
+    with netfilter() as opened:
+        return opened.dump(Message(_GET_RULE, 0, request))
 
 
 def _executable(version: int, kind: str) -> str:
@@ -127,11 +161,11 @@ def _legacy(version: int) -> list[str]:
         return []
 
 
-def _run(argv: list[str], text: str = "") -> str:
+def _run(argv: list[str], words: str = "") -> str:
     try:
         done = subprocess.run(
             argv,
-            input=text,
+            input=words,
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",  # comments are anybody's bytes, and have to be given back as they were

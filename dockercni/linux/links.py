@@ -1,24 +1,42 @@
-"""Links of a namespace: found, made, changed, removed. Formats: linux/if_link.h, linux/if_bridge.h."""
+"""Links of a namespace: found, made, changed, removed; VLANs of bridge ports.
+
+Formats: linux/if_link.h, linux/if_bridge.h.
+"""
 
 from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from dockercni.linux import netlink
-from dockercni.linux.netlink import Message, Netlink, NetlinkError, attribute, nest, number, string, text, u32
+from dockercni.linux import netlink, threads
+from dockercni.linux.netlink import (
+    Message,
+    Netlink,
+    NetlinkError,
+    attribute,
+    attributes,
+    items,
+    nest,
+    number,
+    string,
+    text,
+    u32,
+)
+from dockercni.linux.netns import Namespace
 
 UP: Final = 0x1
 PROMISCUOUS: Final = 0x100
+ALL_MULTICAST: Final = 0x200
 _LOOPBACK: Final = 0x8
 
-_NEWLINK: Final = 16
-_DELLINK: Final = 17
+NEWLINK: Final = 16
+DELLINK: Final = 17
 _GETLINK: Final = 18
 _SETLINK: Final = 19
-_BRIDGE: Final = 7  # the family of a port of a bridge (AF_BRIDGE)
+_BRIDGE: Final = 7  # AF_BRIDGE: the family of messages about ports of bridges
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 13, 16, 18
 _NET_NS_FD, _EXT_MASK, _PROMISCUITY = 28, 29, 30
@@ -32,9 +50,14 @@ _PROTINFO: Final = 12
 _BRPORT_STATE, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
 _FORWARDING: Final = b"\3"
 _OPERATIONAL: Final = 6
-_SKIP_STATISTICS: Final = 8
+_EACH_VLAN, _SKIP_STATISTICS = 2, 8
+_VLAN_FLAGS, _VLAN_INFO = 0, 2
+_ON_MASTER: Final = 1  # the port belongs to a bridge, which keeps its VLANs
+_PVID, _UNTAGGED = 2, 4
+_ALL_BITS: Final = 0xFFFFFFFF  # a negative number is for the kernel to refuse
 
 _IFINFO: Final = struct.Struct("=BxHiII")
+_VLAN: Final = struct.Struct("=HH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +66,8 @@ class Link:
 
     `peer` is the index of a veth's other end, or of a macvlan's parent, in the namespace of that one. `hairpin` and
     `isolated` are flags of a bridge's port. `forwarding` says of one that it passes frames on, which it does not yet
-    while spanning tree learns; `spanning` of a bridge that spanning tree decides that.
+    while spanning tree learns; `spanning` of a bridge that spanning tree decides that. `promiscuity` counts who wants
+    promiscuous mode; `all_multicast` is the flag that `ip` shows; `queue` is the length of the transmit queue.
     """
 
     index: int
@@ -53,7 +77,7 @@ class Link:
     mtu: int
     up: bool
     operational: bool
-    promiscuous: bool
+    promiscuity: int
     master: int
     peer: int
     forwarding: bool = False
@@ -61,6 +85,13 @@ class Link:
     isolated: bool = False
     loopback: bool = False
     spanning: bool = False
+    all_multicast: bool = False
+    queue: int = 0
+
+    @property
+    def promiscuous(self) -> bool:
+        """Whether it is in promiscuous mode."""
+        return self.promiscuity > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +140,7 @@ def new_bridge(name: str, *, mtu: int = 0, vlan_filtering: bool = False) -> Mess
     data = (nest(_INFO_DATA, attribute(_BR_VLAN_FILTERING, b"\1")),) if vlan_filtering else ()
     size = u32(_MTU, mtu) if mtu > 0 else b""
     info = nest(_LINKINFO, text(_INFO_KIND, "bridge"), *data)
-    return Message(_NEWLINK, netlink.CREATE | netlink.EXCL, _ifinfo() + text(_IFNAME, name) + size + info)
+    return Message(NEWLINK, netlink.CREATE | netlink.EXCL, _ifinfo() + text(_IFNAME, name) + size + info)
 
 
 def new_veth(first: End, second: End) -> Message:
@@ -120,34 +151,44 @@ def new_veth(first: End, second: End) -> Message:
     peer = nest(_VETH_PEER, _ifinfo() + _end(second))
     info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, peer))
     flags = UP if first.up else 0
-    return Message(_NEWLINK, netlink.CREATE | netlink.EXCL, _ifinfo(0, flags, flags) + _end(first) + info)
+    return Message(NEWLINK, netlink.CREATE | netlink.EXCL, _ifinfo(0, flags, flags) + _end(first) + info)
 
 
-def set_flags(index: int, *, on: int = 0, off: int = 0) -> Message:
-    """Switch flags of a link (UP, PROMISCUOUS) on and off."""
-    return Message(_NEWLINK, 0, _ifinfo(index, on, on | off))
+def set_flags(link: int | str, *, on: int = 0, off: int = 0) -> Message:
+    """Switch flags of a link (UP, PROMISCUOUS, ALL_MULTICAST), given by index or name, on and off."""
+    return Message(NEWLINK, 0, _which(link, on, on | off))
 
 
-def set_mac(index: int, mac: str) -> Message:
-    """Give a link a MAC."""
-    return Message(_NEWLINK, 0, _ifinfo(index) + attribute(_ADDRESS, parse_mac(mac)))
+def set_mac(link: int | str, mac: str) -> Message:
+    """Give a link, given by index or name, a MAC. Raises ValueError if it is none."""
+    return Message(NEWLINK, 0, _which(link) + attribute(_ADDRESS, parse_mac(mac)))
+
+
+def set_mtu(link: int | str, mtu: int) -> Message:
+    """Give a link, given by index or name, an MTU."""
+    return Message(NEWLINK, 0, _which(link) + u32(_MTU, mtu & _ALL_BITS))
+
+
+def set_queue(link: int | str, length: int) -> Message:
+    """Give a link, given by index or name, a transmit queue of that many packets."""
+    return Message(NEWLINK, 0, _which(link) + u32(_TXQLEN, length & _ALL_BITS))
 
 
 def set_master(index: int, master: int) -> Message:
     """Make a link a port of the bridge with index `master`."""
-    return Message(_NEWLINK, 0, _ifinfo(index) + u32(_MASTER, master))
+    return Message(NEWLINK, 0, _ifinfo(index) + u32(_MASTER, master))
 
 
 def rename(index: int, name: str) -> Message:
     """Give a link that is down another name, in which the kernel replaces "%d" by a number."""
-    return Message(_NEWLINK, 0, _ifinfo(index) + text(_IFNAME, name))
+    return Message(NEWLINK, 0, _ifinfo(index) + text(_IFNAME, name))
 
 
 def set_port(name: str, *, hairpin: bool, isolated: bool) -> Message:
     """Let a bridge's port send back where a frame came from; keep it from other isolated ports."""
     flags = attribute(_BRPORT_MODE, bytes([hairpin])), attribute(_BRPORT_ISOLATED, bytes([isolated]))
     info = nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nest(_INFO_SLAVE_DATA, *flags))
-    return Message(_NEWLINK, 0, _ifinfo() + text(_IFNAME, name) + info)
+    return Message(NEWLINK, 0, _which(name) + info)
 
 
 def set_forwarding(index: int) -> Message:
@@ -159,15 +200,90 @@ def set_forwarding(index: int) -> Message:
 def without_link_local(name: str) -> Message:
     """Keep the kernel from giving a link an IPv6 address by itself. EAFNOSUPPORT: there is no IPv6.
 
-    The setting disable_ipv6 would do more, but cannot be written without trying again and again: see kernel.sysctl.
+    The sysctl disable_ipv6 would do more, but writing it spins while other links change: see sysctl.turn.
     """
     mode = nest(_AF_SPEC, nest(_INET6, attribute(_INET6_ADDR_GEN_MODE, _GENERATE_NONE)))
-    return Message(_NEWLINK, 0, _ifinfo() + text(_IFNAME, name) + mode)
+    return Message(NEWLINK, 0, _which(name) + mode)
 
 
 def delete(index: int) -> Message:
     """Remove a link, and with a veth its other end."""
-    return Message(_DELLINK, 0, _ifinfo(index))
+    return Message(DELLINK, 0, _ifinfo(index))
+
+
+def remove(namespace: Namespace, socket: Netlink, index: int) -> None:
+    """Remove the link with that index from `namespace`, to which `socket` belongs. Already gone is success.
+
+    After RTMDELLINK the kernel keeps the caller for 12 to 25 ms, until nobody can look at the link any more (RCU). But
+    the link has left its namespace, and a veth's other end its own, after 1 to 5 ms, and nothing can bring them back.
+    So a thread of its own makes the call, and this returns when the link is gone. Raises NetlinkError.
+    """
+    failure: list[NetlinkError] = []
+    second = namespace.run(Netlink)
+
+    def work() -> None:
+        with second:
+            try:
+                second.do(delete(index))
+            except NetlinkError as error:
+                failure.append(error)
+
+    try:
+        threads.start("link-removal", work)
+    except OSError:  # no thread can be started: wait for the kernel here
+        work()
+    while True:
+        if failure and failure[0].errno != errno.ENODEV:
+            raise failure[0]
+        try:
+            socket.do(set_flags(index))  # changes nothing, but waits for RTNL, which the removal holds
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return
+            raise
+
+
+def add_vlan(port: int, vid: int, *, native: bool = False) -> Message:
+    """Let a bridge's port take part in a VLAN; `native` makes it the one for frames without a tag, both ways.
+
+    Needs a kernel with CONFIG_BRIDGE_VLAN_FILTERING, as the other functions for VLANs.
+    """
+    return Message(_SETLINK, 0, _port_vlan(port, vid, _PVID | _UNTAGGED if native else 0))
+
+
+def remove_vlan(port: int, vid: int) -> Message:
+    """Take a bridge's port out of a VLAN."""
+    return Message(DELLINK, 0, _port_vlan(port, vid, 0))
+
+
+def vlans(socket: Netlink, port: int) -> list[int]:
+    """The VLANs that a bridge's port takes part in. Costs time for every port there is. Raises NetlinkError."""
+    request = _IFINFO.pack(_BRIDGE, 0, 0, 0, 0) + u32(_EXT_MASK, _EACH_VLAN)
+    return vlan_ids(socket.dump(Message(_GETLINK, 0, request)), port)
+
+
+def vlan_ids(bodies: Iterable[bytes], port: int) -> list[int]:
+    """The VLANs of `port` among the kernel's answers."""
+    found = []
+    for body in bodies:
+        if _IFINFO.unpack_from(body)[2] == port:
+            spec = attributes(body, _IFINFO.size).get(_AF_SPEC, b"")
+            found += [_VLAN.unpack(value)[1] for kind, value in items(spec) if kind == _VLAN_INFO]
+    return found
+
+
+def lost(kind: int, body: bytes) -> str:
+    """The name of the link that an event (NEWLINK, DELLINK) reports a loss of; "" if it reports none.
+
+    It is gone, down or without its bridge, or its flags as a port or for promiscuous mode changed.
+    """
+    family, _, _, flags, change = _IFINFO.unpack_from(body)
+    found = attributes(body, _IFINFO.size)
+    name = string(found.get(_IFNAME, b""))
+    if kind == DELLINK or family == _BRIDGE or not flags & UP or change & (UP | PROMISCUOUS):
+        return name
+    veth = attributes(found.get(_LINKINFO, b"")).get(_INFO_KIND) == b"veth\0"
+    return name if veth and _MASTER not in found else ""
 
 
 def parse_mac(mac: str) -> bytes:
@@ -182,6 +298,19 @@ def parse_mac(mac: str) -> bytes:
 
 def _ifinfo(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
     return _IFINFO.pack(0, 0, index, flags, change)
+
+
+def _which(link: int | str, flags: int = 0, change: int = 0) -> bytes:
+    """The header of a message about a link that is given by index or name."""
+    if isinstance(link, int):
+        return _ifinfo(link, flags, change)
+    return _ifinfo(0, flags, change) + text(_IFNAME, link)
+
+
+def _port_vlan(port: int, vid: int, flags: int) -> bytes:
+    on_master = attribute(_VLAN_FLAGS, struct.pack("=H", _ON_MASTER))
+    info = attribute(_VLAN_INFO, _VLAN.pack(flags, vid))
+    return _IFINFO.pack(_BRIDGE, 0, port, 0, 0) + nest(_AF_SPEC, on_master, info)
 
 
 def _end(end: End) -> bytes:
@@ -211,10 +340,10 @@ def _found(socket: Netlink, header: bytes, *which: bytes) -> Link | None:
 
 def _link(body: bytes) -> Link:
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
-    found = netlink.attributes(body, _IFINFO.size)
-    info = netlink.attributes(found.get(_LINKINFO, b""))
-    port = netlink.attributes(info[_INFO_SLAVE_DATA]) if info.get(_INFO_SLAVE_KIND) == b"bridge\0" else {}
-    bridge = netlink.attributes(info[_INFO_DATA]) if info.get(_INFO_KIND) == b"bridge\0" and _INFO_DATA in info else {}
+    found = attributes(body, _IFINFO.size)
+    info = attributes(found.get(_LINKINFO, b""))
+    port = attributes(info[_INFO_SLAVE_DATA]) if info.get(_INFO_SLAVE_KIND) == b"bridge\0" else {}
+    bridge = attributes(info[_INFO_DATA]) if info.get(_INFO_KIND) == b"bridge\0" and _INFO_DATA in info else {}
     return Link(
         index=index,
         name=string(found[_IFNAME]),
@@ -223,7 +352,7 @@ def _link(body: bytes) -> Link:
         mtu=number(found[_MTU]),
         up=bool(flags & UP),
         operational=found.get(_OPERSTATE) == bytes([_OPERATIONAL]),
-        promiscuous=bool(number(found.get(_PROMISCUITY, b"\0"))),
+        promiscuity=number(found.get(_PROMISCUITY, b"\0")),
         master=number(found.get(_MASTER, b"\0")),
         peer=number(found.get(_LINK, b"\0")),
         forwarding=port.get(_BRPORT_STATE) == _FORWARDING,
@@ -231,4 +360,6 @@ def _link(body: bytes) -> Link:
         loopback=bool(flags & _LOOPBACK),
         isolated=port.get(_BRPORT_ISOLATED) == b"\1",
         spanning=bool(number(bridge.get(_BR_STP_STATE, b"\0"))),
+        all_multicast=bool(flags & ALL_MULTICAST),
+        queue=number(found.get(_TXQLEN, b"\0")),
     )

@@ -1,4 +1,4 @@
-"""Who listens on a port of the network namespace that the program itself runs in."""
+"""Who listens: on a port of the network namespace that the program itself runs in, or on a Unix socket."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _SCTP: Final = 132  # not in each Python's socket module
 _KINDS: Final = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp": (socket.SOCK_STREAM, _SCTP)}
 _WAITING: Final = {"tcp": "0A", "udp": "07", "sctp": "10"}  # the states LISTEN and, of UDP, not connected
 _TABLES: Final = Path("/proc/net")
+_LISTENING: Final = 0x10000  # __SO_ACCEPTCON of the flags in /proc/net/unix
 # a kernel without that family or protocol has nobody who listens; an address that the host lacks has no listener either
 _NOBODY: Final = {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EADDRNOTAVAIL}
 
@@ -197,3 +198,63 @@ def _owner(inode: str) -> int:
         except OSError:  # ended meanwhile
             continue
     return 0
+
+
+def unix_sockets(path: str) -> frozenset[str]:
+    """The inodes of the sockets that listen at `path`, of this network namespace; empty if none does."""
+    try:
+        lines = (_TABLES / "unix").read_bytes().split(b"\n")[1:]
+    except OSError:
+        return frozenset()
+    wanted = os.path.realpath(path)
+    found = (line.split(None, 7) for line in lines)
+    return frozenset(
+        fields[6].decode()
+        for fields in found
+        if len(fields) == 8
+        and int(fields[3], 16) & _LISTENING
+        and fields[7].startswith(b"/")  # not an abstract one, which begins with @
+        and os.path.realpath(os.fsdecode(fields[7])) == wanted
+    )
+
+
+def holders(inodes: frozenset[str], name: str) -> list[int]:
+    """The processes that have one of these sockets open; if there are such, only those whose program is called `name`.
+
+    A service manager holds a socket as well, for the program that it starts when somebody connects.
+    """
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()] if wanted else []
+    called = [pid for pid in pids if _name(pid) == name]
+    return [pid for pid in called if _has(pid, wanted)] or [pid for pid in pids if _has(pid, wanted)]
+
+
+def thread_namespaces(pid: int) -> Iterator[tuple[int, int]]:
+    """The network namespaces that threads of a process are in: device and inode of each.
+
+    Raises PermissionError where we may not look.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for thread in threads:
+        try:
+            found = os.stat(f"/proc/{pid}/task/{thread}/ns/net")
+        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            continue
+        yield found.st_dev, found.st_ino
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_bytes().decode("utf-8", "replace").rstrip("\n")
+    except OSError:
+        return ""
+
+
+def _has(pid: int, wanted: set[str]) -> bool:
+    try:
+        return any(os.readlink(fd.path) in wanted for fd in os.scandir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False

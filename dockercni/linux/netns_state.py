@@ -1,19 +1,29 @@
-"""What a network namespace holds: its links, addresses and routes, cheap enough to be asked for every container."""
+"""What a network namespace holds: its links, addresses and routes, cheap enough to be asked for every container.
+
+And the addresses of all namespaces of the machine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Self
+from pathlib import Path
+from typing import Final, Self
 
-from dockercni.linux import addr, links
+from dockercni.linux import addr, capabilities, links
 from dockercni.linux.links import Link
 from dockercni.linux.netlink import Netlink
-from dockercni.linux.netns import Namespace, cookie
+from dockercni.linux.netns import Namespace, NamespaceGone, NotANamespace, cookie
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
+
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_PINNED: Final = re.compile(rb"net:\[[0-9]+\]")
+_ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +52,39 @@ class NetnsState:
             routes=frozenset((route.dst, route.table) for route in routes if route.table != addr.LOCAL),
             cookie=number,
         )
+
+
+def addresses_everywhere() -> frozenset[IPAddress]:
+    """Every address of every namespace that a process lives in, or that is pinned by a mount here.
+
+    Raises OSError if one of them cannot be looked into: an address that is not among the others may then be in use.
+    """
+    found: set[IPAddress] = set()
+    seen: set[tuple[int, int]] = set()
+    for namespace in _namespaces():
+        with namespace:
+            if namespace.identity not in seen:
+                seen.add(namespace.identity)
+                found.update(address for _, address in NetnsState.read(namespace).addresses)
+    return frozenset(found)
+
+
+def _namespaces() -> Iterator[Namespace]:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            try:
+                yield Namespace.of_process(int(entry.name))
+            except NamespaceGone:
+                continue
+            except PermissionError:
+                # Without the capability that is what every foreign process says. With it there are a few that nobody
+                # may look into (the first process of a sandbox), and such as have just ended.
+                if "CAP_SYS_PTRACE" in capabilities.missing():
+                    raise
+    for line in _MOUNTS.read_bytes().splitlines():
+        _, _, _, root, point, *_ = line.split()
+        if _PINNED.fullmatch(root):
+            try:
+                yield Namespace.open(os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), point)))
+            except (NamespaceGone, NotANamespace):  # unmounted meanwhile, or something is mounted over it
+                continue

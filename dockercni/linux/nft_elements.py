@@ -1,4 +1,6 @@
-"""Elements of nftables sets and maps, straight over netlink: what a change costs does not depend on what is there.
+"""Elements of nftables sets and maps, and counts of rules, straight over netlink.
+
+What a change costs does not depend on what is there: libnftables would read every set of the machine first.
 
 Formats: linux/netfilter/nf_tables.h; the comment stands where nft(8) puts and shows it.
 """
@@ -6,14 +8,25 @@ Formats: linux/netfilter/nf_tables.h; the comment stands where nft(8) puts and s
 from __future__ import annotations
 
 import errno
-import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from dockercni.linux import netlink
-from dockercni.linux.netfilter import netfilter
-from dockercni.linux.netlink import Message, NetlinkError, attribute, attributes, be32, items, nest, text
+from dockercni.linux.netlink import (
+    NFGENMSG_SIZE,
+    Message,
+    NetlinkError,
+    attribute,
+    attributes,
+    be32,
+    items,
+    nest,
+    netfilter,
+    nfgenmsg,
+    text,
+)
 
 RETURN: Final = -5  # verdicts
 DROP: Final = 0
@@ -22,7 +35,8 @@ COMMENT_LIMIT: Final = 127  # nft(8) takes 128 with the final NUL
 
 _INET: Final = 1
 _SUBSYSTEM: Final = 10
-_GET_SET, _NEW, _GET, _DELETE = (_SUBSYSTEM << 8 | number for number in (10, 12, 13, 14))
+_GET_RULE, _GET_SET, _NEW, _GET, _DELETE = (_SUBSYSTEM << 8 | number for number in (7, 10, 12, 13, 14))
+_RULE_TABLE, _RULE_CHAIN = 1, 2
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _LIST_ELEMENT: Final = 1
 _SET_NAME: Final = 2
@@ -31,9 +45,8 @@ _VALUE, _VERDICT = 1, 2
 _CODE, _CHAIN = 1, 2
 _COMMENT: Final = 0
 _ROOM: Final = 0xFFFF - 4  # bytes in one attribute
-_NFGENMSG: Final = struct.Struct(">BBH")
-_BEGIN: Final = Message(0x10, 0, _NFGENMSG.pack(0, 0, _SUBSYSTEM))  # linux/netfilter/nfnetlink.h
-_END: Final = Message(0x11, 0, _NFGENMSG.pack(0, 0, _SUBSYSTEM))
+_BEGIN: Final = Message(0x10, 0, nfgenmsg(resource=_SUBSYSTEM))  # linux/netfilter/nfnetlink.h
+_END: Final = Message(0x11, 0, nfgenmsg(resource=_SUBSYSTEM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +98,13 @@ class Table:
 
     def every(self, name: str) -> list[Element]:
         """All elements of one set. Costs time for each of them."""
-        request = _NFGENMSG.pack(_INET, 0, 0) + text(_TABLE, self.name) + text(_SET, name)
+        request = nfgenmsg(_INET) + text(_TABLE, self.name) + text(_SET, name)
         with netfilter() as socket:
             return [element for body in socket.dump(Message(_GET, 0, request)) for element in _read(name, body)]
 
     def sets(self) -> list[str]:
         """The names of all sets and maps; none if there is no such table."""
-        request = _NFGENMSG.pack(_INET, 0, 0) + text(_TABLE, self.name)
+        request = nfgenmsg(_INET) + text(_TABLE, self.name)
         with netfilter() as socket:
             try:
                 listed = socket.dump(Message(_GET_SET, 0, request))
@@ -99,7 +112,15 @@ class Table:
                 if error.errno != errno.ENOENT:
                     raise
                 return []
-        return [netlink.string(attributes(body, _NFGENMSG.size)[_SET_NAME]) for body in listed]
+        return [netlink.string(attributes(body, NFGENMSG_SIZE)[_SET_NAME]) for body in listed]
+
+    def rules(self) -> Counter[str]:
+        """How many rules each chain has."""
+        request = nfgenmsg(_INET) + text(_RULE_TABLE, self.name)
+        with netfilter() as socket:
+            listed = [attributes(body, NFGENMSG_SIZE) for body in socket.dump(Message(_GET_RULE, 0, request))]
+        names = ((netlink.string(rule[_RULE_TABLE]), netlink.string(rule[_RULE_CHAIN])) for rule in listed)
+        return Counter(chain for table, chain in names if table == self.name)
 
     def _messages(self, kind: int, flags: int, elements: Iterable[Element], *, whole: bool) -> Iterator[Message]:
         """As few messages as possible: each holds elements of one set, up to what an attribute can hold."""
@@ -116,7 +137,7 @@ class Table:
 
     def _body(self, name: str, *entries: bytes) -> bytes:
         listed = nest(_ELEMENTS, *entries)
-        return _NFGENMSG.pack(_INET, 0, 0) + text(_TABLE, self.name) + text(_SET, name) + listed
+        return nfgenmsg(_INET) + text(_TABLE, self.name) + text(_SET, name) + listed
 
 
 def _by_set(elements: Iterable[Element], *, whole: bool) -> dict[str, list[bytes]]:
@@ -140,7 +161,7 @@ def _entry(element: Element, *, whole: bool) -> bytes:
 
 
 def _read(name: str, body: bytes) -> list[Element]:
-    listed = attributes(body, _NFGENMSG.size).get(_ELEMENTS, b"")
+    listed = attributes(body, NFGENMSG_SIZE).get(_ELEMENTS, b"")
     return [_element(name, attributes(one)) for kind, one in items(listed) if kind == _LIST_ELEMENT]
 
 

@@ -13,7 +13,7 @@ from dockercni.cni.strict_json import DocumentError, Fields
 from dockercni.files import read_regular
 
 if TYPE_CHECKING:
-    from dockercni.linux.tunables import Tunables
+    from dockercni.linux.links import Link
     from dockercni.plugins.wishes import Wish
 
 DIRECTORY: Final = "/run/cni/tuning"
@@ -25,7 +25,7 @@ def path(directory: str, container_id: str, ifname: str) -> Path:
     return Path(directory or DIRECTORY, f"{container_id}_{ifname}.json")
 
 
-def save(file: Path, wish: Wish, found: Tunables) -> None:
+def save(file: Path, wish: Wish, found: Link) -> None:
     """Write down of `found` what `wish` is going to change. Raises OSError."""
     state = {
         "mac": found.mac if wish.mac else None,

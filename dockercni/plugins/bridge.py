@@ -17,7 +17,7 @@ from dockercni.cni import versions
 from dockercni.cni.errors import CNIError
 from dockercni.cni.result import Interface, Result, Route
 from dockercni.cni.strict_json import lookup
-from dockercni.linux import addr, links, nft, removal, routing
+from dockercni.linux import addr, links, nft, routing
 from dockercni.linux.links import End, Link
 from dockercni.linux.netlink import Netlink, NetlinkError
 from dockercni.linux.netns import Namespace, NamespaceGone, NetnsHandle
@@ -253,7 +253,7 @@ def _delete_link(request: Request) -> list[addr.Interface]:
         if link is None:
             return []
         had = [assigned.address for assigned in addr.addresses(container, link.index)]
-        removal.remove(namespace, container, link.index)
+        links.remove(namespace, container, link.index)
     return [address for address in had if not (address.is_link_local or address.is_multicast or address.is_loopback)]
 
 

@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from dockercni.linux import addr, bridge_vlans, links, sysctl
+from dockercni.linux import addr, links, sysctl
 from dockercni.linux.links import End, Link
 from dockercni.linux.netlink import Netlink, NetlinkError
 from dockercni.plugins.contract import PluginFailure
@@ -195,12 +195,12 @@ def _join_vlans(host: Netlink, name: str, conf: BridgeConf, trunk: tuple[int, ..
         raise PluginFailure(f'failed to lookup "{name}": Link not found')
     changes = []
     if not conf.preserve_default_vlan:
-        changes += [bridge_vlans.remove(port.index, vid) for vid in bridge_vlans.of(host, port.index)]
+        changes += [links.remove_vlan(port.index, vid) for vid in links.vlans(host, port.index)]
     if conf.vlan:
-        changes.append(bridge_vlans.add(port.index, conf.vlan, native=True))
-    changes += [bridge_vlans.add(port.index, vid) for vid in trunk]
+        changes.append(links.add_vlan(port.index, conf.vlan, native=True))
+    changes += [links.add_vlan(port.index, vid) for vid in trunk]
     if not conf.vlan:
-        changes.append(bridge_vlans.add(port.index, 1, native=True))
+        changes.append(links.add_vlan(port.index, 1, native=True))
     try:
         host.do(*changes)
     except NetlinkError as error:

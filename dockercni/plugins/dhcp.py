@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dockercni.cni.errors import PluginTimeout
 from dockercni.cni.strict_json import lookup
-from dockercni.linux import processes, unix_listeners
+from dockercni.linux import listeners, processes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -38,7 +38,7 @@ def socket_of(conf: Mapping[str, Any]) -> str:
 
 def listens(socket: str) -> bool:
     """Whether anybody listens there, be it a service manager that starts the daemon when it is asked."""
-    return bool(unix_listeners.listening(socket))
+    return bool(listeners.unix_sockets(socket))
 
 
 def explain(conf: Mapping[str, Any], error: PluginError) -> str:
@@ -96,8 +96,8 @@ class Renewals:
             seen = self._seen.get(path)
             if seen is None or time.monotonic() - seen.when > age:
                 when = time.monotonic()
-                sockets = unix_listeners.listening(path)
-                pids = unix_listeners.holders(sockets, TYPE)
+                sockets = listeners.unix_sockets(path)
+                pids = listeners.holders(sockets, TYPE)
                 programs = frozenset((pid, processes.start_time(pid)) for pid in pids)
                 seen = self._seen[path] = _Seen(when, sockets, programs, _namespaces(sockets, pids))
             return seen
@@ -107,11 +107,11 @@ def _namespaces(sockets: Collection[str], pids: Collection[int]) -> frozenset[tu
     if sockets and not pids:  # it lives where we do not see it
         return None
     try:
-        return frozenset(each for pid in pids for each in unix_listeners.namespaces(pid))
+        return frozenset(each for pid in pids for each in listeners.thread_namespaces(pid))
     except PermissionError:
         return None
 
 
 def _same(path: str, seen: _Seen) -> bool:
     alive = all(processes.start_time(pid) == start for pid, start in seen.programs)
-    return alive and unix_listeners.listening(path) == seen.sockets
+    return alive and listeners.unix_sockets(path) == seen.sockets

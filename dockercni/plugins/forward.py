@@ -12,7 +12,7 @@ import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from dockercni.linux import forward, iptables, links, nft_rules
+from dockercni.linux import forward, iptables, links
 from dockercni.linux.forward import CNI, DOCKER, FORWARD, MARK, Segment
 from dockercni.linux.netlink import Netlink
 
@@ -128,8 +128,8 @@ def _restricted(attached: Result) -> Iterator[Filter]:
 
 def _passes(version: int) -> bool:
     """Whether nothing is kept back, as far as that can be told without starting a process."""
-    policy = nft_rules.policy(version, FORWARD)
-    free = policy is None or (policy and not nft_rules.rules(version, FORWARD))
+    policy = iptables.policy(version, FORWARD)
+    free = policy is None or (policy and not iptables.stored_rules(version, FORWARD))
     return free and not iptables.has_legacy(version)
 
 
@@ -139,7 +139,7 @@ def _marked(version: int) -> bool:
 
 
 def _rules(version: int) -> Iterable[bytes]:
-    return nft_rules.rules(version, CNI) if nft_rules.policy(version, CNI) is not None else ()
+    return iptables.stored_rules(version, CNI) if iptables.policy(version, CNI) is not None else ()
 
 
 def _open(table: Filter, wanted: Sequence[Segment]) -> None:

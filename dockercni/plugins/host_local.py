@@ -77,7 +77,8 @@ def status(request: Request) -> None:
 
 def gc(request: Request) -> None:
     """Release the leases of all but the valid attachments, unless their address is in use. Raises PluginFailure."""
-    from dockercni.linux import all_namespaces  # noqa: PLC0415  a cold start must not pay for what is hardly used
+
+    from dockercni.linux import netns_state  # noqa: PLC0415  a cold start must not pay for what is hardly used
 
     listed = request.fields.get("cni.dev/valid-attachments")
     if listed is None:  # the name that older runtimes used
@@ -87,7 +88,8 @@ def gc(request: Request) -> None:
     each = list(Fields({"attachments": listed}).objects("attachments"))
     with leases.locked(host_local_conf.read(request).data_directory, request.name) as store:
         store.keep_only(
-            {(fields.string("containerID"), fields.string("ifname")) for fields in each}, all_namespaces.addresses
+            {(fields.string("containerID"), fields.string("ifname")) for fields in each},
+            netns_state.addresses_everywhere,
         )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dockercni.linux import tunables
+from dockercni.linux import links
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
     from dockercni.cni.strict_json import Fields
+    from dockercni.linux.links import Link
     from dockercni.linux.netlink import Message
-    from dockercni.linux.tunables import Tunables
     from dockercni.plugins.wishes import Wish
 
 
@@ -19,17 +19,17 @@ def wanted(ifname: str, wish: Wish) -> list[Message]:
     messages = []
     if wish.mac:
         try:
-            messages.append(tunables.set_mac(ifname, wish.mac))
+            messages.append(links.set_mac(ifname, wish.mac))
         except ValueError as error:
             raise PluginFailure(f"invalid args {wish.mac} for MAC addr: {error}") from None
     if wish.promiscuous:
-        messages.append(tunables.set_flag(ifname, tunables.PROMISCUOUS, on=True))
+        messages.append(links.set_flags(ifname, on=links.PROMISCUOUS))
     if wish.mtu:
-        messages.append(tunables.set_mtu(ifname, wish.mtu))
+        messages.append(links.set_mtu(ifname, wish.mtu))
     if wish.all_multicast is not None:
-        messages.append(tunables.set_flag(ifname, tunables.ALL_MULTICAST, on=wish.all_multicast))
+        messages.append(_switch(ifname, links.ALL_MULTICAST, on=wish.all_multicast))
     if wish.queue is not None:
-        messages.append(tunables.set_queue(ifname, wish.queue))
+        messages.append(links.set_queue(ifname, wish.queue))
     return messages
 
 
@@ -37,23 +37,27 @@ def back(ifname: str, saved: Fields) -> list[Message]:
     """What restores the state that a backup holds. Raises DocumentError for one of wrong types."""
     messages = []
     if mtu := saved.integer("mtu"):
-        messages.append(tunables.set_mtu(ifname, mtu))
+        messages.append(links.set_mtu(ifname, mtu))
     if mac := saved.string("mac"):
-        messages.append(tunables.set_mac(ifname, mac))
-    for key, flag in (("promisc", tunables.PROMISCUOUS), ("allmulti", tunables.ALL_MULTICAST)):
+        messages.append(links.set_mac(ifname, mac))
+    for key, flag in (("promisc", links.PROMISCUOUS), ("allmulti", links.ALL_MULTICAST)):
         if saved.get(key) is not None:
-            messages.append(tunables.set_flag(ifname, flag, on=saved.boolean(key)))
+            messages.append(_switch(ifname, flag, on=saved.boolean(key)))
     if (queue := saved.integer("txQLen")) is not None:
-        messages.append(tunables.set_queue(ifname, queue))
+        messages.append(links.set_queue(ifname, queue))
     return messages
 
 
-def check(ifname: str, wish: Wish, found: Tunables) -> None:
+def _switch(ifname: str, flag: int, *, on: bool) -> Message:
+    return links.set_flags(ifname, on=flag) if on else links.set_flags(ifname, off=flag)
+
+
+def check(ifname: str, wish: Wish, found: Link) -> None:
     """Raise PluginFailure for the first part of `wish` that is not so."""
     if wish.mac and wish.mac != found.mac:
         raise differs(f"Ethernet of {ifname}", wish.mac, found.mac)
     if wish.promiscuous != bool(found.promiscuous):
-        mode, current = str(wish.promiscuous).lower(), f"current value is {found.promiscuous}"
+        mode, current = str(wish.promiscuous).lower(), f"current value is {found.promiscuity}"
         raise PluginFailure(f"Error: Tuning link {ifname} configured promisc is {mode}, {current}")
     if wish.mtu and wish.mtu != found.mtu:
         raise differs(f"MTU of {ifname}", wish.mtu, found.mtu)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from dockercni.linux import nft, nft_rules
+from dockercni.linux import nft
 from dockercni.linux.nft import NftablesError
 from dockercni.linux.nft_elements import Table, Verdict
 from dockercni.plugins import layout
@@ -29,14 +29,14 @@ def whole() -> bool:
     wanted = {chain: len(each) for chain, (_, each) in layout.CHAINS.items()}
     for name in subnets(TABLE.sets()):
         wanted[layout.kind_of(name)] += len(layout.rules_of(name))
-    present = nft_rules.numbers(NAME)
+    present = TABLE.rules()
     return all(present[chain] >= number for chain, number in wanted.items())
 
 
 def refuse_loopback() -> None:
     """See to it that clients of ::1 are refused what was redirected. Raises NetlinkError, NftablesError."""
     chain, _, refusals = layout.REFUSING
-    if nft_rules.numbers(NAME)[chain] >= len(refusals):
+    if TABLE.rules()[chain] >= len(refusals):
         return
     try:
         nft.apply(layout.skeleton())

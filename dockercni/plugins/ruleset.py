@@ -186,9 +186,9 @@ def remove_stale(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
     mending.carry_over()
     found = [element for element in owned(kinds) if unwanted(element.comment)]
     if found:
-        from dockercni.linux import all_namespaces  # noqa: PLC0415  a cold start must not pay for what is hardly used
+        from dockercni.linux import netns_state  # noqa: PLC0415  a cold start must not pay for what is hardly used
 
-        used = all_namespaces.addresses()
+        used = netns_state.addresses_everywhere()
         _delete([element for element in found if address(element) not in used])
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockercni.linux import sysctl, tunables
+from dockercni.linux import links, sysctl
 from dockercni.linux.netlink import Netlink
 from dockercni.linux.netns import Namespace, NamespaceGone
 from dockercni.plugins import backups, keys, link_changes, sysctls, wishes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dockercni.cni.result import Result
-    from dockercni.linux.tunables import Tunables
+    from dockercni.linux.links import Link
     from dockercni.plugins.contract import Request
 
 
@@ -72,7 +72,7 @@ def check(request: Request) -> None:
                 current = values[file].removesuffix("\n")
                 raise link_changes.differs(f"value of {file}", wanted, current)
         with _socket(namespace) as socket:
-            found = tunables.read(socket, request.ifname)
+            found = links.find(socket, request.ifname)
     if found is None:
         raise PluginFailure(f"Cannot find container link {request.ifname}")
     link_changes.check(request.ifname, wish, found)
@@ -87,7 +87,7 @@ def delete(request: Request) -> None:
         return
     try:
         with Namespace.open(request.netns) as namespace, _socket(namespace) as socket:
-            if tunables.read(socket, request.ifname) is not None and socket.try_all(
+            if links.find(socket, request.ifname) is not None and socket.try_all(
                 link_changes.back(request.ifname, saved)
             ):
                 return
@@ -120,8 +120,8 @@ def _socket(namespace: Namespace) -> Netlink:
     return namespace.run(Netlink)
 
 
-def _link(socket: Netlink, ifname: str) -> Tunables:
-    found = tunables.read(socket, ifname)
+def _link(socket: Netlink, ifname: str) -> Link:
+    found = links.find(socket, ifname)
     if found is None:
         raise PluginFailure(f'failed to get "{ifname}": Link not found')
     return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from dockercni.cni import Cache, CacheEntry, CNIError, ErrorCode, NetworkList, Result, Runtime, RuntimeConf
 from dockercni.errors import UnknownNetwork
-from dockercni.linux import default_routes
+from dockercni.linux import addr
 from dockercni.linux.netns import Namespace
 from dockercni.reconcile import gateway, records
 from dockercni.reconcile.networks import Networks
@@ -27,7 +27,7 @@ def add(
         raise CNIError(f"{conf.netns}: {error.strerror}", ErrorCode.INVALID_NAMESPACE) from error
     with namespace:
         try:
-            before = default_routes.read(namespace)
+            before = addr.default_routes(namespace)
         except OSError as error:
             raise CNIError(f"the default route cannot be read: {error}", ErrorCode.IO_FAILURE) from error
         versions = sorted({path.dst.version for path in before} | _promised(cache, networks, conf.container_id, rivals))
@@ -36,7 +36,7 @@ def add(
 
         def finish(result: Result) -> Result:
             try:
-                default_routes.keep(namespace, before, versions, conf.ifname)
+                addr.keep_default_routes(namespace, before, versions, conf.ifname)
             except OSError as error:
                 raise CNIError(f"the default route cannot be kept: {error}", ErrorCode.IO_FAILURE) from error
             return gateway.stripped(result, versions)

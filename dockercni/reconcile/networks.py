@@ -15,7 +15,7 @@ import structlog
 
 from dockercni.cni import ConfigurationError, Directory, NetworkList, load_directory, parse_list
 from dockercni.errors import DockercniError, Retry, UnknownNetwork
-from dockercni.linux import used_subnets
+from dockercni.linux import host_links
 from dockercni.model import IPNetwork
 from dockercni.plugins.dispatch import KEY
 from dockercni.reconcile import claims, state
@@ -121,7 +121,7 @@ class Networks:
         chosen = state.recall(path, dict[str, str], {}).get("subnet", "")
         if not chosen:
             claimed = [subnet for network in directory.networks for subnet in claims.subnets(network)]
-            chosen = free_subnet([*used_subnets.networks(besides={BUILT_IN_BRIDGE}), *claimed])
+            chosen = free_subnet([*host_links.used_subnets(besides={BUILT_IN_BRIDGE}), *claimed])
             state.keep(path, {"subnet": chosen})
         return chosen
 

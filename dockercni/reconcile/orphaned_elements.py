@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dockercni.cni import CacheEntry
-from dockercni.linux import all_namespaces, host_links, nft
+from dockercni.linux import host_links, netns_state, nft
 from dockercni.linux.netlink import NetlinkError
 from dockercni.linux.nft import NftablesError
 from dockercni.linux.nft_elements import Element
@@ -80,7 +80,7 @@ def dead(owners: Sequence[OwnerElements], entries: Iterable[CacheEntry]) -> set[
     if not owners:
         return set()
     try:
-        seen = all_namespaces.addresses()
+        seen = netns_state.addresses_everywhere()
     except OSError as error:
         raise RulesError(f"cannot look for addresses of containers: {error.strerror}") from error
     given: dict[IPAddress, list[CacheEntry]] = {}

@@ -16,7 +16,7 @@ from dockercni.cni import Cache, CNIError, Directory, NetworkList
 from dockercni.docker.client import Client
 from dockercni.errors import DockercniError
 from dockercni.files import read_regular
-from dockercni.linux import used_subnets
+from dockercni.linux import host_links
 from dockercni.model import IPNetwork
 from dockercni.reconcile import claims, networks, state
 
@@ -64,8 +64,8 @@ def look(name: str, directory: Directory, client: Client, cache: Cache, state_di
         found.claimed += _built_in(state_dir)
     found.claimed += _attached(name, cache)
     _add_engine(found, client)
-    found.used += used_subnets.networks(besides=mine)
-    found.bridges |= used_subnets.link_names() - mine
+    found.used += host_links.used_subnets(besides=mine)
+    found.bridges |= host_links.names() - mine
     return found
 
 

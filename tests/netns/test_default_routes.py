@@ -12,14 +12,14 @@ from tests.hosts import Host
 
 KEEP = """
 import subprocess, sys
-from dockercni.linux import default_routes
+from dockercni.linux import addr
 from dockercni.linux.netns import Namespace
 
 with Namespace.open("/run/netns/c") as namespace:
-    before = default_routes.read(namespace)
+    before = addr.default_routes(namespace)
     subprocess.run(["ip", "netns", "exec", "c", "sh", "-c", sys.argv[1]], check=True)
-    default_routes.keep(namespace, before, (4, 6), "b")
-    after = default_routes.read(namespace)
+    addr.keep_default_routes(namespace, before, (4, 6), "b")
+    after = addr.default_routes(namespace)
 print(sorted(map(str, before)) == sorted(map(str, after)), len(after))
 """
 

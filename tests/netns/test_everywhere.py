@@ -10,7 +10,7 @@ import pytest
 
 from tests.hosts import Host
 
-ASK = "from dockercni.linux import all_namespaces; print(*sorted(map(str, all_namespaces.addresses())))"
+ASK = "from dockercni.linux import netns_state; print(*sorted(map(str, netns_state.addresses_everywhere())))"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 WATCH = """
 import json, subprocess, sys
-from dockercni.linux.link_events import LinkEvents
+from dockercni.linux.events import LinkEvents
 events = LinkEvents()
 for command in json.loads({commands!r}):
     subprocess.run(["/bin/sh", "-c", command], check=True)

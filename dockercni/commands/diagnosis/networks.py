@@ -13,7 +13,7 @@ from dockercni.commands.diagnosis.host import directory_finding, not_obeyed
 from dockercni.commands.plugin_versions import PluginVersions, Probe
 from dockercni.docker.client import Client
 from dockercni.errors import DockercniError
-from dockercni.linux import used_subnets
+from dockercni.linux import host_links
 from dockercni.model import IPNetwork
 from dockercni.reconcile import claims, networks, orphans, state
 from dockercni.reconcile.claims import bridges, overlap, parsed
@@ -46,7 +46,7 @@ def _built_in(settings: Settings) -> NetworkList:
     """The built-in network as it serves or would serve; unlike the daemon we do not write down which subnet."""
     chosen = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
     return networks.built_in_network(
-        chosen or networks.free_subnet(used_subnets.networks(besides={networks.BUILT_IN_BRIDGE}))
+        chosen or networks.free_subnet(host_links.used_subnets(besides={networks.BUILT_IN_BRIDGE}))
     )
 
 
@@ -131,7 +131,7 @@ def _with_docker(configured: Sequence[NetworkList], client: Client) -> Iterator[
 def _with_routes(configured: Sequence[NetworkList]) -> Iterator[Finding]:
     ours = {subnet for network in configured for subnet in _pools(network)}
     for network in configured:
-        routed = used_subnets.networks(besides=bridges(network))
+        routed = host_links.used_subnets(besides=bridges(network))
         for subnet in _pools(network):
             for route in routed:
                 whole = route.prefixlen < route.max_prefixlen  # else it is an address, whose network has a route too

@@ -15,7 +15,7 @@ from dockercni.cli import main
 from dockercni.cni import NetworkList, parse_list
 from dockercni.commands.diagnosis import engine, firewall, host, networks
 from dockercni.docker.client import Client
-from dockercni.linux import capabilities, iptables, used_subnets
+from dockercni.linux import capabilities, host_links, iptables
 from dockercni.reconcile import claims
 from tests.unit.docker.fake import INFO, VERSION, fake_engine
 
@@ -187,7 +187,9 @@ def test_collisions_with_dockers_networks_and_routes(tmp_path: Path, monkeypatch
         {"Name": "none", "Driver": "null", "IPAM": {"Config": None}},
         {"Name": "odd", "IPAM": {"Config": [{"Subnet": "x"}]}},
     ]
-    monkeypatch.setattr(used_subnets, "networks", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")])
+    monkeypatch.setattr(
+        host_links, "used_subnets", lambda **_: [IPv4Network("10.1.7.0/24"), IPv4Network("192.0.2.0/24")]
+    )
     loaded = settings.load({"cni-conf-dir": str(conf), "cni-bin-dir": str(tmp_path)}, {}, settings.DEFAULT_FILE)
     with fake_engine(tmp_path / "s", {"/version": VERSION, "/info": INFO, "/networks": docker}) as url:
         findings = [one for one in networks.findings(loaded, Client(url)) if one.subject == "collision"]

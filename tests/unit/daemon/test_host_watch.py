@@ -6,7 +6,7 @@ import json
 
 from dockercni.cni import CacheEntry
 from dockercni.daemon.host_watch import HostWatch
-from dockercni.linux.link_events import EVERYTHING
+from dockercni.linux.events import EVERYTHING
 
 
 def entry(container: str, port: str, bridge: str = "cni0") -> CacheEntry:

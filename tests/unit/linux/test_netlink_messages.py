@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from dockercni.linux import bridge_vlans, links, netlink, nft_elements
+from dockercni.linux import links, netlink, nft_elements
 from dockercni.linux.netlink import Message, Netlink, NetlinkError
 
 # what pyroute2 makes of the same requests, but for the bit that says "nested"
@@ -26,15 +26,15 @@ def test_attributes_come_back() -> None:
 
 def test_vlan_messages() -> None:
     """A VLAN is set and deleted at a port of a bridge; the native one is for frames without a tag, both ways."""
-    assert bridge_vlans.add(7, 100, native=True) == Message(19, 0, bytes.fromhex(NATIVE_VLAN_100))
-    assert bridge_vlans.add(7, 200) == Message(19, 0, bytes.fromhex(TAGGED_VLAN_200))
-    assert bridge_vlans.remove(7, 200) == Message(17, 0, bytes.fromhex(TAGGED_VLAN_200))
+    assert links.add_vlan(7, 100, native=True) == Message(19, 0, bytes.fromhex(NATIVE_VLAN_100))
+    assert links.add_vlan(7, 200) == Message(19, 0, bytes.fromhex(TAGGED_VLAN_200))
+    assert links.remove_vlan(7, 200) == Message(17, 0, bytes.fromhex(TAGGED_VLAN_200))
 
 
 def test_vlans_read() -> None:
     """The VLANs of one port are picked from what the kernel tells of all."""
-    bodies = [bridge_vlans.add(7, 1, native=True).body, bridge_vlans.add(8, 5).body, bridge_vlans.add(7, 9).body]
-    assert bridge_vlans.vids(bodies, 7) == [1, 9]
+    bodies = [links.add_vlan(7, 1, native=True).body, links.add_vlan(8, 5).body, links.add_vlan(7, 9).body]
+    assert links.vlan_ids(bodies, 7) == [1, 9]
 
 
 @pytest.mark.parametrize("mac", ["02:11:22:33:44:55", "02-11-22-33-44-55", "0211.2233.4455"])

@@ -6,8 +6,8 @@ import struct
 
 import pytest
 
+from dockercni.linux.events import concerns
 from dockercni.linux.netlink import text
-from dockercni.linux.nft_events import concerns
 
 NEW_TABLE, NEW_CHAIN, DEL_CHAIN, NEW_RULE, DEL_RULE, NEW_ELEMENT = 0, 3, 5, 6, 8, 12
 

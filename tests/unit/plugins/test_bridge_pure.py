@@ -9,7 +9,7 @@ import pytest
 
 from dockercni.cni.result import IPConfig, Route
 from dockercni.cni.runner import PluginCall, PluginRunner
-from dockercni.linux import bridge_vlans, links
+from dockercni.linux import links
 from dockercni.linux.netlink import Message, Netlink
 from dockercni.plugins import bridge, bridge_conf, bridge_ports, firewall, portmap
 from dockercni.plugins.contract import PluginFailure, Request
@@ -118,24 +118,24 @@ class Recorder:
 
     def dump(self, _: Message) -> list[bytes]:
         """The port takes part in VLAN 1, as every port does at first."""
-        return [bridge_vlans.add(7, 1, native=True).body]
+        return [links.add_vlan(7, 1, native=True).body]
 
 
 JOINS: list[tuple[dict[str, Any], list[Message]]] = [
-    ({"vlan": 100}, [bridge_vlans.remove(7, 1), bridge_vlans.add(7, 100, native=True)]),
-    ({"vlan": 100, "preserveDefaultVlan": True}, [bridge_vlans.add(7, 100, native=True)]),
+    ({"vlan": 100}, [links.remove_vlan(7, 1), links.add_vlan(7, 100, native=True)]),
+    ({"vlan": 100, "preserveDefaultVlan": True}, [links.add_vlan(7, 100, native=True)]),
     (
         {"vlanTrunk": [{"id": 5}, {"id": 6}]},
         [
-            bridge_vlans.remove(7, 1),
-            bridge_vlans.add(7, 5),
-            bridge_vlans.add(7, 6),
-            bridge_vlans.add(7, 1, native=True),
+            links.remove_vlan(7, 1),
+            links.add_vlan(7, 5),
+            links.add_vlan(7, 6),
+            links.add_vlan(7, 1, native=True),
         ],
     ),
     (
         {"vlan": 9, "vlanTrunk": [{"id": 5}]},
-        [bridge_vlans.remove(7, 1), bridge_vlans.add(7, 9, native=True), bridge_vlans.add(7, 5)],
+        [links.remove_vlan(7, 1), links.add_vlan(7, 9, native=True), links.add_vlan(7, 5)],
     ),
 ]
 

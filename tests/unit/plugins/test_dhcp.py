@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockercni.cni.errors import PluginError, PluginTimeout
-from dockercni.linux import unix_listeners
+from dockercni.linux import listeners
 from dockercni.linux.netns import Namespace
 from dockercni.plugins import dhcp
 
@@ -37,13 +37,13 @@ def test_which_daemon_is_asked() -> None:
 
 def test_a_listener_is_found(listener: str) -> None:
     """By path, through links too; a socket that nobody listens on any more does not count."""
-    inodes = unix_listeners.listening(listener)
+    inodes = listeners.unix_sockets(listener)
     assert len(inodes) == 1
     link = f"{listener}.link"
     os.symlink(listener, link)
-    assert unix_listeners.listening(link) == inodes
-    assert unix_listeners.holders(inodes, "no such name") == [os.getpid()]
-    assert unix_listeners.listening(f"{listener}.other") == frozenset()
+    assert listeners.unix_sockets(link) == inodes
+    assert listeners.holders(inodes, "no such name") == [os.getpid()]
+    assert listeners.unix_sockets(f"{listener}.other") == frozenset()
 
 
 def test_renewals(listener: str) -> None:
@@ -58,16 +58,16 @@ def test_renewals(listener: str) -> None:
         assert renewals.renews(listener, here)
 
 
-@pytest.mark.parametrize("hidden", ["holders", "namespaces"])
+@pytest.mark.parametrize("hidden", ["holders", "thread_namespaces"])
 def test_what_cannot_be_seen(listener: str, monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     """A daemon that we may not look into is believed to renew."""
 
     def refuse(*_: object) -> list[int]:
-        if hidden == "namespaces":
+        if hidden == "thread_namespaces":
             raise PermissionError
         return []
 
-    monkeypatch.setattr(unix_listeners, hidden, refuse)
+    monkeypatch.setattr(listeners, hidden, refuse)
     with Namespace.open("/proc/self/ns/net") as here:
         assert dhcp.Renewals().renews(listener, here)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dockercni.cni import CNIError, PluginError
-from dockercni.linux import all_namespaces
+from dockercni.linux import netns_state
 from dockercni.plugins import host_local, leases
 from tests.unit.plugins.asking import ask
 
@@ -37,7 +37,7 @@ def _nobody_uses_anything() -> Iterator[None]:
     """Leases count as old, and no namespace of this machine has their addresses: the tests themselves say otherwise."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(leases, "NEW", 0)
-        patch.setattr(all_namespaces, "addresses", frozenset)
+        patch.setattr(netns_state, "addresses_everywhere", frozenset)
         yield
 
 
@@ -144,7 +144,7 @@ def test_gc_leaves_what_another_runtime_may_use(tmp_path: Path, monkeypatch: pyt
     ask("ADD", conf(tmp_path), "theirs")
     if why == "used":
         monkeypatch.setattr(
-            all_namespaces, "addresses", lambda: frozenset([ip_address("10.1.0.2"), ip_address("fd00::2")])
+            netns_state, "addresses_everywhere", lambda: frozenset([ip_address("10.1.0.2"), ip_address("fd00::2")])
         )
     else:
         monkeypatch.setattr(leases, "NEW", 3600)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dockercni.cni import result
-from dockercni.linux import tunables
+from dockercni.linux import links
 from dockercni.plugins import firewall, layout, link_changes, portmap, ruleset, wishes
 from dockercni.plugins.contract import Request
 from tests.unit.plugins.asking import Executables, ask, call
@@ -37,7 +37,7 @@ def test_routes(plugin: str, tmp_path: Path) -> None:
 def test_queue(conf: dict[str, Any]) -> None:
     """The length of the transmit queue, of which args.cni has the last word."""
     wish = wishes.read(request("tuning", **conf))
-    assert link_changes.wanted("eth0", wish) == [tunables.set_queue("eth0", 500)]
+    assert link_changes.wanted("eth0", wish) == [links.set_queue("eth0", 500)]
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def routes(monkeypatch: pytest.MonkeyPatch) -> list[IPv4Network]:
     """The routes that the host is said to have."""
     found: list[IPv4Network] = []
-    monkeypatch.setattr(networks.used_subnets, "networks", lambda besides: found)
+    monkeypatch.setattr(networks.host_links, "used_subnets", lambda besides: found)
     return found
 
 
