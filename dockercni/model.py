@@ -92,7 +92,7 @@ class Attachment:
     ifname: str
     netns_id: NetnsId
     complete: bool
-    by_hand: bool = False
+    ad_hoc: bool = False
     path: str = ""
     lost: bool = False
     addresses: frozenset[IPAddress] = frozenset()

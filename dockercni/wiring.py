@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass
 from typing import Final
@@ -11,11 +10,13 @@ import structlog
 
 from dockercni.cni import Cache, ExecRunner, Runtime
 from dockercni.docker.client import Client, Engine
-from dockercni.errors import DockercniError, NotRoot, Retry
+from dockercni.errors import DockercniError, NotRoot
 from dockercni.linux.iptables import IptablesError
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile import images, records, state
 from dockercni.reconcile.attach import Attacher
+from dockercni.reconcile.failure import Failure
+from dockercni.reconcile.firewall_rules import FirewallRules
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.history import History
 from dockercni.reconcile.host_half import HostHalf
@@ -23,26 +24,13 @@ from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.observation import Observation
-from dockercni.reconcile.reconciler import Policy, Reconciler
-from dockercni.reconcile.rules import Rules
+from dockercni.reconcile.reconciler import AttachPolicy, Reconciler
 from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.settings import Settings
 
-DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop -t` commonly allow
 FIRST_START: Final = "first-start.json"
-_ALL: Final = "*"  # lanes of their own, for what is no look at one container; no container id looks like them
-_RULES: Final = "*rules"
-_HOST: Final = "*host"
-_LEASES: Final = "*leases"
-_STRAYS: Final = "*strays"
-_FORWARDING: Final = "*forwarding"
 _PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
 _LEAST_PATIENCE: Final = 5.0  # seconds: a server that looks for duplicates first (dnsmasq) takes 3
-_QUIET: Final = 0.2  # seconds without a deleted rule
-_TICK: Final = 5.0  # seconds between two looks whether the DHCP daemon is still the same: leases last minutes
-_PAUSE: Final = 1.0  # seconds at least from one round of tries to the next, however much becomes free
-_NEVER: Final = {errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES}  # what asking again does not change
-_FEW: Final = 16  # containers
 
 log = structlog.get_logger()
 
@@ -63,22 +51,22 @@ class App:
         """What looks at what is there."""
         return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
 
-    def reconciler(self, engine: Engine, policy: Policy) -> Reconciler:
+    def reconciler(self, engine: Engine, policy: AttachPolicy) -> Reconciler:
         """What looks at the containers of that engine, whose MTU the built-in network has from now on."""
         self.networks.learn(engine.mtu)
         return Reconciler(self.client, engine.mark, self.sandboxes, self.attacher, self.history, policy, engine.host_ip)
 
-    def let_through(self) -> None:
+    def settle_forwarding(self) -> None:
         """Let through FORWARD what is recorded, and nothing else. Raises ForwardingFailed."""
         try:
             self.attacher.forwarding.settle()
             if self.learn_networks():  # last, since the engine may take its time to answer
                 self.attacher.forwarding.settle()
         except IptablesError as error:
-            raise ForwardingFailed(str(error)) from error
+            raise ForwardingFailed.of(error) from error
 
-    def not_let_through(self) -> list[str]:
-        """What `let_through` would change, or why that cannot be told."""
+    def forwarding_problems(self) -> list[str]:
+        """What `settle_forwarding` would change, or why that cannot be told."""
         self.learn_networks()
         try:
             return self.attacher.forwarding.problems()
@@ -97,8 +85,8 @@ class App:
             return False
         return self.attacher.forwarding.learn(listed)
 
-    def everything(self, engine_id: str) -> list[str]:
-        """The ids to look at: of running containers with network mode none, records, memories, pins and locks."""
+    def container_ids(self, engine_id: str) -> list[str]:
+        """The ids to reconcile: of running containers with network mode none, of records, histories, pins and locks."""
         ids = {listed.Id: None for listed in self.client.running() if listed.HostConfig.NetworkMode == "none"}
         for record in records.records(self.attacher.cache, engine_id):
             ids[record.attachment.container_id] = None
@@ -127,18 +115,16 @@ def wire(settings: Settings) -> App:
     )
     history = History(settings.state_dir / "containers")
     forwarding = Forwarding(cache, history, isolate=settings.isolation == "on")
-    rules, host, leases = Rules(runtime), HostHalf(locks), Leases(runtime)
+    rules, host, leases = FirewallRules(runtime), HostHalf(locks), Leases(runtime)
     attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases, history)
     return App(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, history)
 
 
-class ForwardingFailed(DockercniError):
+class ForwardingFailed(Failure):
     """The rules that let traffic through cannot be looked at or changed now."""
 
-    retry = Retry.LATER
 
-
-def policy(settings: Settings) -> Policy:
+def policy(settings: Settings) -> AttachPolicy:
     """Which containers the daemon attaches. Raises TooNew."""
     spared = state.recall(settings.state_dir / FIRST_START, dict[str, str], {})
-    return Policy(settings.attach, {} if settings.attach_running else spared)
+    return AttachPolicy(settings.attach, {} if settings.attach_running else spared)

@@ -9,7 +9,7 @@ from dockercni.cni.versions import Feature
 from dockercni.commands.containers import reconcile_at, resolve
 from dockercni.commands.table import Request
 from dockercni.reconcile import records
-from dockercni.reconcile.reconciler import NOTE, Outcome
+from dockercni.reconcile.outcome import NOTE, Outcome
 from dockercni.reconcile.records import Record
 from dockercni.wiring import App, policy, wire
 
@@ -38,7 +38,7 @@ def run(request: Request) -> int:
     app = wire(request.settings)
     named = list(dict.fromkeys(resolve(app, name) for name in request.args.containers))
     engine = app.client.engine()
-    ids = named or app.everything(engine.mark)
+    ids = named or app.container_ids(engine.mark)
     # the same dry run as in `status` and `sync --dry-run`, so that all of them agree
     outcomes = reconcile_at(app, app.reconciler(engine, policy(app.settings)), ids, dry_run=True)
     found = [checked for one in outcomes for checked in _checked(app, engine.mark, one)]

@@ -9,7 +9,8 @@ import structlog
 from dockercni.cni import CacheEntry
 from dockercni.errors import DockercniError, UnknownContainer
 from dockercni.reconcile import records
-from dockercni.reconcile.reconciler import NOTE, Outcome, Reconciler, Step
+from dockercni.reconcile.outcome import NOTE, Outcome, Step
+from dockercni.reconcile.reconciler import Reconciler
 from dockercni.wiring import App
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ def recorded(app: App, container_id: str) -> bool:
 
 
 def reconcile_at(
-    app: App, reconciler: Reconciler, ids: Sequence[str], *, dry_run: bool, by_hand: bool = False
+    app: App, reconciler: Reconciler, ids: Sequence[str], *, dry_run: bool, forced: bool = False
 ) -> list[Outcome]:
     """Reconcile these containers, several at a time; the outcome of one that cannot be reconciled is the error.
 
@@ -44,7 +45,7 @@ def reconcile_at(
 
     def look(container_id: str) -> Outcome:
         try:
-            return reconciler.look(container_id, dry_run=dry_run, by_hand=by_hand)
+            return reconciler.reconcile(container_id, dry_run=dry_run, forced=forced)
         except DockercniError as error:
             problem = str(error)
         except Exception as error:

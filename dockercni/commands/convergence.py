@@ -9,7 +9,7 @@ from typing import Final
 
 from dockercni.commands.containers import not_ours, reconcile_at
 from dockercni.errors import EngineUnavailable
-from dockercni.reconcile.reconciler import NOTE, Outcome, Step
+from dockercni.reconcile.outcome import NOTE, Outcome, Step
 from dockercni.settings import Settings
 from dockercni.status_file import Failing
 from dockercni.wiring import App, policy, wire
@@ -65,13 +65,13 @@ def _judge(app: App, failing: Mapping[str, Failing]) -> State:
         engine = app.client.engine()
         found.engine = engine.version
         reconciler = app.reconciler(engine, policy(app.settings))
-        outcomes = reconcile_at(app, reconciler, app.everything(engine.mark), dry_run=True)
+        outcomes = reconcile_at(app, reconciler, app.container_ids(engine.mark), dry_run=True)
     except EngineUnavailable as error:
         found.problem = str(error)
         return found
     for outcome in outcomes:
         _add(found, outcome, failing)
-    found.drift.extend(app.not_let_through())
+    found.drift.extend(app.forwarding_problems())
     found.not_ours.extend(not_ours(app, engine.mark))
     return found
 

@@ -11,7 +11,7 @@ from dockercni.commands.table import Request
 from dockercni.errors import DockercniError
 from dockercni.model import Container, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
-from dockercni.reconcile.reconciler import Policy, Reconciler
+from dockercni.reconcile.reconciler import AttachPolicy, Reconciler
 from dockercni.reconcile.records import Record
 from dockercni.status_file import Failing
 from dockercni.wiring import App, policy, wire
@@ -29,12 +29,15 @@ def run(request: Request) -> int:
     app.networks.learn(engine.mtu)
     container_id = resolve(app, request.args.container)
     container = app.client.container(container_id)
-    sync, daemon = app.reconciler(engine, Policy(request.settings.attach)), app.reconciler(engine, policy(app.settings))
+    sync, daemon = (
+        app.reconciler(engine, AttachPolicy(request.settings.attach)),
+        app.reconciler(engine, policy(app.settings)),
+    )
     reasons = (
         list(_reasons(app, container, sync, daemon)) if container else ["the engine has no such container any more"]
     )
     attached = _attached(app, container_id)
-    outcome = sync.look(container_id, dry_run=True)
+    outcome = sync.reconcile(container_id, dry_run=True)
     coming = [line(outcome.name, step, dry_run=True) for step in outcome.steps] or ["nothing to do"]
     failing = liveness.of_daemon(request.settings).failing.get(container_id)
     if request.output == "json":
@@ -153,7 +156,7 @@ def _attached(app: App, container_id: str) -> list[str]:
     found: list[str] = []
     for entry in app.attacher.cache.entries(container_id, lambda error: found.append(f"an unreadable record: {error}")):
         if record := records.record(entry):
-            by = " by hand" if record.attachment.by_hand or record.attachment.path else ""
+            by = " by hand" if record.attachment.ad_hoc or record.attachment.path else ""
             state = "" if record.attachment.complete else ", not finished"
             found.append(f"{entry.network} {entry.ifname}, attached{by}{state}")
     return found

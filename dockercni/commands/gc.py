@@ -6,7 +6,7 @@ from dockercni.commands.containers import reconcile_at
 from dockercni.commands.table import Request
 from dockercni.reconcile import orphans
 from dockercni.reconcile.orphans import Sent
-from dockercni.reconcile.reconciler import Policy
+from dockercni.reconcile.reconciler import AttachPolicy
 from dockercni.wiring import wire
 
 
@@ -16,10 +16,10 @@ def run(request: Request) -> int:
     app = wire(request.settings)
     dry_run = request.args.dry_run
     engine = app.client.engine()
-    reconciler = app.reconciler(engine, Policy(request.settings.attach))
-    outcomes = reconcile_at(app, reconciler, app.everything(engine.mark), dry_run=dry_run)
+    reconciler = app.reconciler(engine, AttachPolicy(request.settings.attach))
+    outcomes = reconcile_at(app, reconciler, app.container_ids(engine.mark), dry_run=dry_run)
     if not dry_run:
-        app.let_through()
+        app.settle_forwarding()
     sync.print_lines(outcomes, dry_run=dry_run)
     found = list(orphans.collect(app.attacher, dry_run=dry_run))
     sync.print_orphans(found, dry_run=dry_run)

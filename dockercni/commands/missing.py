@@ -9,7 +9,8 @@ from dockercni.commands import liveness
 from dockercni.docker.api import Listed
 from dockercni.errors import DockercniError
 from dockercni.model import Unwanted
-from dockercni.reconcile.reconciler import ADD, DEL, NOTE, Outcome, Reconciler, Step
+from dockercni.reconcile.outcome import ADD, DEL, NOTE, Outcome, Step
+from dockercni.reconcile.reconciler import Reconciler
 from dockercni.status_file import Failing
 from dockercni.wiring import App, policy
 
@@ -60,7 +61,7 @@ def missing(
 
 def _of(reconciler: Reconciler, container_id: str, tried: Failing | None, *, excluded: bool) -> Iterator[Missing]:
     try:
-        outcome = reconciler.look(container_id, thorough=False, dry_run=True)
+        outcome = reconciler.reconcile(container_id, thorough=False, dry_run=True)
     except DockercniError as error:
         yield Missing(container_id[:12], container_id, "", "", FAILING, str(error))
         return

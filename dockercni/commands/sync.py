@@ -8,7 +8,8 @@ from dockercni.commands.table import Request
 from dockercni.gate import client as gate
 from dockercni.reconcile import orphans
 from dockercni.reconcile.orphans import Orphan
-from dockercni.reconcile.reconciler import NOTE, Outcome, Policy, Step
+from dockercni.reconcile.outcome import NOTE, Outcome, Step
+from dockercni.reconcile.reconciler import AttachPolicy
 from dockercni.wiring import wire
 
 SOME_FAILED = 4
@@ -26,14 +27,14 @@ def run(request: Request) -> int:
     engine = app.client.engine()
     dry_run = request.args.dry_run
     named = request.args.containers
-    ids = [resolve(app, name) for name in named] if named else app.everything(engine.mark)
-    reconciler = app.reconciler(engine, Policy(request.settings.attach))
-    closed = app.not_let_through()  # first, since reconciling a container lets it through
-    outcomes = reconcile_at(app, reconciler, ids, dry_run=dry_run, by_hand=bool(named))
+    ids = [resolve(app, name) for name in named] if named else app.container_ids(engine.mark)
+    reconciler = app.reconciler(engine, AttachPolicy(request.settings.attach))
+    closed = app.forwarding_problems()  # first, since reconciling a container lets it through
+    outcomes = reconcile_at(app, reconciler, ids, dry_run=dry_run, forced=bool(named))
     if not dry_run:
         gate.served(request.settings.run_dir, [one.id for one in outcomes if one.converged and not one.waits])
         app.attacher.cache.sweep()
-        app.let_through()
+        app.settle_forwarding()
     found = [] if named else list(orphans.collect(app.attacher, dry_run=dry_run))
     if request.output == "json":
         _print_json(outcomes, found)

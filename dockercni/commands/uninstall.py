@@ -62,7 +62,7 @@ def _give_back(app: App, *, dry_run: bool) -> None:
         render.line(f"leave the networks of {name}: they belong to another runtime or engine")
     _collect(app, dry_run=dry_run)
     if not dry_run:
-        app.let_through()
+        app.settle_forwarding()
     for container_id in app.sandboxes.pins():
         if not dry_run and container_id not in _names(others):
             app.sandboxes.unpin(container_id)

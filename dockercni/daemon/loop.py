@@ -18,7 +18,6 @@ import structlog
 
 from dockercni import logs, supervision
 from dockercni.cni import CacheEntry
-from dockercni.cni.errors import is_shortage
 from dockercni.daemon import notify
 from dockercni.daemon.early import Early
 from dockercni.daemon.freed import Freed
@@ -36,9 +35,10 @@ from dockercni.linux.events import RuleEvents
 from dockercni.linux.iptables import IptablesError
 from dockercni.plugins import registry
 from dockercni.reconcile import orphans, state
+from dockercni.reconcile.failure import retry_of
 from dockercni.reconcile.leases import kept
 from dockercni.reconcile.networks import Catalogue
-from dockercni.reconcile.reconciler import Policy, Reconciler
+from dockercni.reconcile.reconciler import AttachPolicy, Reconciler
 from dockercni.settings import Settings
 from dockercni.wiring import FIRST_START, App, policy, wire
 
@@ -86,7 +86,7 @@ class Daemon:
             _STRAYS: self._collect_strays,
             _FORWARDING: self._look_at_forwarding,
         }
-        self._host_watch = HostWatch(lambda: self._queue.ask(_HOST, "links of the host changed"))
+        self._host_watch = HostWatch(lambda: self._queue.add(_HOST, "links of the host changed"))
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the settings and looks at everything. Returns the exit code."""
@@ -105,7 +105,7 @@ class Daemon:
             look=self._event,
             stop=self._stop,
             lost=self._heart.lost,
-            networks=lambda: self._queue.ask(_FORWARDING, "Docker's networks changed"),
+            networks=lambda: self._queue.add(_FORWARDING, "Docker's networks changed"),
         )
         if (engine := self._early.remembered()) and self._first_start.exists():
             self._reconciler = self._app.reconciler(engine, self._policy([]))
@@ -121,7 +121,7 @@ class Daemon:
                 notify.send("READY=1")
             else:
                 watch.replace_if_silent()
-            self._queue.ask(_ALL, "SIGHUP" if received else "resync interval")
+            self._queue.add(_ALL, "SIGHUP" if received else "resync interval")
         self._stop.set()
         notify.send("STOPPING=1")
         unfinished = self._queue.drain(DRAIN_SECONDS)
@@ -142,11 +142,11 @@ class Daemon:
             return
         with events:
             if self._announced:  # it was down meanwhile
-                self._queue.ask(_RULES, "firewall rules may have been deleted")
+                self._queue.add(_RULES, "firewall rules may have been deleted")
             while events.wait(None):
                 while events.wait(_QUIET):  # deletions come in bursts, our own among them
                     pass
-                self._queue.ask(_RULES, "firewall rules were changed")
+                self._queue.add(_RULES, "firewall rules were changed")
 
     def _watch_what_is_free(self) -> None:
         settings = self._app.settings
@@ -159,12 +159,12 @@ class Daemon:
         """Of the networks by the settings as they are now."""
         return self._app.networks.catalogue()
 
-    def _try_what_fails(self, hint: str) -> None:
+    def _try_what_fails(self, reason: str) -> None:
         for key in self._reporter.what_fails():
-            self._queue.ask(key, hint)
+            self._queue.add(key, reason)
         self._stop.wait(_PAUSE)
 
-    def _look_at_host(self, hint: str) -> None:
+    def _look_at_host(self, reason: str) -> None:
         """Have those containers looked at whose half of the host is not whole, of those that need what changed."""
         attacher, ids = self._app.attacher, self._host_watch.concerned(self._entries)
         # a few are read by themselves: a list of all is read for a bridge, and not for each port that goes
@@ -172,26 +172,26 @@ class Daemon:
         found = (entry for key in chosen for entry in attacher.cache.entries(key))
         entries = [entry for entry in found if entry.container_id in ids]
         for key in attacher.host.lacking([entry for entry in entries if entry.complete and entry.owner]):
-            self._ask(key, hint)
+            self._ask(key, reason)
 
-    def _look_at_leases(self, hint: str) -> None:
+    def _look_at_leases(self, reason: str) -> None:
         """Have those containers looked at whose leases a DHCP daemon keeps, or kept."""
         for key in {entry.container_id for entry in self._entries() if entry.complete and kept(entry)}:
-            self._ask(key, hint)
+            self._ask(key, reason)
 
-    def _look_at_rules(self, hint: str) -> None:
+    def _look_at_rules(self, reason: str) -> None:
         """Let traffic through as before, and have those containers looked at whose other rules are gone."""
-        self._look_at_forwarding(hint)
+        self._look_at_forwarding(reason)
         attacher = self._app.attacher
-        attacher.rules.forget()
+        attacher.rules.invalidate()
         for key in attacher.rules.lacking(entry for entry in self._entries() if entry.complete and entry.owner):
-            self._ask(key, hint)
+            self._ask(key, reason)
 
-    def _look_at_forwarding(self, _hint: str) -> None:
+    def _look_at_forwarding(self, _reason: str) -> None:
         """Let through what is recorded, and nothing else, whatever Docker and others did to the rules."""
-        self._app.let_through()
+        self._app.settle_forwarding()
 
-    def _collect_strays(self, _hint: str) -> None:
+    def _collect_strays(self, _reason: str) -> None:
         """Remove what has no owner and is provably ours; `sync` and `status` name the rest."""
         for orphan, ours, problem in orphans.collect(self._app.attacher, dry_run=False):
             if problem:
@@ -209,13 +209,13 @@ class Daemon:
             if poll.poll(min(left, _TICK) * 1000):
                 return set(os.read(self._wake, 4096))
             if self._app.attacher.leases.changed():
-                self._queue.ask(_LEASES, "the DHCP daemon is another one, or gone")
+                self._queue.add(_LEASES, "the DHCP daemon is another one, or gone")
         return set()
 
     def _connected(self) -> None:
         self._heart.connected()
         self._early.tracker.confirm()
-        self._queue.ask(_ALL, "connected to the engine")
+        self._queue.add(_ALL, "connected to the engine")
 
     def _take_over_settings(self) -> None:
         """Read the settings again, and go on with what can change; what is under way ends with the old ones."""
@@ -241,35 +241,33 @@ class Daemon:
         else:
             self._early.tracker.doubt(container_id)
         self._early.tracker.touch(container_id)
-        self._queue.ask(container_id, action)
+        self._queue.add(container_id, action)
 
-    def _ask(self, container_id: str, hint: str) -> None:
+    def _ask(self, container_id: str, reason: str) -> None:
         self._thoroughly.add(container_id)  # an event that comes before the look must not make less of it
         self._early.tracker.touch(container_id)
-        self._queue.ask(container_id, hint)
+        self._queue.add(container_id, reason)
 
-    def _ask_urgently(self, container_id: str, hint: str) -> None:
-        self._queue.ask(container_id, hint, urgent=True)
+    def _ask_urgently(self, container_id: str, reason: str) -> None:
+        self._queue.add(container_id, reason, urgent=True)
 
-    def _look(self, key: str, hint: str) -> Retry:
+    def _look(self, key: str, reason: str) -> Retry:
         """The lanes' work: when to look at `key` again."""
         try:
             if work := self._works.get(key):
-                work(hint)
+                work(reason)
                 self._reporter.fine(key)
                 return Retry.NEVER
             if self._reconciler is None:  # an event before the first list: that look will come
                 return Retry.NEVER
-            thorough = key in self._thoroughly or hint not in ACTIONS
+            thorough = key in self._thoroughly or reason not in ACTIONS
             self._thoroughly.discard(key)
-            seen = self._early.tracker.look(self._reconciler, key, thorough=thorough)
+            seen = self._early.tracker.reconcile(self._reconciler, key, thorough=thorough)
         except (DockercniError, IptablesError) as error:
-            self._reporter.failed(key, str(error), hint)
-            if is_shortage(error):
-                return Retry.SOON
-            return error.retry if isinstance(error, DockercniError) else Retry.LATER
+            self._reporter.failed(key, str(error), reason)
+            return retry_of(error)
         except Exception as error:  # noqa: BLE001  a defect of ours, logged there, must not end the lane
-            self._reporter.failed(key, f"{type(error).__name__}: {error}", hint, defect=error)
+            self._reporter.failed(key, f"{type(error).__name__}: {error}", reason, defect=error)
             return Retry.LATER
         settled = Retry.LATER if self._early.tracker.unconfirmed(key) else Retry.NEVER
         if seen is None:
@@ -295,22 +293,22 @@ class Daemon:
         self._reservations.follow(by_container)
         return found
 
-    def _look_at_all(self, hint: str) -> None:
+    def _look_at_all(self, reason: str) -> None:
         engine = self._app.client.engine()
-        ids = self._app.everything(engine.mark)
+        ids = self._app.container_ids(engine.mark)
         known = self._reconciler and (self._reconciler.engine_id, self._reconciler.host_ip, self._app.networks.mtu)
         if self._reconciler is None or known != (engine.mark, engine.host_ip, engine.mtu):
             self._reconciler = self._app.reconciler(engine, self._policy(ids))
             self._early.serve(engine)
         self._early.retry()
         self._app.attacher.forwarding.recheck()
-        self._queue.ask(_FORWARDING, hint)
+        self._queue.add(_FORWARDING, reason)
         self._entries()
         for key in ids:
-            self._ask(key, hint)
-        self._queue.ask(_STRAYS, hint)
+            self._ask(key, reason)
+        self._queue.add(_STRAYS, reason)
         self._heart.looked_at_all()
-        log.info("looking at all", hint=hint, containers=len(ids), engine_version=engine.version)
+        log.info("reconciling all", reason=reason, containers=len(ids), engine_version=engine.version)
         if not self._announced:
             self._announced = True
             log.info("ready")
@@ -319,7 +317,7 @@ class Daemon:
     def _first_start(self) -> Path:
         return self._app.settings.state_dir / FIRST_START
 
-    def _policy(self, ids: list[str]) -> Policy:
+    def _policy(self, ids: list[str]) -> AttachPolicy:
         """At the very first start on a host, what already runs is left alone, unless the settings want it."""
         settings = self._app.settings
         path = self._first_start
@@ -331,7 +329,7 @@ class Daemon:
                     "left alone", id=container_id, reason="it ran before dockercni's first start: sync attaches it"
                 )
             if not state.keep(path, spared):
-                return Policy(settings.attach, spared)
+                return AttachPolicy(settings.attach, spared)
         return policy(settings)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from dockercni.reconcile.reconciler import ADD, NOTE, Outcome, Step
+from dockercni.reconcile.outcome import ADD, NOTE, Outcome, Step
 from dockercni.status_file import Failed, Failing
 from dockercni.status_words import bounded, now
 
@@ -62,15 +62,15 @@ class Reporter:
                 log.info("failure over", container=seen.name, id=seen.id, reason=one.reason, times=told.times)
         self._set(seen.id, seen.name, failed)
 
-    def failed(self, key: str, reason: str, hint: str, defect: Exception | None = None) -> None:
+    def failed(self, key: str, reason: str, trigger: str, defect: Exception | None = None) -> None:
         """A look came to nothing: what it would have found is not known. A defect of ours is told with its place."""
         one = Failed(LOOK, "", "", bounded(reason))
         if times := self._news(key, one):
             more = {"times": times} if times > 1 else {}
             if defect:
-                log.error("look failed", id=key, hint=hint, exc_info=defect, **more)
+                log.error("reconcile failed", id=key, trigger=trigger, exc_info=defect, **more)
             else:
-                log.warning("look failed", id=key, reason=reason, hint=hint, **more)
+                log.warning("reconcile failed", id=key, reason=reason, trigger=trigger, **more)
         known = self._failing.get(key)
         self._set(key, known.container if known else "", [one])
 

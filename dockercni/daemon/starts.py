@@ -1,4 +1,23 @@
-"""Containers that are being started: looked at before the engine says so, and held until the look is done."""
+"""Containers that are being started: reconciled before the engine reports them, and held until their network is ready.
+
+One start and its hold, from left to right; the gate (another process) traces, this module decides:
+
+    cgroup appears ──▶ started ──▶ on its way to execve ──▶ stopped at execve ──▶ released ──▶ confirmed by the engine
+                          │                │                      │                  ▲
+                          │ reconcile      │ the runtime may      │ ready: intact? ──┤ go
+                          │                │ undo what was done   │ failed: on-failure = leave ── go
+                          │                │ (Docker 20.10 turns  │                      = stop ─── kill
+                          │                │ IPv6 off)            │                      = hold ─── wait, then limit
+                          ▼                ▼                      ▼
+                       ended: its cgroup was removed before the engine confirmed the start
+
+- A start is believed for `BELIEVED` seconds without a word from the engine, which reports a start only after the
+  entrypoint runs. After that, or `DOUBTED` seconds after the engine reports an end, the engine is asked again.
+- `ready` says that the network is complete; `touched` that an event asked for another run; a ready start that stops at
+  its execve is only checked (`Reconciler.intact`), since it stands still meanwhile.
+- `over` (of the hold) is "go", "limit", "ended" or what went wrong. It is logged once; the descriptors are closed when
+  the engine has confirmed the start too.
+"""
 
 from __future__ import annotations
 
@@ -15,36 +34,34 @@ from dockercni.errors import DockercniError, Retry
 from dockercni.model import Container
 from dockercni.reconcile import labels
 from dockercni.reconcile.labels import Holding
-from dockercni.reconcile.reconciler import Outcome, Reconciler
+from dockercni.reconcile.outcome import Outcome
+from dockercni.reconcile.reconciler import Reconciler
 from dockercni.render import escape
 
 log = structlog.get_logger()
 
 
-# Seconds, at least, that a start is believed in without a word of the engine, which it says at once; where machines are
-# so slow that containers may be held for longer it may say it later.
+# Seconds, at least, for which a start is believed although the engine has not confirmed it. The engine confirms at
+# once; where machines are so slow that containers may be held for longer, it may confirm later.
 BELIEVED: Final = 10.0
-DOUBTED: Final = 1.0  # seconds more if the engine has said something else meanwhile: it may be of an earlier start
-_KEPT: Final = 256  # starts that ended before they could be held, until the engine says whether they were any
+DOUBTED: Final = 1.0  # seconds more if the engine reports an end meanwhile: that may be of an earlier start
+_MAX_UNHELD: Final = 256  # starts that ended before they could be held, kept until the engine confirms them
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A start; whether its network is ready, the engine has told us of it, and something else has happened.
-
-    After `until` the engine is asked, whether it has told us or not.
-    """
+    """A start, and what is known of it; see the head of the module. After `until` the engine is asked in any case."""
 
     start: Start
     ready: bool = False
     confirmed: bool = False
     touched: bool = True
-    told: bool = False
+    reported: bool = False
     ready_after: float = 0.0
     until: float = field(init=False)
 
     def __post_init__(self) -> None:
-        # from its own beginning: a daemon that takes it over may come long after that
+        # counted from the start itself: a restarted daemon may take it over long after that
         self.until = self.start.since + max(BELIEVED, self.start.limit.seconds)
 
     @property
@@ -55,129 +72,129 @@ class _Entry:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing to be let go any more."""
+        """Whether there is no hold any more."""
         return self.start.hold is None or bool(self.start.hold.over)
 
 
 class StartTracker:
-    """The starts under way. Thread-safe; `look` is called for one container by one thread at a time.
+    """The starts under way. Thread-safe; `reconcile` is called for one container by one thread at a time.
 
-    `default` is what the settings say of holding. `ask` has a container looked at,
-    `vet` tells its labels from its image's, which may take until the engine answers. `late` is called for each
-    entrypoint that begins without the network that it was to be held for.
+    `default` is how long to hold by the settings. `add` puts a container (id, reason) into the work queue, `vet`
+    separates its own labels from its image's, which may have to wait for the engine. `late` is called for each
+    entrypoint that began without the network that it was to be held for.
     """
 
     def __init__(
         self,
         default: Holding,
-        ask: Callable[[str, str], None],
+        add: Callable[[str, str], None],
         vet: Callable[[Container], Container],
         late: Callable[[], None],
     ) -> None:
+        self._default = default
+        self._add = add
         self._vet = vet
         self._late = late
-        self._ended_early: dict[str, _Entry] = {}
-        self._default = default
-        self._ask = ask
         self._guard = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._past: dict[str, list[_Entry]] = {}
+        self._unheld: dict[str, _Entry] = {}
 
     def reconfigure(self, default: Holding) -> None:
-        """From now on the settings say this."""
+        """The settings changed."""
         self._default = default
 
     def started(self, start: Start) -> None:
-        """A container's namespace is there."""
+        """A container's namespace exists."""
         with self._guard:
             self._drop(start.container.id)
-            self._ended_early.pop(start.container.id, None)
+            self._unheld.pop(start.container.id, None)
             self._entries[start.container.id] = _Entry(start)
-        self._ask(start.container.id, "starting")
+        self._add(start.container.id, "starting")
 
     def held(self, container_id: str) -> None:
         """The state of its hold has changed."""
         with self._guard:
             entry = self._entries.get(container_id)
         if entry:
-            self._tell(entry)
-        self._ask(container_id, "held")
+            self._report(entry)
+        self._add(container_id, "held")
 
     def touch(self, container_id: str) -> None:
-        """It has to be looked at for another reason than its hold."""
+        """It has to be reconciled for another reason than its hold."""
         with self._guard:
             if entry := self._entries.get(container_id):
                 entry.touched = True
 
     def missed(self, container: Container, reason: str) -> None:
-        """Its program runs before we could do anything."""
+        """Its program runs already, and could not be held."""
         log.warning("not held", container=container.name, id=container.id, reason=reason)
         self._late()
 
     def ended(self, container_id: str, cgroup: str) -> None:
-        """A cgroup was removed: if it was that of a start that the engine has not told us of, nobody else will."""
+        """A cgroup was removed. If the engine has not confirmed its start, no other event will report the end."""
         with self._guard:
             entry = self._entries.get(container_id)
             if entry is None or entry.start.cgroup != cgroup:
                 return
             self._drop(container_id)
-        self._ask(container_id, "its start failed, or it ended at once")
+        self._add(container_id, "its start failed, or it ended at once")
 
     def confirm(self, container_id: str = "") -> None:
-        """The engine says that it has started (all of them: it answers now): from now on the engine is asked."""
+        """The engine reports that it has started (without an id: it answers now), so from now on it is asked."""
         with self._guard:
             for entry in [self._entries.get(container_id)] if container_id else list(self._entries.values()):
                 if entry:
                     entry.confirmed = entry.touched = True
-            early = self._ended_early.pop(container_id, None)
-        if early:
-            self._tell_missed(early)
+            unheld = self._unheld.pop(container_id, None)
+        if unheld:
+            self._report_missed(unheld)
 
     def doubt(self, container_id: str) -> None:
-        """The engine says that it has ended or is gone, which may be news of an earlier start: it is asked soon."""
+        """The engine reports that it ended or was removed; since that may be of an earlier start, it is asked soon."""
         with self._guard:
             if entry := self._entries.get(container_id):
                 entry.until = min(entry.until, time.monotonic() + DOUBTED)
 
     def unconfirmed(self, container_id: str) -> bool:
-        """Whether it is believed to start, and the engine has not said so yet: it has to be looked at again."""
+        """Whether it is starting and the engine has not confirmed that: another run is needed later."""
         with self._guard:
             entry = self._entries.get(container_id)
         return entry is not None and not entry.confirmed
 
-    def look(self, reconciler: Reconciler, container_id: str, *, thorough: bool) -> Outcome | None:
-        """Look at a container, which may be starting; None if nothing was to be done. Raises as Looker.look."""
+    def reconcile(self, reconciler: Reconciler, container_id: str, *, thorough: bool) -> Outcome | None:
+        """Reconcile a container, which may be starting; None if nothing was to be done. Raises as the Reconciler."""
         with self._guard:
             entry = self._entries.get(container_id)
             past = self._past.pop(container_id, [])
-            if pending := [one for one in past if not one.over]:  # its end is yet to be told, and asks for a look
+            if pending := [one for one in past if not one.over]:  # its end will be reported, and add a run
                 self._past[container_id] = pending
         for one in past:
             if one not in pending:
-                self._tell(one)
+                self._report(one)
                 one.start.close()
         if entry is None:
-            return reconciler.look(container_id, thorough=thorough)
+            return reconciler.reconcile(container_id, thorough=thorough)
         try:
-            return self._look(reconciler, container_id, entry)
+            return self._reconcile(reconciler, container_id, entry)
         finally:
             over = entry.over
-            self._tell(entry)
+            self._report(entry)
             if entry.confirmed and over:
                 with self._guard:
                     if self._entries.get(container_id) is entry:
                         del self._entries[container_id]
                         entry.start.close()
 
-    def _look(self, reconciler: Reconciler, container_id: str, entry: _Entry) -> Outcome | None:
+    def _reconcile(self, reconciler: Reconciler, container_id: str, entry: _Entry) -> Outcome | None:
         if not entry.confirmed and not entry.held and time.monotonic() > entry.until:
-            # what killed the engine's containerd leaves a process of the runtime that nobody will ever start
+            # If the engine's containerd is killed, a process of the runtime stays behind that nobody will ever start.
             entry.confirmed = entry.touched = True
         if entry.ready and not entry.touched:
             if not entry.held:
                 return None
             if reconciler.intact(container_id, entry.start):
-                self._let_go(entry)
+                self._release(entry)
                 return None
         entry.ready = False
         entry.start.container = self._vet(entry.start.container)  # until the engine answers it stays held
@@ -187,10 +204,10 @@ class StartTracker:
         reasons = ["a defect of dockercni, see its log"]
         retry = Retry.LATER
         try:
-            seen = reconciler.look(container_id, thorough=False, start=None if entry.confirmed else entry.start)
-            waits, reasons, retry = seen.waits, _reasons(seen), seen.retry
+            outcome = reconciler.reconcile(container_id, thorough=False, start=None if entry.confirmed else entry.start)
+            waits, reasons, retry = outcome.waits, _reasons(outcome), outcome.retry
             ready = not waits and not reasons
-            # what was done while it was on its way to its execve may have been undone on that way
+            # The runtime may have undone what was done while the process was on its way to its execve.
             entry.ready = ready and (not entry.held or reconciler.intact(container_id, entry.start))
         except DockercniError as error:
             reasons, retry = [str(error)], error.retry
@@ -199,14 +216,14 @@ class StartTracker:
             if entry.ready:
                 entry.ready_after = entry.ready_after or time.monotonic() - entry.start.since
                 if entry.held:
-                    self._let_go(entry)
+                    self._release(entry)
             elif stood and not waits and retry is not Retry.SOON:
-                # One that did not stand may have failed for what the runtime did meanwhile: its stop asks for another
-                # look. What is missing only for a moment is there again before the limit, most likely.
+                # If it did not stand still before, the runtime may have caused the failure, and its stop at the execve
+                # adds another run. A shortage most likely passes before the limit.
                 self._failed(entry, reasons)
-        return seen
+        return outcome
 
-    def _let_go(self, entry: _Entry) -> None:
+    def _release(self, entry: _Entry) -> None:
         if entry.start.hold:
             entry.start.hold.go()
 
@@ -222,21 +239,22 @@ class StartTracker:
                 log.warning("stopped", container=container.name, id=container.id, reason="on-failure is stop")
                 hold.kill("\n".join(f"dockercni: {escape(reason)}" for reason in reasons))
 
-    def _tell(self, entry: _Entry) -> None:
+    def _report(self, entry: _Entry) -> None:
+        """Log the end of a hold, once."""
         hold = entry.start.hold
         if hold is None or not hold.over:
             return
         with self._guard:
-            if entry.told:
+            if entry.reported:
                 return
-            entry.told = True
+            entry.reported = True
             unheld = hold.over == "ended" and not hold.stopped
-            if unheld and not entry.confirmed:
-                self._ended_early[entry.start.container.id] = entry
-                if len(self._ended_early) > _KEPT:
-                    del self._ended_early[next(iter(self._ended_early))]
+            if unheld and not entry.confirmed:  # only the engine can tell whether a program ran at all
+                self._unheld[entry.start.container.id] = entry
+                if len(self._unheld) > _MAX_UNHELD:
+                    del self._unheld[next(iter(self._unheld))]
         if unheld and entry.confirmed:
-            self._tell_missed(entry)
+            self._report_missed(entry)
             return
         fine = hold.over == "ended" or (hold.over == "go" and entry.ready_after)
         times = {"ms": round(hold.held * 1000, 1), "ready_ms": round(entry.ready_after * 1000, 1)}
@@ -246,16 +264,16 @@ class StartTracker:
         if not fine and not entry.ready_after:
             self._late()
 
-    def _tell_missed(self, entry: _Entry) -> None:
+    def _report_missed(self, entry: _Entry) -> None:
         self.missed(entry.start.container, "it ran to its end before it could be held")
 
     def _drop(self, container_id: str) -> None:
-        """Forget a start; its descriptors are closed by the next look, since one may be under way."""
+        """Forget a start; the next run closes its descriptors, since one may be using them now."""
         if entry := self._entries.pop(container_id, None):
             self._past.setdefault(container_id, []).append(entry)
 
 
-def _reasons(seen: Outcome) -> list[str]:
+def _reasons(outcome: Outcome) -> list[str]:
     """What fails, each with its network."""
-    failed = [step for step in seen.steps if step.error]
+    failed = [step for step in outcome.steps if step.error]
     return [f"network {one.network}: {one.error}" if one.network else one.error for one in failed]

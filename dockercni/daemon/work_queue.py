@@ -1,7 +1,7 @@
-"""Serial per container, parallel across containers.
+"""The daemon's work queue: serial per key, parallel across keys.
 
-A lane exists while its container has work. Hints that arrive while it is looked at add up to one more look: a look
-compares states, so it does not matter how many events asked for it.
+A key is a container id, or a name for work that concerns no single container. Reasons that arrive while a key is being
+worked on add up to one more run: a run compares states, so the number of events does not matter.
 """
 
 from __future__ import annotations
@@ -23,78 +23,78 @@ from dockercni.linux import threads
 
 FIRST_RETRY: Final = 1.0  # seconds
 LONGEST_RETRY: Final = 300.0  # seconds
-_SOON: Final = 0.1  # seconds, the first pause for what is missing only for a moment
+_FIRST_RETRY_SOON: Final = 0.1  # seconds, the first pause for what is missing only for a moment
 _LONGEST: Final = {Retry.SOON: 1.0, Retry.OFTEN: 10.0, Retry.LATER: LONGEST_RETRY}
-_MOMENT: Final = 60  # failures in a row: what is missing for that long is not missing for a moment
-SLOW: Final = 1.0  # seconds after which a look no longer counts as work, but as waiting for something
-MOST: Final = 256  # looks at once, slow and urgent ones included
-REFUSED_PAUSE: Final = 0.1  # seconds until a look is tried again for which there was no thread
+_MAX_SOON: Final = 60  # failures in a row: a shortage that lasts a minute is not momentary
+SLOW: Final = 1.0  # seconds after which a run counts as waiting for something, and gives its worker to the next one
+MAX_RUNNING: Final = 256  # runs at once, slow and urgent ones included
+REFUSED_PAUSE: Final = 0.1  # seconds until the next try after the kernel refused a thread
 
 log = structlog.get_logger()
 
 
 class WorkQueue:
-    """Runs `look(key, hint)` for the keys asked for, each in a thread of its own, `workers` at a time.
+    """Runs `work(key, reason)` for the keys that were added, each in its own thread, `workers` at a time.
 
-    `look` returns when it makes sense to look at the key again; that is done for as long as it says so, with a delay
-    that doubles from try to try. A look that takes long (a plugin that hangs) gives its place to the next one, so that
-    it delays nobody. `ended` is called when a look has ended and the next try is due.
+    `work` returns when the key should be tried again; the delay doubles from try to try. A slow run (a plugin that
+    hangs) gives its worker to the next key, so it delays nobody. `ended` is called after each run, when the next try
+    has been scheduled. Thread-safe.
     """
 
     def __init__(
-        self, look: Callable[[str, str], Retry], workers: int, ended: Callable[[], None] = lambda: None
+        self, work: Callable[[str, str], Retry], workers: int, ended: Callable[[], None] = lambda: None
     ) -> None:
-        self._look = look
+        self._work = work
         self._ended = ended
         self._workers = workers
         self._changed = threading.Condition()
         self._ready: deque[str] = deque()
-        self._hints: dict[str, str] = {}  # of the keys that wait in _ready, or for their present look to end
+        self._reasons: dict[str, str] = {}  # of the keys that wait in _ready, or for their present run to end
         self._urgent: set[str] = set()
         self._busy: dict[str, float] = {}  # since when
         self._failures: dict[str, int] = {}
-        self._later: list[tuple[float, str]] = []  # a heap; what is not in _due as well is void
+        self._later: list[tuple[float, str]] = []  # a heap; an item that _due does not have as well is void
         self._due: dict[str, float] = {}
         self._closing = False
         self._turns = 0  # of the dispatcher
-        self._refused: float | None = None  # when the last thread was refused, if it was
-        supervision.start("lanes", self._serve)
+        self._refused: float | None = None  # when the kernel last refused a thread, if it did
+        supervision.start("queue", self._serve)
 
-    def ask(self, key: str, hint: str, *, urgent: bool = False) -> None:
-        """Have `key` looked at soon, before all others that wait if it is urgent. Never blocks."""
+    def add(self, key: str, reason: str, *, urgent: bool = False) -> None:
+        """Have `key` worked on soon, before all others that wait if it is urgent. Never blocks."""
         with self._changed:
             if not self._closing:
-                self._enqueue(key, hint, urgent=urgent)
+                self._enqueue(key, reason, urgent=urgent)
                 self._changed.notify_all()
 
     def idle(self) -> bool:
-        """Whether nothing is being looked at or waits for it now; retries that are due later do not count."""
+        """Whether nothing runs or waits; retries that are due later do not count."""
         with self._changed:
-            return not self._hints and not self._busy
+            return not self._reasons and not self._busy
 
     def busy(self) -> tuple[str, ...]:
-        """The keys that are being looked at.
+        """The keys that are being worked on.
 
-        The dispatcher has to take a turn first: for as long as it gives nobody work, nothing is said here either.
+        Waits for a turn of the dispatcher first: the heartbeat asks here, and must stop if the dispatcher is stuck.
         """
         with self._changed:
-            asked = self._turns
+            turns = self._turns
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._turns != asked or self._closing)
+            self._changed.wait_for(lambda: self._turns != turns or self._closing)
             return tuple(sorted(self._busy))
 
     def due(self) -> dict[str, float]:
-        """When what failed is tried again, by the monotonic clock."""
+        """When each failed key is tried again, by the monotonic clock."""
         with self._changed:
             return dict(self._due)
 
     def drain(self, seconds: float) -> list[str]:
-        """Take no new work, wait for what is under way, and return the keys that are not done in time."""
+        """Take no new work, wait for the runs under way, and return the keys that do not end in time."""
         deadline = time.monotonic() + seconds
         with self._changed:
             self._closing = True
             self._ready.clear()
-            self._hints.clear()
+            self._reasons.clear()
             self._urgent.clear()
             self._due.clear()
             self._changed.notify_all()
@@ -102,18 +102,18 @@ class WorkQueue:
                 self._changed.wait(left)
             return sorted(self._busy)
 
-    def _enqueue(self, key: str, hint: str, *, urgent: bool = False) -> None:
+    def _enqueue(self, key: str, reason: str, *, urgent: bool = False) -> None:
         if key not in self._busy:
-            if urgent and key in self._hints:
+            if urgent and key in self._reasons:
                 self._ready.remove(key)  # it waits already, but not in front
-            if urgent or key not in self._hints:
+            if urgent or key not in self._reasons:
                 (self._ready.appendleft if urgent else self._ready.append)(key)
-        self._hints[key] = hint
+        self._reasons[key] = reason
         if urgent:
             self._urgent.add(key)
 
     def _may_start(self, now: float) -> bool:
-        if not self._ready or len(self._busy) >= MOST or self._refuses(now):
+        if not self._ready or len(self._busy) >= MAX_RUNNING or self._refuses(now):
             return False
         fast = sum(now - since < SLOW for since in self._busy.values())
         return fast < self._workers or self._ready[0] in self._urgent
@@ -122,7 +122,7 @@ class WorkQueue:
         try:
             self._dispatch()
         except BaseException:
-            with self._changed:  # whoever waits for our turn is to find out that there will be none
+            with self._changed:  # release those who wait in `busy` for a turn that will not come
                 self._turns += 1
                 self._changed.notify_all()
             raise
@@ -153,31 +153,31 @@ class WorkQueue:
                 self._changed.wait(max(0.0, min(moments) - now) if moments else None)
 
     def _start(self, key: str, now: float) -> bool:
-        """Begin to look at `key`, the first one that is ready; False when there can be no thread for it now.
+        """Start a run for `key`, the first one that is ready; False if the kernel refuses a thread now.
 
-        Nothing is changed before the thread is there, so nothing is lost when it is refused. It cannot be done before
-        it counts as busy, because that takes the lock, which we have.
+        State changes only once the thread exists, so a refusal loses nothing. The new thread cannot end before it
+        counts as busy: for that it needs the lock, which is held here.
         """
         try:
-            threads.start(f"look-{key[:12]}", partial(self._work, key, self._hints[key]))
+            threads.start(f"work-{key[:12]}", partial(self._run, key, self._reasons[key]))
         except OSError as error:
             if self._refused is None:
-                log.warning("looks wait", reason=error.strerror)
+                log.warning("work waits", reason=error.strerror)
             self._refused = now
             return False
         if self._refused is not None:
-            log.info("looks go on")
+            log.info("work goes on")
         self._refused = None
         self._ready.popleft()
         self._busy[key] = now
         self._urgent.discard(key)
-        del self._hints[key]
+        del self._reasons[key]
         return True
 
-    def _work(self, key: str, hint: str) -> None:
+    def _run(self, key: str, reason: str) -> None:
         retry = Retry.LATER
         try:
-            retry = self._look(key, hint)
+            retry = self._work(key, reason)
         finally:
             with self._changed:
                 self._busy.pop(key, None)
@@ -188,7 +188,7 @@ class WorkQueue:
                     failures = self._failures[key] = self._failures.get(key, 0) + 1
                     self._due[key] = time.monotonic() + retry_delay(failures, retry)
                     heapq.heappush(self._later, (self._due[key], key))
-                if key in self._hints:
+                if key in self._reasons:
                     (self._ready.appendleft if key in self._urgent else self._ready.append)(key)
                 self._changed.notify_all()
             self._ended()
@@ -196,7 +196,7 @@ class WorkQueue:
 
 def retry_delay(failures: int, retry: Retry) -> float:
     """Seconds to wait after so many failures in a row: doubling, with jitter."""
-    if retry is Retry.SOON and failures > _MOMENT:
+    if retry is Retry.SOON and failures > _MAX_SOON:
         retry = Retry.LATER
-    first = _SOON if retry is Retry.SOON else FIRST_RETRY
+    first = _FIRST_RETRY_SOON if retry is Retry.SOON else FIRST_RETRY
     return min(_LONGEST[retry], first * 2.0 ** min(failures - 1, 12)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter

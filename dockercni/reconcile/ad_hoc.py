@@ -31,9 +31,9 @@ def add_to_container(
         request = _complete(attacher, container.id, namespace, request)
         sandboxes.confirm(container, namespace)
         pin = sandboxes.pin(container.id, namespace)
-        owner = records.owner(sandboxes.netns_id(namespace), engine_id, container.name, records.BY_HAND)
+        owner = records.owner(sandboxes.netns_id(namespace), engine_id, container.name, records.AD_HOC)
         try:
-            return attacher.attach(Target(container.id, str(pin), owner, lock), request)
+            return attacher.attach(Target(container.id, str(pin), owner, lock), request).attached
         except DockercniError:
             if not any(_recorded(attacher, container.id)):
                 sandboxes.unpin(container.id)
@@ -53,7 +53,7 @@ def add_to_path(sandboxes: Sandboxes, attacher: Attacher, name: str, path: Path,
         sandboxes.refuse_own(str(path), namespace)
         request = _complete(attacher, name, namespace, request)
         owner = records.owner(sandboxes.netns_id(namespace), "", name, records.BY_PATH)
-        return attacher.attach(Target(name, str(path), owner, lock), request)
+        return attacher.attach(Target(name, str(path), owner, lock), request).attached
 
 
 def delete(
@@ -73,18 +73,18 @@ def delete(
             which = "".join(f" {what}" for what in (network, ifname) if what)
             raise UnknownContainer(f"{container_id} has no attachment{which} that dockercni made")
         pinned = sandboxes.pinned(container_id)
-        failures = []
+        failures: list[AttachFailed] = []
         for record in reversed(found):
             path = record.attachment.path
             existing = sandboxes.netns_id_at(path) if path else pinned
             try:
                 attacher.detach(record, alive=existing == record.attachment.netns_id, lock=lock)
             except AttachFailed as error:
-                failures.append(str(error))
+                failures.append(error)
         if not any(_recorded(attacher, container_id)):
             sandboxes.unpin(container_id)
         if failures:
-            raise AttachFailed("; ".join(failures))
+            raise AttachFailed("; ".join(map(str, failures)), max(failure.retry for failure in failures))
         return found
 
 

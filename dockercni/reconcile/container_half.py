@@ -1,6 +1,6 @@
 """The container's half of an attachment: its link, under whatever name, and what is missing on it.
 
-This is the one place that puts addresses, routes and IPv6 back, whoever took them and whichever backend gave them.
+The only place that repairs addresses, routes and IPv6 settings, whoever removed them and whichever backend gave them.
 """
 
 from __future__ import annotations
@@ -36,21 +36,23 @@ def name_now(entry: CacheEntry, links: Mapping[str, Link], port: Callable[[], Li
     return next(same, called.name if called else "")
 
 
-def put_back(entry: CacheEntry, repair: Repair, namespace: Namespace) -> None:
-    """Put back what `repair` says of the container's side, and its link's name. Raises CNIError, OSError."""
+def repair(entry: CacheEntry, lacking: Repair, namespace: Namespace) -> None:
+    """Repair the container's side as `lacking` says, and the link's name. Raises CNIError, OSError."""
     result = entry.attached
-    versions = {address.version for address in repair.addresses}
+    versions = {address.version for address in lacking.addresses}
     given = result.addresses_of(entry.ifname)
-    ips = [ip for ip in result.ips if ip.address in given and ip.address.ip in repair.addresses]
+    ips = [ip for ip in result.ips if ip.address in given and ip.address.ip in lacking.addresses]
     # an address that goes takes the routes of its family along
     routes = [
-        route for route in result.routes if route.dst.version in versions or records.destination(route) in repair.routes
+        route
+        for route in result.routes
+        if route.dst.version in versions or records.destination(route) in lacking.routes
     ]
     with namespace.handle() as container:
-        link = links.find(container.netlink, repair.link)
+        link = links.find(container.netlink, lacking.link)
         if link is None:
-            raise OSError(errno.ENODEV, f"its interface {repair.link!a} is gone")
-        if repair.link != entry.ifname:
+            raise OSError(errno.ENODEV, f"its interface {lacking.link!a} is gone")
+        if lacking.link != entry.ifname:
             _rename(container.netlink, link, entry.ifname)
             ips, routes = list(filter(lambda ip: ip.address in given, result.ips)), list(result.routes)
         container_side.put_back(

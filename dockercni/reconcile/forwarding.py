@@ -57,30 +57,30 @@ class Forwarding:
 
     def __init__(self, cache: Cache, history: History, *, isolate: bool) -> None:
         self._cache = cache
-        self._memory = history
+        self._history = history
         self._isolate = isolate
         self._guard = threading.Lock()
-        self._coming: Counter[str] = Counter()  # bridges of ADDs under way, whose records may not stand yet
+        self._adding: Counter[str] = Counter()  # bridges of ADDs under way, whose records may not stand yet
         self._uses: dict[tuple[str, str, str], Use] = {}
         self._docker: Mapping[str, Collection[int]] | None = None
         self._open: frozenset[Segment] = frozenset()
         self._seen: int | None = None  # the last change that `_open` includes
 
     @contextlib.contextmanager
-    def coming(self, network: NetworkList) -> Iterator[None]:
+    def during_add(self, network: NetworkList) -> Iterator[None]:
         """Let the bridges of a network through while one is attached: DHCP needs that before ADD is over.
 
         Raises IptablesError.
         """
         names = bridges(network)
         with self._guard:
-            self._coming.update(names)
+            self._adding.update(names)
         try:
             self._ensure(Use(names, names))
             yield
         finally:
             with self._guard:
-                self._coming.subtract(names)
+                self._adding.subtract(names)
 
     def open(self, entry: CacheEntry) -> None:
         """See to it that what is recorded is let through.
@@ -185,7 +185,7 @@ class Forwarding:
         entries = list(self._cache.entries())
         self._uses = {entry.key: use(entry) for entry in entries}
         ours = [self._uses[entry.key] for entry in entries if entry.owner is not None]
-        coming = frozenset(name for name, number in self._coming.items() if number > 0)
+        coming = frozenset(name for name, number in self._adding.items() if number > 0)
         behind: defaultdict[str, list[Use]] = defaultdict(list)
         found = set()
         for this in ours:
@@ -209,7 +209,7 @@ class Forwarding:
         passing = set().union(*(forward.passing(one.present) for one in listings))
         unexplained = {one for one in passing if one.name not in _names(segments)}
         recorded = self._uses.keys()
-        return unexplained if unexplained and any(self._memory.lost(recorded)) else set()
+        return unexplained if unexplained and any(self._history.lost(recorded)) else set()
 
     def _listings(self) -> Iterator[_Listing]:
         for version in iptables.FAMILIES:

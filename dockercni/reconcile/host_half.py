@@ -18,7 +18,6 @@ from typing import Final
 import structlog
 
 from dockercni.cni import CacheEntry, CNIError
-from dockercni.errors import DockercniError, Retry
 from dockercni.linux import addr, links, routing, sysctl
 from dockercni.linux.announce import announce
 from dockercni.linux.links import Link
@@ -28,6 +27,7 @@ from dockercni.model import IPNetwork
 from dockercni.plugins import bridge_ports
 from dockercni.plugins.addresses import Prefixed
 from dockercni.plugins.bridge_conf import BridgeConf
+from dockercni.reconcile.failure import Failure
 from dockercni.reconcile.host_needs import Needs, find_port, lacking, needs, unusable
 from dockercni.reconcile.locks import Locks
 
@@ -36,10 +36,8 @@ _FRESH: Final = 2.0  # seconds for which what was seen once serves many looks
 log = structlog.get_logger()
 
 
-class HostError(DockercniError):
+class HostError(Failure):
     """The host's links cannot be looked at or changed now."""
-
-    retry = Retry.LATER
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ class HostHalf:
         Raises HostError.
         """
         concerned = [(entry, wanted) for entry in entries if (wanted := needs(entry)).names]
-        self.forget()
+        self.invalidate()
         with self._guard, _errors():
             host = self._look(_FRESH)
             return {
@@ -135,8 +133,8 @@ class HostHalf:
             found = links.at(host, inside.peer) if inside and inside.peer else None
         return found.name if found else ""
 
-    def forget(self) -> None:
-        """Something has changed: look anew when next asked."""
+    def invalidate(self) -> None:
+        """Something has changed: observe anew when next asked."""
         with self._guard:
             self._drop()
 
@@ -147,7 +145,7 @@ class HostHalf:
         # by one at a time: whoever makes a bridge gives it its MAC before anybody pins another one
         with lock, _errors(), Netlink() as host:
             _repair(wanted, host)
-        self.forget()
+        self.invalidate()
 
     def remove_port(self, entry: CacheEntry) -> None:
         """Remove the host's end of a link that a DEL did not find, because the container moved it elsewhere."""
@@ -252,4 +250,4 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except (CNIError, OSError) as error:
-        raise HostError(str(error)) from error
+        raise HostError.of(error) from error

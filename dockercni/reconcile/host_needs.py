@@ -104,7 +104,7 @@ def needs(entry: CacheEntry) -> Needs:
     return Needs()
 
 
-def parent_untold(entry: CacheEntry) -> bool:
+def parent_unknown(entry: CacheEntry) -> bool:
     """Whether an attachment sits on a link of the host that neither its configuration nor its record names."""
     try:
         plugin = parse_list(entry.config).plugins[0]

@@ -13,11 +13,11 @@ from dockercni.linux.netns import Namespace
 from dockercni.linux.netns_state import NetnsState
 from dockercni.model import Attachment, Container, NetnsId
 from dockercni.reconcile import container_half, stored_leases
+from dockercni.reconcile.firewall_rules import FirewallRules
 from dockercni.reconcile.host_half import HostHalf
 from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.plan import Observed, Report, repairs
 from dockercni.reconcile.records import Record
-from dockercni.reconcile.rules import Rules
 from dockercni.reconcile.sandbox import Sandboxes
 
 
@@ -26,7 +26,7 @@ class Observation:
     """Looks at one container after the other; what they have in common on the host is looked at once."""
 
     sandboxes: Sandboxes
-    rules: Rules
+    rules: FirewallRules
     host: HostHalf
     leases: Leases
 

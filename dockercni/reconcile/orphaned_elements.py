@@ -19,7 +19,8 @@ from dockercni.linux.nft_elements import Element
 from dockercni.model import IPAddress
 from dockercni.plugins import layout, ruleset
 from dockercni.reconcile import records
-from dockercni.reconcile.rules import RulesError
+from dockercni.reconcile.failure import retry_of
+from dockercni.reconcile.firewall_rules import RulesError
 from dockercni.reconcile.uses import use
 
 KINDS: Final = (*ruleset.PORTS, *ruleset.SOURCES, *ruleset.TARGETS)
@@ -67,7 +68,7 @@ def _unexplained(kinds: Iterable[str], explained: Collection[str]) -> list[Owner
     try:
         present = ruleset.owned(kinds)
     except NetlinkError as error:
-        raise RulesError(str(error)) from error
+        raise RulesError.of(error) from error
     found: dict[str, list[Element]] = {}
     for element in present:
         if element.comment not in explained:
@@ -82,7 +83,7 @@ def dead(owners: Sequence[OwnerElements], entries: Iterable[CacheEntry]) -> set[
     try:
         seen = netns_state.addresses_everywhere()
     except OSError as error:
-        raise RulesError(f"cannot look for addresses of containers: {error.strerror}") from error
+        raise RulesError(f"cannot list the addresses of containers: {error.strerror}", retry_of(error)) from error
     given: dict[IPAddress, list[CacheEntry]] = {}
     for entry in entries:
         for each in records.given(entry).ips:
@@ -102,7 +103,7 @@ def remove(owner: OwnerElements) -> None:
     try:
         ruleset.remove(owner.elements)
     except (NetlinkError, NftablesError) as error:
-        raise RulesError(str(error)) from error
+        raise RulesError.of(error) from error
 
 
 def _replaced(comment: str, entry: CacheEntry) -> bool:

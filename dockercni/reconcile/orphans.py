@@ -26,7 +26,7 @@ from dockercni.reconcile import orphaned_elements
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.history import History
 from dockercni.reconcile.orphaned_elements import OwnerElements
-from dockercni.reconcile.reference_rules import IPTABLES, Change, Snapshot, footprint
+from dockercni.reconcile.reference_rules import IPTABLES, Snapshot, TableChange, reference_rules
 from dockercni.reconcile.uses import bridges
 
 _MOST: Final = 4096  # bytes of a lease
@@ -46,7 +46,7 @@ class Orphan:
     container_id: str
     networks: tuple[str, ...] = ()
     lease: Path | None = None
-    change: Change | None = None
+    change: TableChange | None = None
     elements: OwnerElements | None = None
 
 
@@ -185,7 +185,7 @@ def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Orpha
     rules = attacher.rules.listing()
     explained: set[str] = set()
     for entry in entries:
-        if found := footprint(entry):
+        if found := reference_rules(entry):
             explained |= {found.masquerade_chain, found.portmap_chain}
     for command in IPTABLES.values():
         chains = rules.chains.get((command, "nat"), {})
@@ -193,7 +193,7 @@ def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Orpha
             if _CHAIN.fullmatch(chain) and chain not in explained:
                 container_id, network = (_borne(rules, command, chain, what) for what in (_ID, _NAME))
                 jumps = [f"-D {at} {rule}" for at, rule in rules.jumps(command, "nat", chain)]
-                change = Change(command, "nat", (f":{chain} - [0:0]", *jumps, f"-X {chain}"))
+                change = TableChange(command, "nat", (f":{chain} - [0:0]", *jumps, f"-X {chain}"))
                 what = f"{command} nat chain {chain} for {container_id or 'nobody'}"
                 yield Orphan(what, container_id, (network,) if network else (), change=change)
 

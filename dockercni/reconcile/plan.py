@@ -136,15 +136,15 @@ def plan(
     recorded: Sequence[Attachment],
     observed: Observed,
     *,
-    by_hand: bool = False,
+    forced: bool = False,
 ) -> list[Action]:
     """What has to be done, in order: everything that goes, in reverse order of its coming, before anything comes.
 
     `wanted` is None where it cannot be told: then nothing comes. A live attachment is never replaced because a file or
     a setting changed; it is reported. So is what the container itself may have changed, unless somebody asks for the
-    container `by_hand`: a VPN's kill switch that deletes the default route means it.
+    container `forced`: a VPN's kill switch that deletes the default route means it.
     """
-    if by_hand:
+    if forced:
         observed = replace(observed, may_change=False)
     if observed.container is None and observed.inhabited:
         return [Report("the engine does not know this container, but processes live in its network namespace")]
@@ -249,7 +249,7 @@ def _coming(
     held = {attachment.ifname: attachment for attachment in staying}
     if isinstance(wanted, Unwanted):
         for attachment in staying:
-            if not attachment.by_hand:
+            if not attachment.ad_hoc:
                 yield Report(f"{attachment.network} {attachment.ifname} stays until it stops, though {wanted.reason}")
         return
     before = {detach.attachment.ifname: detach.reason for detach in gone}
@@ -265,7 +265,7 @@ def _coming(
                 f"{request.ifname} is on {holder.network} until the container's next start, then on {request.network}"
             )
     for attachment in held.values():
-        if not attachment.by_hand:
+        if not attachment.ad_hoc:
             yield Report(
                 f"{attachment.network} {attachment.ifname} stays until it stops, though nothing asks for it now"
             )

@@ -24,7 +24,7 @@ _BESIDE_THE_HOST: Final = {"macvlan", "ipvlan"}
 _SHOWN: Final = 5  # ports that a message names
 _PROXY: Final = "docker-proxy"
 
-Claim = Callable[[str, int], bool]  # of a protocol and port of the host: whether nobody else is about to publish it
+TryClaim = Callable[[str, int], bool]  # claims a (protocol, port of the host), unless another ADD holds it
 
 
 class NoFreePort(DockercniError):
@@ -179,7 +179,7 @@ def refuse_taken(ports: Sequence[PublishedPort], publishers: Iterable[Publisher]
 def mappings(
     ports: Sequence[PublishedPort],
     taken: Iterable[tuple[str, int]],
-    claim: Claim = lambda *_: True,
+    claim: TryClaim = lambda *_: True,
     daemon: int | None = None,
 ) -> list[dict[str, Any]]:
     """The `portMappings` for `ports`: {hostPort, containerPort, protocol, hostIP?}.
@@ -267,7 +267,7 @@ def _words(listener: Listener) -> str:
     return f"{who} listens on {where}:{listener.port}"
 
 
-def _choose(port: PublishedPort, used: set[tuple[str, int]], claim: Claim, listening: Listeners) -> int:
+def _choose(port: PublishedPort, used: set[tuple[str, int]], claim: TryClaim, listening: Listeners) -> int:
     for candidate in port.host_ports or [0] * _TRIES:
         number = candidate or _pick(port)
         unused = (port.protocol, number) not in used and (not candidate or _ask(listening.free, port, number))

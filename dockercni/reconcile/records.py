@@ -33,7 +33,7 @@ NAME: Final = "name"
 UNPUBLISHED: Final = "unpublished"
 PARENT: Final = "parent"  # the link that one in the container sits on, where its configuration does not say so
 BY: Final = "by"
-BY_HAND: Final = "hand"  # `dockercni add CONTAINER`
+AD_HOC: Final = "hand"  # `dockercni add CONTAINER`
 BY_PATH: Final = "path"  # `dockercni add ID PATH`: the namespace is no container's
 
 # Their result tells what the namespace shows. Others (sbr, route-override) move routes that an earlier one reported.
@@ -93,7 +93,7 @@ def record(entry: CacheEntry) -> Record | None:
         ifname=entry.ifname,
         netns_id=NetnsId(entry.owner.get(BOOT, ""), entry.owner.get(COOKIE, "")),
         complete=entry.complete,
-        by_hand=by == BY_HAND,
+        ad_hoc=by == AD_HOC,
         path=entry.netns if by == BY_PATH else "",
     )
     return Record(attachment, entry)

@@ -56,7 +56,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TableChange:
     """Lines for iptables-restore, for one table of one command."""
 
     command: str
@@ -65,7 +65,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Footprint:
+class ReferenceRules:
     """What one attachment has by rights: for each kind of rule, the position of the plugin that makes it.
 
     `published` are the ports of the host that lead to it, `mark` is the chain by which portmap marks what is to be
@@ -153,7 +153,7 @@ class Footprint:
             for command, host in self._hosts()
         )
 
-    def masquerade(self, ruleset: Snapshot) -> Iterator[Change]:
+    def masquerade(self, ruleset: Snapshot) -> Iterator[TableChange]:
         """What puts the masquerade back, as bridge and ptp make it."""
         comment = f'-m comment --comment "name: \\"{self.network}\\" id: \\"{self.container_id}\\""'
         chain = self.masquerade_chain
@@ -168,9 +168,9 @@ class Footprint:
                     f"-A {chain} ! -d {_MULTICAST[version]} {comment} -j MASQUERADE",
                     *(f"-A POSTROUTING {jump}" for jump in jumps if jump not in present),
                 )
-                yield Change(command, "nat", lines)
+                yield TableChange(command, "nat", lines)
 
-    def leftovers(self, ruleset: Snapshot, *, shared: bool) -> Iterator[Change]:
+    def leftovers(self, ruleset: Snapshot, *, shared: bool) -> Iterator[TableChange]:
         """What takes away all that is there of it. `shared`: the container has another attachment to this network.
 
         The firewall's rules carry no comment; they are known by the address, so this has to come before the address
@@ -184,13 +184,13 @@ class Footprint:
                 if any(f"{way} {host} " in f"{rule} " for host in hosts for way in ("-s", "-d"))
             ]
             if forward:
-                yield Change(command, "filter", tuple(forward))
+                yield TableChange(command, "filter", tuple(forward))
             chains = [] if shared else [self.masquerade_chain, self.portmap_chain]
             present = [chain for chain in chains if chain in ruleset.chains.get((command, "nat"), {})]
             if present:
                 jumps = [f"-D {at} {rule}" for to in present for at, rule in ruleset.jumps(command, "nat", to)]
                 emptied = [f":{chain} - [0:0]" for chain in present]
-                yield Change(command, "nat", (*emptied, *jumps, *(f"-X {chain}" for chain in present)))
+                yield TableChange(command, "nat", (*emptied, *jumps, *(f"-X {chain}" for chain in present)))
 
     def _hosts(self) -> Iterator[tuple[str, str]]:
         for ip in self.result.ips:
@@ -202,8 +202,8 @@ def _spares(rules: Sequence[str], network: IPNetwork) -> bool:
     return any(f"-d {network} " in rule for rule in rules) and any("-j MASQUERADE" in rule for rule in rules)
 
 
-def footprint(entry: CacheEntry) -> Footprint | None:
-    """The footprint of a recorded attachment; None if no executable that we know left one."""
+def reference_rules(entry: CacheEntry) -> ReferenceRules | None:
+    """The rules of a recorded attachment; None if no known executable left any."""
     try:
         plugins = parse_list(entry.config).plugins
         result = entry.attached
@@ -221,7 +221,7 @@ def footprint(entry: CacheEntry) -> Footprint | None:
     mark = "" if portmap.get("snat") is False else str(portmap.get("externalSetMarkChain") or _MARK)
     versions = {ip.address.version for ip in result.ips}
     published = tuple(dict.fromkeys(place for place, _ in places(entry.capability_args, versions)))
-    return Footprint(entry.network, entry.container_id, result, kinds, published, mark)
+    return ReferenceRules(entry.network, entry.container_id, result, kinds, published, mark)
 
 
 def _kind(plugin: str, conf: Mapping[str, Any], capability_args: Mapping[str, Any]) -> str:

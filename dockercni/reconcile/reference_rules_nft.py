@@ -51,7 +51,7 @@ def rules(listing: Iterable[Mapping[str, Any]]) -> Iterator[Rule]:
 
 
 @dataclass(frozen=True, slots=True)
-class NftFootprint:
+class NftReferenceRules:
     """What one attachment has by rights: for each kind of rule, the position of the plugin that makes it.
 
     `mappings` are the host addresses of its ports, "" for any. `snat`: whether portmap masquerades.
@@ -122,7 +122,7 @@ class NftFootprint:
         return "\n".join(rule.deletion for rule in self._of_portmap(present))
 
     def leftovers(self, present: Sequence[Rule], *, shared: bool) -> str:
-        """The ruleset that takes away all that is there of it. `shared`: see Footprint.leftovers."""
+        """The ruleset that takes away all that is there of it. `shared`: see ReferenceRules.leftovers."""
         ports = [] if shared else list(self._of_portmap(present))
         return "\n".join(rule.deletion for rule in [*self._of_masquerade(present), *ports])
 
@@ -136,8 +136,8 @@ class NftFootprint:
             yield from (rule for rule in present if rule.table in tables and rule.comment == self.container_id)
 
 
-def nft_footprint(entry: CacheEntry) -> NftFootprint | None:
-    """The footprint of a recorded attachment; None if no executable that we know left one."""
+def nft_reference_rules(entry: CacheEntry) -> NftReferenceRules | None:
+    """The rules of a recorded attachment; None if no known executable left any."""
     try:
         plugins = parse_list(entry.config).plugins
         result = entry.attached
@@ -157,7 +157,7 @@ def nft_footprint(entry: CacheEntry) -> NftFootprint | None:
             snat = raw.get("snat") is not False
     hosts = tuple(str(one.get("hostIP") or "") for one in mappings if isinstance(one, Mapping))
     key = (entry.network, entry.container_id, entry.ifname)
-    return NftFootprint(*key, result, kinds, hosts, snat) if kinds else None
+    return NftReferenceRules(*key, result, kinds, hosts, snat) if kinds else None
 
 
 def _meant_for(version: int, host: str) -> bool:

@@ -23,8 +23,8 @@ from dockercni.plugins import mending, ruleset
 from dockercni.plugins.layout import NAME
 from dockercni.plugins.ruleset import Owner
 from dockercni.reconcile import orphans, records
+from dockercni.reconcile.firewall_rules import RulesError
 from dockercni.reconcile.networks import BUILT_IN_BRIDGE
-from dockercni.reconcile.rules import RulesError
 
 _ISOLATION: Final = "CNI-ISOLATION-STAGE-1"  # of the reference firewall plugin
 _CONCERNED: Final = (  # whom a rule of these chains is about
@@ -98,7 +98,7 @@ def _forward(leaving: set[str]) -> Iterator[Leftover]:
                 if others := sorted(names - leaving):
                     yield Leftover(f"chain {chain} of {table.command}", users=f"rules for {', '.join(others)}")
     except (IptablesError, NetlinkError) as error:
-        raise RulesError(str(error)) from error
+        raise RulesError.of(error) from error
 
 
 def _remove_store(store: Path, kept: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""host-local's leases of live attachments: seen when somebody deleted their files, and put back.
+"""host-local's leases of live attachments: detected when their files were deleted, and repaired.
 
 Without its file an address is free for the next container that asks for one, while this one still has it. The store
 says who has an address, as a DHCP server does: where it names somebody else by now, this attachment has lost it.
@@ -35,7 +35,7 @@ def missing(entries: Sequence[CacheEntry]) -> dict[str, list[str]]:
     return found
 
 
-def put_back(entry: CacheEntry) -> None:
+def repair(entry: CacheEntry) -> None:
     """Give it its leases again. Raises LeaseLost for an address that is somebody else's, CNIError, OSError."""
     for directory, addresses in _given(entry):
         with leases.locked(directory, entry.network) as store:

@@ -120,10 +120,10 @@ def test_forgetful_engine(host: Host, outside: Outside, daemon: Start, between: 
     between.forgetful = True
     asked, heard = len(between.asked), len(running.log())
     running.program.process.send_signal(signal.SIGHUP)
-    running.wait_event("looking at all", after=heard)
+    running.wait_event("reconciling all", after=heard)
     wait_until(lambda: any(f"/{container}/json" in line for line in between.asked[asked:]), 20, "a look at it")
     between.cut()
-    running.wait_event("looking at all", after=heard, hint="connected to the engine")
+    running.wait_event("reconciling all", after=heard, reason="connected to the engine")
     left = complaints(host, outside, WANTED)
     assert [line for line in left if not line.startswith(("pin", "mount"))] == []
     between.forgetful = False

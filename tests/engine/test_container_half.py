@@ -55,7 +55,7 @@ def look_at_all(running: Daemon) -> None:
     """Have the daemon look at all containers, and wait until it has."""
     seen = len(running.log())
     os.kill(running.program.pid, signal.SIGHUP)
-    running.wait_event("looking at all", after=seen)
+    running.wait_event("reconciling all", after=seen)
 
 
 @pytest.mark.timeout(400)

@@ -111,7 +111,7 @@ def test_first_start_leaves_running_containers_alone(host: Host, daemon: Start, 
     assert first.stop() == 0
     second = daemon()
     second.program.process.send_signal(1)  # SIGHUP: look at everything again
-    second.wait_event("looking at all", hint="SIGHUP")
+    second.wait_event("reconciling all", reason="SIGHUP")
     host.docker("restart", "older")
     second.wait_event("ADD", container="older")
     assert not addresses(host, "old")
@@ -120,7 +120,7 @@ def test_first_start_leaves_running_containers_alone(host: Host, daemon: Start, 
     assert second.stop() == 0
     third = daemon()
     third.program.process.send_signal(1)
-    third.wait_event("looking at all", hint="SIGHUP")
+    third.wait_event("reconciling all", reason="SIGHUP")
     assert cli("sync").stdout.splitlines()[-1] == "converged: 3 containers, 3 attachments, 0 repaired"
     assert address(host, "old") == kept
 

@@ -52,7 +52,7 @@ def test_a_broken_file_changes_nothing(host: Host, daemon: Callable[..., Daemon]
     mark = reload(log)
     said = log.wait_event("settings not reloaded", after=mark)
     assert said["reason"].startswith(f"{FILE}: workers = 'many': must be a whole number")
-    log.wait_event("looking at all", after=mark, hint="SIGHUP")
+    log.wait_event("reconciling all", after=mark, reason="SIGHUP")
     host.docker("run", "--detach", "--name=web", "--network=none", IMAGE)
     host.docker("run", "--detach", "--name=mine", "--network=none", "--label=dockercni.enable=true", IMAGE)
     log.wait_event("ADD", after=mark, container="mine")

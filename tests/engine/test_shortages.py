@@ -89,7 +89,7 @@ def test_the_pids_limit_is_reached(
     (cgroup / "pids.max").write_text((cgroup / "pids.current").read_text())
     run(host, "web", command=PROBE)
     host.docker("rm", "--force", "before")
-    one.wait_event("looks wait")
+    one.wait_event("work waits")
     assert cli("status", "--probe").returncode == 0
     said = host.docker("logs", "web")
     assert not said or "inet " in said  # a thread that had nothing to do may have served it
@@ -197,7 +197,7 @@ def _full(host: Host) -> Iterator[Callable[[], None]]:
         host.run("mount", "-o", "remount,size=0", "/run")
 
 
-@pytest.mark.parametrize("thread", ["lanes", "watch", "gate", "rules", "heartbeat", "freed", "links"])
+@pytest.mark.parametrize("thread", ["queue", "watch", "gate", "rules", "heartbeat", "freed", "links"])
 def test_a_thread_ends(host: Host, cli: Cli, thread: str, request: pytest.FixtureRequest) -> None:
     """Whichever of its long-lived threads ends, the daemon says so and starts it anew, and serves as before."""
     names = host.path(NAMES)

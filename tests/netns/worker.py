@@ -19,7 +19,7 @@ from typing import Any
 from dockercni.cni import Cache, CNIError, ExecRunner, Runtime, RuntimeConf, parse_list
 from dockercni.linux import iptables, netlink, nft, nft_elements, sysctl
 from dockercni.plugins.dispatch import Dispatch
-from dockercni.reconcile.rules import Rules
+from dockercni.reconcile.firewall_rules import FirewallRules
 from tests.differential.score import seam
 
 CACHE = Path("/var/lib/cni")
@@ -89,7 +89,7 @@ def main() -> int:
             case "GC":
                 runtime.gc(network, [(container, ifname)] if container else [])
             case "REPAIR":
-                rules = Rules(runtime)
+                rules = FirewallRules(runtime)
                 for entry in Cache(CACHE).entries():
                     for kinds in rules.missing([entry]).values():
                         rules.repair(entry, kinds, 0)

@@ -107,18 +107,18 @@ def test_a_thread_that_may_end_is_only_told_of() -> None:
 
 
 def test_the_dispatcher_is_started_anew_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that was asked for before, while and after the lanes' dispatcher was down is done."""
+    """Work that was asked for before, while and after the work queue's dispatcher was down is done."""
     monkeypatch.setattr(supervision, "FIRST_PAUSE", 1.0)
     done: list[str] = []
     served = WorkQueue(lambda key, _: done.append(key) or Retry.NEVER, workers=1)
     end = ends(monkeypatch, served, "_may_start")
     for number in range(3):
         end.set()
-        served.ask(f"before {number}", "event")
+        served.add(f"before {number}", "event")
         wait_until(supervision.down, 20, "the dispatcher's end")
-        served.ask(f"while {number}", "event")
+        served.add(f"while {number}", "event")
         wait_until(lambda: not supervision.down(), 20, "its new start")
-        served.ask(f"after {number}", "event")
+        served.add(f"after {number}", "event")
     wait_until(lambda: len(done) == 9, 20, "the work", lambda: done)
     served.drain(5)
 
@@ -139,10 +139,10 @@ def test_a_refused_thread_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -> Non
     served = WorkQueue(lambda key, _: done.append(key) or Retry.NEVER, workers=1)
     monkeypatch.setattr(threads, "start", refuse)
     for key in ("a", "b", "c"):
-        served.ask(key, "event")
+        served.add(key, "event")
     wait_until(lambda: len(done) == 3, 20, "the work", lambda: done)
     assert done == ["a", "b", "c"]
-    assert set(refused) == {"look-a"}
+    assert set(refused) == {"work-a"}
     assert served.busy() == ()
     served.drain(5)
 
@@ -156,10 +156,10 @@ def test_the_probe_names_the_thread_that_is_down(tmp_path: Path, monkeypatch: py
     heart.start()
     wait_until(lambda: status_file.read(tmp_path), 20, "the first beat")
     end.set()
-    served.ask("a", "event")
+    served.add("a", "event")
     found = wait_until(lambda: (last := status_file.read(tmp_path)) and last.down and last, 20, "the thread's name")
     assert found
-    assert found.down == {"lanes": "Killed"}
+    assert found.down == {"queue": "Killed"}
     wait_until(lambda: (last := status_file.read(tmp_path)) and not last.down, 20, "its new start")
     served.drain(5)
     heart.close()

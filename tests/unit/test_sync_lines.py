@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dockercni.commands.sync import _verdict, line
-from dockercni.reconcile.reconciler import ADD, DEL, NOTE, Outcome, Step
+from dockercni.reconcile.outcome import ADD, DEL, NOTE, Outcome, Step
 
 
 @pytest.mark.parametrize(

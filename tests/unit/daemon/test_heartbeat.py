@@ -72,7 +72,7 @@ def test_it_is_for_root_only_and_has_a_schema(heart: Heartbeat, tmp_path: Path) 
 
 
 def test_a_daemon_whose_lanes_are_stuck_does_not_beat(tmp_path: Path) -> None:
-    """The lanes are asked before each beat; while they do not answer, the file grows old."""
+    """The work queue is asked before each beat; while it does not answer, the file grows old."""
     stuck = threading.Event()
 
     def busy() -> tuple[str, ...]:

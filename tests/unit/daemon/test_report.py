@@ -13,7 +13,7 @@ import structlog
 from dockercni import logs
 from dockercni.daemon import report
 from dockercni.daemon.report import Reporter
-from dockercni.reconcile.reconciler import Outcome, Step
+from dockercni.reconcile.outcome import Outcome, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +104,7 @@ def test_looks_that_come_to_nothing_are_counted_as_well(lines: Callable[[], list
     for _ in range(5):
         reporter.failed("web", "lock held", "event")
     reporter.looked(seen(FAILED))
-    assert [event["event"] for event in lines()] == ["ADD failed", "look failed", "failure over"]
+    assert [event["event"] for event in lines()] == ["ADD failed", "reconcile failed", "failure over"]
 
 
 def test_what_fails_now() -> None:

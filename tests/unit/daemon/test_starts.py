@@ -14,20 +14,20 @@ from dockercni.errors import EngineUnavailable
 from dockercni.linux.hold.holder import Limit
 from dockercni.model import Container
 from dockercni.reconcile.labels import Holding
-from dockercni.reconcile.reconciler import WAIT, Outcome, Step
+from dockercni.reconcile.outcome import WAIT, Outcome, Step
 
 ID = "0" * 64
 CONTAINER = Container(ID, "web", running=True)
 
 
-class Looked:
-    """A looker that notes whether it was given the start, and says what it is told to."""
+class Reconciled:
+    """A reconciler that notes whether it was given the start, and reports the given steps."""
 
     def __init__(self, *steps: Step) -> None:
         self.starts: list[bool] = []
         self.steps = steps
 
-    def look(self, container_id: str, *, thorough: bool, start: object = None) -> Outcome:
+    def reconcile(self, container_id: str, *, thorough: bool, start: object = None) -> Outcome:
         del thorough
         self.starts.append(start is not None)
         return Outcome(container_id, "web", True, 1, self.steps)
@@ -62,9 +62,9 @@ class World:
     def count(self) -> None:
         self.late += 1
 
-    def look(self, *steps: Step) -> Looked:
-        reconciler: Any = Looked(*steps)
-        self.tracker.look(reconciler, ID, thorough=False)
+    def reconcile(self, *steps: Step) -> Reconciled:
+        reconciler: Any = Reconciled(*steps)
+        self.tracker.reconcile(reconciler, ID, thorough=False)
         return reconciler  # type: ignore[no-any-return]
 
 
@@ -72,14 +72,14 @@ def test_nobody_says_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """A start of which the engine says nothing has to be looked at again, and the engine is asked after a while; not
     before that, and not for as long as the container is held."""
     world = World()
-    assert world.look().starts == [True]
+    assert world.reconcile().starts == [True]
     assert world.tracker.unconfirmed(ID)
     monkeypatch.setattr(starts.time, "monotonic", lambda: 1e9)
     world.hold.stopped = True
     world.tracker.touch(ID)
-    assert world.look().starts == [True]
+    assert world.reconcile().starts == [True]
     world.hold.over = "limit"
-    assert world.look().starts == [False]
+    assert world.reconcile().starts == [False]
     assert not world.tracker.unconfirmed(ID)
 
 
@@ -90,7 +90,7 @@ def test_where_all_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds, believed in ((50, True), (101, False)):
         monkeypatch.setattr(starts.time, "monotonic", lambda later=seconds: now + later)
         world.tracker.touch(ID)
-        assert world.look().starts == [believed]
+        assert world.reconcile().starts == [believed]
 
 
 def test_taken_over_late() -> None:
@@ -98,10 +98,10 @@ def test_taken_over_late() -> None:
 
     After kill -9 of containerd a stage of the runtime stays, which the gate tells every daemon of.
     """
-    assert World(age=11.0).look().starts == [False]
+    assert World(age=11.0).reconcile().starts == [False]
     world = World(age=11.0)
     world.hold.stopped = True
-    assert world.look().starts == [True]
+    assert world.reconcile().starts == [True]
 
 
 def test_the_engine_doubts_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,19 +110,19 @@ def test_the_engine_doubts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     world.tracker.doubt(ID)
     now = starts.time.monotonic()
     world.tracker.touch(ID)
-    assert world.look().starts == [True]
+    assert world.reconcile().starts == [True]
     monkeypatch.setattr(starts.time, "monotonic", lambda: now + starts.DOUBTED + 0.1)
-    assert world.look().starts == [False]
+    assert world.reconcile().starts == [False]
 
 
 def test_what_the_engine_has_to_say_first() -> None:
     """A held container whose network others live with is neither let go nor given up: the engine's word ends it."""
     world = World()
     world.hold.stopped = True
-    world.look(Step(WAIT, reason="processes live there"))
+    world.reconcile(Step(WAIT, reason="processes live there"))
     assert world.gone == []
     world.tracker.confirm(ID)
-    assert world.look().starts == [False]
+    assert world.reconcile().starts == [False]
     assert world.gone == ["go"]
 
 
@@ -137,10 +137,10 @@ def test_labels_that_are_not_told_apart_yet() -> None:
     world.vetting = silent
     world.hold.stopped = True
     with pytest.raises(EngineUnavailable):
-        world.look()
+        world.reconcile()
     assert world.gone == []
     world.vetting = lambda _: CONTAINER
-    assert world.look().starts == [True]
+    assert world.reconcile().starts == [True]
     assert world.gone == ["go"]
 
 
@@ -153,10 +153,10 @@ def test_ran_to_its_end_unheld(first: str) -> None:
         if first == "event":
             world.tracker.confirm(ID)
         world.hold.over = "ended"
-        world.look()
+        world.reconcile()
         assert world.late == (1 if first == "event" else 0)
         world.tracker.confirm(ID)
-        world.look()
+        world.reconcile()
     assert world.late == 1
     assert [log["log_level"] for log in logs if log["event"] == "not held"] == ["warning"]
 
@@ -165,14 +165,14 @@ def test_ran_to_its_end_unheld(first: str) -> None:
     ("over", "ready", "level", "late"),
     [("go", True, "info", 0), ("go", False, "warning", 1), ("limit", False, "warning", 1), ("ended", True, "info", 0)],
 )
-def test_let_go(over: str, ready: bool, level: str, late: int) -> None:
+def test_released(over: str, ready: bool, level: str, late: int) -> None:
     """Whoever begins without the network that it was held for is a warning, and counts."""
     world = World()
     world.hold.stopped = True
     with capture_logs() as logs:
-        world.look(*([] if ready else [Step("ADD", error="no address")]))
+        world.reconcile(*([] if ready else [Step("ADD", error="no address")]))
         world.hold.over = over
         world.tracker.touch(ID)
-        world.look(*([] if ready else [Step("ADD", error="no address")]))
+        world.reconcile(*([] if ready else [Step("ADD", error="no address")]))
     assert [log["log_level"] for log in logs if log["event"] == "released"] == [level]
     assert world.late == late

@@ -29,12 +29,12 @@ class Looks:
         self._answer = answer
         self._guard = threading.Lock()
 
-    def __call__(self, key: str, hint: str) -> Retry:
+    def __call__(self, key: str, reason: str) -> Retry:
         with self._guard:
             self.twice = self.twice or key in self.busy
             self.busy.append(key)
             self.most = max(self.most, len(self.busy))
-            self.seen.append((key, hint))
+            self.seen.append((key, reason))
         self.gate.wait(10)
         with self._guard:
             self.busy.remove(key)
@@ -47,7 +47,7 @@ def test_series_and_parallel() -> None:
     looks.gate.clear()
     served = WorkQueue(looks, workers=3)
     for key in ("a", "a", "b", "c", "d", "a"):
-        served.ask(key, "event")
+        served.add(key, "event")
     wait_until(lambda: len(looks.busy) == 3, 5, "three looks")
     looks.gate.set()
     wait_until(served.idle, 5, "the end")
@@ -57,18 +57,18 @@ def test_series_and_parallel() -> None:
     served.drain(5)
 
 
-def test_hints_add_up() -> None:
-    """Any number of hints during a look make one more look, with the last hint."""
+def test_reasons_add_up() -> None:
+    """Any number of reasons during a look make one more look, with the last reason."""
     looks = Looks()
     looks.gate.clear()
     served = WorkQueue(looks, workers=2)
-    served.ask("a", "first")
+    served.add("a", "first")
     wait_until(lambda: looks.busy, 5, "the first look")
     for number in range(10):
-        served.ask("a", f"hint {number}")
+        served.add("a", f"reason {number}")
     looks.gate.set()
     wait_until(served.idle, 5, "the end")
-    assert looks.seen == [("a", "first"), ("a", "hint 9")]
+    assert looks.seen == [("a", "first"), ("a", "reason 9")]
     served.drain(5)
 
 
@@ -78,11 +78,11 @@ def test_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     failures = iter([Retry.LATER, Retry.LATER, Retry.NEVER])
     looks = Looks(lambda key: next(failures) if key == "bad" else Retry.NEVER)
     served = WorkQueue(looks, workers=2)
-    served.ask("bad", "event")
-    served.ask("good", "event")
+    served.add("bad", "event")
+    served.add("good", "event")
     wait_until(lambda: [key for key, _ in looks.seen].count("bad") == 3, 5, "two retries")
     wait_until(served.idle, 5, "the end")
-    assert [hint for key, hint in looks.seen if key == "bad"] == ["event", "retry", "retry"]
+    assert [reason for key, reason in looks.seen if key == "bad"] == ["event", "retry", "retry"]
     assert [key for key, _ in looks.seen].count("good") == 1
     served.drain(5)
 
@@ -91,7 +91,7 @@ def test_the_end_of_a_look_is_told_with_its_next_try() -> None:
     """Whoever is told that a look has ended finds when it comes again."""
     told: list[dict[str, float]] = []
     served = WorkQueue(Looks(lambda _: Retry.LATER), 1, lambda: told.append(served.due()))
-    served.ask("a", "event")
+    served.add("a", "event")
     wait_until(lambda: told, 5, "the end")
     assert list(told[0]) == ["a"]
     served.drain(5)
@@ -101,9 +101,9 @@ def test_a_new_event_does_not_wait_for_the_retry() -> None:
     """An event is looked at at once, though a retry is due much later."""
     looks = Looks(lambda _: Retry.NEVER if len(looks.seen) > 1 else Retry.LATER)
     served = WorkQueue(looks, workers=1)
-    served.ask("a", "event")
+    served.add("a", "event")
     wait_until(lambda: len(looks.seen) == 1 and served.idle(), 5, "the failure")
-    served.ask("a", "again")
+    served.add("a", "again")
     wait_until(lambda: len(looks.seen) == 2, 0.4, "the second look")  # the retry would come after 0.5 s at the earliest
     served.drain(5)
 
@@ -113,11 +113,11 @@ def test_urgent_goes_first() -> None:
     looks = Looks()
     looks.gate.clear()
     served = WorkQueue(looks, workers=1)
-    served.ask("busy", "event")
+    served.add("busy", "event")
     wait_until(lambda: looks.busy, 5, "the first look")
     for key in ("a", "b", "c"):
-        served.ask(key, "all")
-    served.ask("c", "start", urgent=True)
+        served.add(key, "all")
+    served.add("c", "start", urgent=True)
     wait_until(lambda: "c" in looks.busy, 5, "the urgent look beside the busy one")
     looks.gate.set()
     wait_until(served.idle, 5, "the end")
@@ -130,11 +130,11 @@ def test_drain() -> None:
     looks = Looks()
     looks.gate.clear()
     served = WorkQueue(looks, workers=1)
-    served.ask("a", "event")
-    served.ask("b", "event")
+    served.add("a", "event")
+    served.add("b", "event")
     wait_until(lambda: looks.busy == ["a"], 5, "the look")
     assert served.drain(0.01) == ["a"]
-    served.ask("c", "event")
+    served.add("c", "event")
     looks.gate.set()
     assert served.drain(5) == []
     assert looks.seen == [("a", "event")]

@@ -1,4 +1,4 @@
-"""The watch: every gap in the stream means looking at all, and nothing ends it but its owner."""
+"""The watch: every gap in the stream means reconciling all, and nothing ends it but its owner."""
 
 from __future__ import annotations
 

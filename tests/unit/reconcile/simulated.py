@@ -1,7 +1,7 @@
 """An engine, a kernel and a daemon that exist in memory only, and go on one step at a time when they are told to.
 
-The lanes and the plan are the real ones. A look stops before each of its steps; whoever holds the strings decides which
-look goes on, whether its plugin fails, and when the daemon dies. What must never happen raises Violation at once.
+The work queue and the plan are the real ones. A run stops before each of its steps; the test decides which run goes on,
+whether its plugin fails, and when the daemon dies. What must never happen raises Violation at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REQUEST = NetworkRequest(NETWORK, IFNAME)
 
 
 class Clock:
-    """Stands in the place of the module `time` of the lanes; moves only when told to."""
+    """Stands in the place of the module `time` of the work queue; moves only when told to."""
 
     now = 0.0
 
@@ -82,7 +82,7 @@ class World:
 
 
 class Daemon:
-    """One life of the daemon: the real lanes, and looks that stop at gates."""
+    """One life of the daemon: the real work queue, and runs that stop at gates."""
 
     def __init__(self, world: World, workers: int) -> None:
         self.world = world

@@ -1,4 +1,4 @@
-"""Any order of events, losses, duplicates, failures and deaths: the real plan and lanes in a simulated world."""
+"""Any order of events, losses, duplicates, failures and deaths: the real plan and work queue in a simulated world."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Interleavings(RuleBasedStateMachine):
         name, action = self.events[position]
         if data.draw(st.booleans()):
             del self.events[position]
-        self.daemon.queue.ask(name, action, urgent=data.draw(st.booleans()))
+        self.daemon.queue.add(name, action, urgent=data.draw(st.booleans()))
 
     @precondition(lambda self: self.events)
     @rule()
@@ -115,7 +115,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _look_at_all(self) -> None:
         for name in NAMES:
-            self.daemon.queue.ask(name, "all")
+            self.daemon.queue.add(name, "all")
 
     def _pass(self, seconds: float) -> None:
         clock.now += seconds

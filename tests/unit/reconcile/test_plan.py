@@ -21,7 +21,7 @@ REMOVED = Observed(pinned=NOW, pin_exists=True)
 
 WANTS = NetworkRequest("a", "eth0")
 HAS = Attachment("a", "web-id", "eth0", NOW, complete=True)
-BY_HAND = replace(HAS, network="b", ifname="eth1", by_hand=True)
+AD_HOC = replace(HAS, network="b", ifname="eth1", ad_hoc=True)
 BY_PATH = replace(HAS, path="/run/netns/lab")
 DEFAULT = frozenset({(ip_network("0.0.0.0/0"), 254)})
 
@@ -124,14 +124,14 @@ CASES = {
     "pin gone": ([WANTS], [HAS], replace(ATTACHED, pinned=None, pin_exists=False), ["Pin"]),
     "asks for another network now": ([NetworkRequest("b", "eth0")], [HAS], ATTACHED, ["Report"]),
     "asks for nothing now": (Unwanted("x"), [HAS], ATTACHED, ["Report"]),
-    "by hand": ([WANTS], [HAS, BY_HAND], replace(ATTACHED, links=frozenset({"eth0", "eth1"})), []),
+    "by hand": ([WANTS], [HAS, AD_HOC], replace(ATTACHED, links=frozenset({"eth0", "eth1"})), []),
     "by hand only": (
         Unwanted("x"),
-        [BY_HAND],
+        [AD_HOC],
         replace(ATTACHED, links=frozenset({"eth1"})),
         [],
     ),
-    "by hand, stopped": (None, [BY_HAND], STOPPED, ["Detach", "Unpin"]),
+    "by hand, stopped": (None, [AD_HOC], STOPPED, ["Detach", "Unpin"]),
     "by path": (None, [BY_PATH], Observed(paths={"/run/netns/lab": NOW}), []),
     "by path, gone": (None, [BY_PATH], Observed(), ["Detach"]),
     "by path, another one there": (None, [BY_PATH], Observed(paths={"/run/netns/lab": ELSEWHERE}), ["Detach"]),
@@ -161,10 +161,10 @@ def test_actions(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.endswith("by itself")])
-def test_by_hand(case: str) -> None:
+def test_forced(case: str) -> None:
     """What the container did itself is undone for whoever asks for it by hand."""
     wanted, recorded, observed, _ = CASES[case]
-    done = plan(wanted, recorded, observed, by_hand=True)
+    done = plan(wanted, recorded, observed, forced=True)
     assert done == plan(wanted, recorded, replace(observed, may_change=False))
     assert not any(isinstance(action, Report) for action in done)
 
@@ -207,7 +207,7 @@ ATTACHMENTS = st.builds(
     IFNAMES,
     LIVES,
     complete=st.booleans(),
-    by_hand=st.booleans(),
+    ad_hoc=st.booleans(),
     path=st.sampled_from(["", "", "/run/netns/lab"]),
 )
 OBSERVED = st.builds(

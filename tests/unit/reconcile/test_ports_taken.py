@@ -241,7 +241,7 @@ def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: 
         cache,
         cast(Any, networks),
         Locks(tmp_path / "run", 10.0),
-        cast(Any, SimpleNamespace(coming=lambda _: contextlib.nullcontext(), open=lambda _: None)),
+        cast(Any, SimpleNamespace(during_add=lambda _: contextlib.nullcontext(), open=lambda _: None)),
         *[cast(Any, None)] * 2,
         Leases(cast(Any, runtime)),
         cast(Any, None),

@@ -9,7 +9,7 @@ import pytest
 
 from dockercni.cni import Cache, CacheEntry, CacheError
 from dockercni.model import NetnsId
-from dockercni.reconcile.records import BY_HAND, BY_PATH, others, owner, record, records
+from dockercni.reconcile.records import AD_HOC, BY_PATH, others, owner, record, records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,15 +35,15 @@ def test_round_trip() -> None:
     assert found.entry is ENTRY
     assert found.attachment.key == ("net", "web-id", "eth0")
     assert (found.attachment.netns_id, found.attachment.complete) == (LIFE, True)
-    assert (found.attachment.by_hand, found.attachment.path) == (False, "")
+    assert (found.attachment.ad_hoc, found.attachment.path) == (False, "")
 
 
-@pytest.mark.parametrize(("by", "by_hand", "path"), [(BY_HAND, True, ""), (BY_PATH, False, "/run/netns/x")])
-def test_by_hand(by: str, by_hand: bool, path: str) -> None:
+@pytest.mark.parametrize(("by", "ad_hoc", "path"), [(AD_HOC, True, ""), (BY_PATH, False, "/run/netns/x")])
+def test_ad_hoc(by: str, ad_hoc: bool, path: str) -> None:
     """Attachments by hand are told apart, and those of a path have it."""
     found = record(replace(ENTRY, owner=owner(LIFE, "engine-1", "web", by)))
     assert found
-    assert (found.attachment.by_hand, found.attachment.path) == (by_hand, path)
+    assert (found.attachment.ad_hoc, found.attachment.path) == (ad_hoc, path)
 
 
 @pytest.mark.parametrize("change", [{"done": 0}, {"result": None, "done": 0}])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dockercni.cni import CacheEntry
-from dockercni.reconcile.reference_rules import FIREWALL, MASQUERADE, PORTMAP, Footprint, Snapshot, footprint
+from dockercni.reconcile.reference_rules import FIREWALL, MASQUERADE, PORTMAP, ReferenceRules, Snapshot, reference_rules
 
 CONTAINER = "2d4cf00660877a34126438de58ebe0789ee6838e424ce484f1833d3be2c8c4b8"
 CHAIN, PUBLISHED = "CNI-520d84623abcc21d027774b5", "CNI-DN-520d84623abcc21d02777"  # as the plugins named them
@@ -56,8 +56,8 @@ def entry(**changes: object) -> CacheEntry:
     return replace(whole, **changes)
 
 
-def known(**changes: object) -> Footprint:
-    found = footprint(entry(**changes))
+def known(**changes: object) -> ReferenceRules:
+    found = reference_rules(entry(**changes))
     assert found
     return found
 
@@ -176,5 +176,5 @@ def test_leftovers_shared() -> None:
     ],
 )
 def test_none(changes: dict[str, object]) -> None:
-    """Where no executable that we know left iptables rules, there is no footprint."""
-    assert footprint(entry(**changes)) is None
+    """Where no executable that we know left iptables rules, there are no reference rules."""
+    assert reference_rules(entry(**changes)) is None

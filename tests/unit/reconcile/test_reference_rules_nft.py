@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from dockercni.cni import CacheEntry
-from dockercni.reconcile.reference_rules_nft import MASQUERADE, PORTMAP, NftFootprint, Rule, nft_footprint, rules
+from dockercni.reconcile.reference_rules_nft import (
+    MASQUERADE,
+    PORTMAP,
+    NftReferenceRules,
+    Rule,
+    nft_reference_rules,
+    rules,
+)
 
 MASQUERADING, PUBLISHING = ("inet", "cni_plugins_masquerade"), ("ip", "cni_hostport")
 PLUGINS = [
@@ -53,8 +60,8 @@ def entry(*plugins: dict[str, Any], **changes: object) -> CacheEntry:
     return replace(whole, **changes)
 
 
-def known(*plugins: dict[str, Any], **changes: object) -> NftFootprint:
-    found = nft_footprint(entry(*plugins, **changes))
+def known(*plugins: dict[str, Any], **changes: object) -> NftReferenceRules:
+    found = nft_reference_rules(entry(*plugins, **changes))
     assert found
     return found
 
@@ -104,8 +111,8 @@ def test_leftovers() -> None:
     ],
 )
 def test_none(changes: dict[str, object]) -> None:
-    """Where no executable left nftables rules, there is no footprint."""
-    assert nft_footprint(entry(**changes)) is None
+    """Where no executable left nftables rules, there are no reference rules."""
+    assert nft_reference_rules(entry(**changes)) is None
 
 
 def test_listing() -> None:

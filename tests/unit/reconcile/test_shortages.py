@@ -93,11 +93,11 @@ def test_forwarding_that_somebody_changed(tables: tuple[Forwarding, list[object]
     """What is open is not looked at for each container, until another process says that it changed such rules."""
     tried, said = tables
     network = parse_list(entry("c1", "veth1").config)
-    with tried.coming(network):
+    with tried.during_add(network):
         said += ["once"]
-        with tried.coming(network):
+        with tried.during_add(network):
             assert said
         with forwarding.forward.changing() as change:
             change.done()
-        with tried.coming(network):
+        with tried.during_add(network):
             assert not said

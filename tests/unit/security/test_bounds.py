@@ -17,7 +17,7 @@ from dockercni.daemon.report import Reporter
 from dockercni.errors import LabelError
 from dockercni.model import Container
 from dockercni.reconcile import labels
-from dockercni.reconcile.reconciler import Outcome, Step
+from dockercni.reconcile.outcome import Outcome, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
