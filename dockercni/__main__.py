@@ -9,9 +9,9 @@ _SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def main() -> int:
-    """Be the plugin that the command line names, before anything slow is imported; else run a command.
+    """Run the plugin that the command line names, before anything slow is imported; else run a command.
 
-    iptables, nft and firewalld are looked for where the system keeps them, too: cron and `su` leave that out of PATH.
+    PATH gets the directories of system programs, where iptables and nft are: cron and `su` leave them out.
     """
     known = os.environ.get("PATH", os.defpath).split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join([*known, *(place for place in _SYSTEM if place not in known)])

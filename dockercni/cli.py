@@ -23,11 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` is without the program's name."""
     try:
         code = _guarded(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()  # here, where a reader that went away can still be caught
+        sys.stdout.flush()  # here, where a closed pipe can still be handled
     except BrokenPipeError:
-        # The interpreter flushes again when it ends, and would complain.
+        # The interpreter flushes once more at exit, and would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # what the shell says of a command that SIGPIPE ended
+        return 141  # the exit code of a command that SIGPIPE ended
     return code
 
 
@@ -55,7 +55,7 @@ def _run(argv: Sequence[str]) -> int:
     found = {**{name: value for name, value in vars(given).items() if name not in ("command", "rest")}, **found}
     output = found.pop("output", None)
     if output and output not in command.outputs:
-        raise UsageError(f"{command.name} has nothing to print as {output}")
+        raise UsageError(f"{command.name} cannot print {output}")
     file = Path(found.pop("settings", None) or os.environ.get(settings.FILE_VARIABLE) or settings.DEFAULT_FILE)
     keys = (*(setting.key for setting in settings.TABLE), *settings.FORMER)
     flags = {key: found.pop(key) for key in keys if key in found}
@@ -66,7 +66,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _resolve(word: str, rest: list[str]) -> tuple[Command, list[str]]:
-    """The command that the line names, by one word or two, and what follows it."""
+    """The command, whose name is one word or two, and the words after it."""
     if rest and (command := _BY_NAME.get(f"{word} {rest[0]}")):
         return command, rest[1:]
     if word not in _BY_NAME:
@@ -79,7 +79,7 @@ def _resolve(word: str, rest: list[str]) -> tuple[Command, list[str]]:
 
 
 def _spell_out(argv: Sequence[str]) -> list[str]:
-    """Let a bare switch mean true, as Docker does: its value, if any, follows "=", never a space."""
+    """Make a bare switch mean true, as Docker does: its value, if any, follows "=", never a space."""
     end = argv.index("--") if "--" in argv else len(argv)
     return [f"{arg}=true" if arg in _SWITCHES and i < end else arg for i, arg in enumerate(argv)]
 
@@ -95,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
             epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,  # so that a flag before the command survives its absence behind it
+            argument_default=argparse.SUPPRESS,  # so that a flag before the command keeps its value
         )
 
     def error(self, message: str) -> NoReturn:
@@ -113,7 +113,7 @@ def _top_parser() -> _Parser:
     )
     for name, nargs in (("command", None), ("rest", argparse.REMAINDER)):
         action = parser.add_argument(name, nargs=nargs, default=None, help=argparse.SUPPRESS)
-        action.required = False  # no command at all is answered with the help
+        action.required = False  # without a command the help is printed
     _add_output(parser, _OUTPUTS)
     _add_settings(parser)
     return parser
@@ -146,7 +146,7 @@ def _keywords(argument: Argument) -> dict[str, Any]:
 
 
 def _add_output(parser: argparse.ArgumentParser, outputs: Sequence[str]) -> None:
-    # Where there is nothing to choose it is understood all the same, so that the error can say so.
+    # Accepted also where there is nothing to choose, so that the error can say so.
     words = "|".join(outputs)
     text = "how to print (default: table)" if outputs else argparse.SUPPRESS
     parser.add_argument("-o", "--output", choices=_OUTPUTS, metavar=words, help=text)
@@ -154,7 +154,7 @@ def _add_output(parser: argparse.ArgumentParser, outputs: Sequence[str]) -> None
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "settings", "also in the settings file, and as DOCKERCNI_<KEY> in the environment"
+        "settings", "also read from the settings file, and from DOCKERCNI_<KEY> in the environment"
     )
     group.add_argument("--settings", metavar="FILE", help=f"the settings file (default: {settings.DEFAULT_FILE})")
     for setting in settings.TABLE:

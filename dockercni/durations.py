@@ -1,4 +1,4 @@
-"""How lengths of time are written: "500ms", "10s", "5m", "1h"."""
+"""Durations as users write them: "500ms", "10s", "5m", "1h"."""
 
 import re
 from typing import Final
@@ -8,7 +8,7 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds(text: str) -> float:
-    """The seconds that `text` says. Raises ValueError."""
+    """Parse a duration into seconds. Raises ValueError."""
     match = re.fullmatch("([0-9]{1,6})(ms|s|m|h)", text)
     if match is None or not int(match[1]):
         raise ValueError(text)

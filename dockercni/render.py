@@ -1,4 +1,4 @@
-"""The only code that prints. Containers have a say in names, so nothing unprintable reaches the terminal as it is."""
+"""The only code that prints. Containers choose their names, so unprintable characters are escaped."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,22 +14,22 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def json(obj: Mapping[str, object]) -> None:
-    """Print an object of our own making, with the version of its shape first."""
+    """Print a JSON object, with the version of its schema first."""
     from json import dumps  # noqa: PLC0415  only for -o json: --help must start quickly
 
-    # Everything outside printable ASCII leaves dumps() as \u escapes, which is what keeps a terminal safe here.
+    # dumps() escapes everything outside printable ASCII, which keeps terminals safe.
     _write(sys.stdout, dumps({"schema": 1, **obj}, indent=2))
 
 
 def array(items: Sequence[object]) -> None:
-    """Print an array in the shape of another program's, which has no version."""
+    """Print a JSON array in the form of another program's, without a version."""
     from json import dumps  # noqa: PLC0415  as above
 
     _write(sys.stdout, dumps(items, indent=4))
 
 
 def text(whole: str) -> None:
-    """Print a text of our own making as it is: a script or a manual page."""
+    """Print a trusted text unescaped: a script or a manual page."""
     _write(sys.stdout, whole.removesuffix("\n"))
 
 
@@ -44,13 +44,13 @@ def error(text: str) -> None:
 
 
 def escape(text: str) -> str:
-    r"""Show what a terminal would act on (controls, direction marks, line breaks) as \x1b or \u202e."""
+    r"""Escape what a terminal acts on (controls, direction marks, line breaks), as in \x1b or \u202e."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _write(stream: TextIO, text: str) -> None:
-    # A name that the terminal's encoding lacks must not end the program.
+    # A character that the terminal's encoding lacks must not raise.
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: installing packages where apt-get is, and saying what to install elsewhere.
+# Sourced by the other scripts: installs packages by apt-get, or says which ones to install where there is none.
 # shellcheck shell=bash
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -7,10 +7,10 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# install_packages PACKAGE...: nothing that is there already is upgraded or restarted.
+# install_packages PACKAGE...: never upgrades or restarts what is already installed.
 install_packages() {
     if ! has apt-get || [ "$(id -u)" != 0 ]; then
-        echo "Please install what the packages of Debian are called: $*" >&2
+        echo "Please install these packages (Debian's names): $*" >&2
         return 1
     fi
     echo "Installing: $*" >&2
@@ -22,7 +22,7 @@ install_packages() {
     fi
 }
 
-# has_plugins: whether one of the usual directories holds CNI plugins.
+# has_plugins: whether one of the usual directories has CNI plugins.
 has_plugins() {
     local directory
     for directory in /opt/cni/bin /usr/lib/cni /usr/libexec/cni; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# deb.sh WHEEL DIRECTORY: make a Debian package of a built wheel, for the python3 that Debian or Ubuntu has here.
+# deb.sh WHEEL DIRECTORY: build a Debian package from a wheel, for the python3 of this Debian or Ubuntu.
 set -euo pipefail
 
 wheel=$(realpath "$1")
@@ -19,7 +19,7 @@ home=/usr/lib/dockercni
 root=$stage/root
 python=$root$home/bin/python3
 
-# The program in a virtual environment of its own; without pip, which nobody should use there.
+# The program gets a virtual environment of its own, without pip: packages are not to be installed into it.
 /usr/bin/python3 -m venv --without-pip "$root$home"
 .venv/bin/python -m pip --python "$python" install --quiet --disable-pip-version-check --root-user-action=ignore \
     --no-compile "$wheel" </dev/null
@@ -30,7 +30,7 @@ sed -i "/^command =/d" "$root$home/pyvenv.cfg"
 mkdir -p "$root/usr/bin"
 ln -s "../lib/dockercni/bin/dockercni" "$root/usr/bin/dockercni"
 
-# What is made from the program's own tables.
+# Generated from the program's own tables.
 ask() { "$python" -B -m dockercni "$@"; }
 share=$root/usr/share
 ask man --directory "$share/man/man8" >/dev/null
@@ -41,10 +41,10 @@ ask completion zsh >"$share/zsh/vendor-completions/_dockercni"
 ask completion fish >"$share/fish/vendor_completions.d/dockercni.fish"
 mkdir -p "$root/etc/dockercni"
 ask settings --example >"$root/etc/dockercni/dockercni.toml"
-# Compiled files are part of the package: else root would write them at the first run, and nobody would remove them.
+# Compiled files are part of the package: root would write them at the first run, and dpkg would not remove them.
 "$python" -B -m compileall -q -s "$root" --invalidation-mode unchecked-hash "$root$home/lib"
 
-# Units, where the package manager's helpers look for them.
+# Units go where the helpers of the package manager expect them.
 units=$root/usr/lib/systemd/system
 mkdir -p "$units" "$root/usr/lib/tmpfiles.d"
 packaged=$(echo "$root$home"/lib/python3*/site-packages/dockercni/systemd)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# dist.sh [DIRECTORY]: build the wheel, the source distribution and, where dpkg-deb is, the Debian package.
+# dist.sh [DIRECTORY]: build the wheel, the source distribution and, if dpkg-deb is installed, the Debian package.
 set -euo pipefail
 cd "${BASH_SOURCE%/*}/.."
 . scripts/apt.sh
@@ -11,6 +11,6 @@ wheel=("$output"/dockercni-*.whl)
 if has dpkg-deb; then
     scripts/deb.sh "${wheel[0]}" "$output" >/dev/null
 else
-    echo "No Debian package: there is no dpkg-deb here" >&2
+    echo "No Debian package: dpkg-deb is not installed" >&2
 fi
 ls -l "$output"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# install-tools.sh [machine]: install the programs that the tests of what is shipped need, those that are missing; and
-# what the emulated machine needs.
+# install-tools.sh [machine]: install missing programs that tests/install needs; with "machine", also those of the
+# emulated machine.
 set -euo pipefail
 . "${BASH_SOURCE%/*}/apt.sh"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the programs that the tests need, those that are missing.
+# Install missing programs that the tests need.
 set -euo pipefail
 . "${BASH_SOURCE%/*}/apt.sh"
 
@@ -16,7 +16,7 @@ need busybox busybox-static
 need dnsmasq dnsmasq-base
 has_plugins || missing+=(containernetworking-plugins)
 
-# A busybox that is not static cannot be the image of the tests.
+# The image of the tests is a busybox, which must be static.
 if busybox=$(command -v busybox) && grep -q -a -m 1 /ld-linux "$busybox"; then
     missing+=(busybox-static)
 fi

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# venv.sh dev|runtime: make .venv with this project in it, or bring it up to date when pyproject.toml is newer.
+# venv.sh dev|runtime: create .venv with this project in it, or update it if pyproject.toml is newer.
 set -euo pipefail
 cd "${BASH_SOURCE%/*}/.."
 . scripts/apt.sh
 
 kind=$1
-stamp=.venv/.installed # its content: where the tree was, and what for; a copied or moved tree starts afresh
+stamp=.venv/.installed # contains the tree's path and the kind; a copied or moved tree gets a new .venv
 
 up_to_date() {
     [ -e "$stamp" ] && [ ! pyproject.toml -nt "$stamp" ] &&
@@ -41,7 +41,7 @@ make_venv() {
 if up_to_date; then
     exit
 fi
-# The first word of a console script is the path of its Python: it does not survive a move.
+# Console scripts contain the path of their Python, so a moved .venv must be made again.
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! grep -qsF "$PWD " "$stamp"; then
     make_venv
 fi
@@ -51,7 +51,7 @@ case $kind in
     *) echo "usage: venv.sh dev|runtime" >&2; exit 2 ;;
 esac
 if grep -qs ' dev$' "$stamp"; then
-    kind=dev what='.[dev]' # never takes away what is there
+    kind=dev what='.[dev]' # never remove what is installed
 fi
 rm -f "$stamp"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --editable "$what" </dev/null

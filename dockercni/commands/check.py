@@ -7,14 +7,13 @@ from dockercni import logs, render
 from dockercni.cni import CNIError, parse_list, versions
 from dockercni.cni.versions import Feature
 from dockercni.commands.containers import reconcile_at, resolve
-from dockercni.commands.table import Request
+from dockercni.commands.table import DRIFT, Request
 from dockercni.reconcile import records
 from dockercni.reconcile.outcome import NOTE, Outcome
 from dockercni.reconcile.records import Record
 from dockercni.wiring import App, policy, wire
 
 OK, SKIPPED, FAILED = "ok", "skipped", "failed"
-COMPLAINTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def run(request: Request) -> int:
         for one in found:
             words = " ".join(filter(None, (one.verdict, one.container, one.network, one.ifname)))
             render.line(f"{words}: {one.why}" if one.why else words)
-    return COMPLAINTS if any(one.verdict == FAILED for one in found) else 0
+    return DRIFT if any(one.verdict == FAILED for one in found) else 0
 
 
 def _checked(app: App, engine_id: str, outcome: Outcome) -> Iterator[Checked]:

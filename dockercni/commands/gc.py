@@ -3,7 +3,7 @@
 from dockercni import logs, render
 from dockercni.commands import sync
 from dockercni.commands.containers import reconcile_at
-from dockercni.commands.table import Request
+from dockercni.commands.table import DRIFT, SOME_FAILED, Request
 from dockercni.reconcile import orphans
 from dockercni.reconcile.orphans import Sent
 from dockercni.reconcile.reconciler import AttachPolicy
@@ -28,8 +28,8 @@ def run(request: Request) -> int:
         render.line(_line(one, dry_run=dry_run))
     failed = any(problem for _, _, problem in found) or any(one.problem for one in sent)
     if failed or not all(one.converged for one in outcomes):
-        return sync.SOME_FAILED
-    return sync.DRIFT if dry_run and any(ours for _, ours, _ in found) else 0
+        return SOME_FAILED
+    return DRIFT if dry_run and any(ours for _, ours, _ in found) else 0
 
 
 def _line(sent: Sent, *, dry_run: bool) -> str:

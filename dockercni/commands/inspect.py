@@ -6,7 +6,7 @@ from typing import Any
 
 from dockercni import logs, render
 from dockercni.cni import CacheEntry, CNIError, parse_list
-from dockercni.commands.containers import resolve
+from dockercni.commands.containers import backend, former_backend, resolve
 from dockercni.commands.table import Request
 from dockercni.reconcile import ports, records
 from dockercni.wiring import App, wire
@@ -63,7 +63,6 @@ def _network(entry: CacheEntry, file: str | None) -> dict[str, Any]:
     gateways = [ip.gateway for ip in result.ips if ip.gateway]
     four = next((one for one in addresses if isinstance(one, IPv4Interface)), None)
     six = next((one for one in addresses if not isinstance(one, IPv4Interface)), None)
-    inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname]
     return {
         "IPAddress": str(four.ip) if four else "",
         "IPPrefixLen": four.network.prefixlen if four else 0,
@@ -71,7 +70,7 @@ def _network(entry: CacheEntry, file: str | None) -> dict[str, Any]:
         "GlobalIPv6Address": str(six.ip) if six else "",
         "GlobalIPv6PrefixLen": six.network.prefixlen if six else 0,
         "IPv6Gateway": next((str(one) for one in gateways if not isinstance(one, IPv4Address)), ""),
-        "MacAddress": inside[0].mac if inside else "",
+        "MacAddress": records.mac(entry),
         "Aliases": None,
         "CNI": {
             "IfName": entry.ifname,
@@ -90,8 +89,11 @@ def _plugins(entry: CacheEntry) -> list[dict[str, str]]:
         types = [plugin.type for plugin in parse_list(entry.config).plugins]
     except CNIError:
         types = []
-    engines = [*entry.served, *[""] * len(types)]
-    return [{"Type": kind, "Engine": engine} for kind, engine in zip(types, engines, strict=False)]
+    served = [*entry.served, *[""] * len(types)]
+    return [
+        {"Type": kind, "Backend": backend(one), "Engine": former_backend(one)}
+        for kind, one in zip(types, served, strict=False)
+    ]
 
 
 def _ports(entries: Sequence[CacheEntry]) -> dict[str, list[dict[str, str]]]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from dockercni import render
 from dockercni.commands.manual import toml
 from dockercni.commands.setup import effects, plan
-from dockercni.commands.sync import DRIFT
-from dockercni.commands.table import Request
+from dockercni.commands.table import DRIFT, Request
 from dockercni.errors import DockercniError, NotRoot
 
 

@@ -2,11 +2,10 @@
 
 from dockercni import logs, render
 from dockercni.cni import NetworkList
-from dockercni.commands.table import Request
+from dockercni.commands.table import FAILED, Request
 from dockercni.errors import DockercniError
 from dockercni.wiring import wire
 
-FAILED = 1
 _HEADERS = ("NETWORK", "DEFAULT", "CNI", "PLUGINS", "FILE")
 _WIDE = (*_HEADERS, "CAPABILITIES", "BRIDGES")
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dockercni import logs, render
-from dockercni.commands.containers import resolve
+from dockercni.commands.containers import backend, former_backend, resolve
 from dockercni.commands.missing import EXCLUDED, Missing, missing
 from dockercni.commands.table import Request
 from dockercni.docker.api import Listed
@@ -22,9 +22,9 @@ _WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")
 def run(request: Request) -> int:
     """List what is attached and what is missing; without an engine only what is recorded.
 
-    JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, unpublished, netns, state,
-    problem, served}], missing [{container, id, network, ifname, state, reason, since, times, retryIn}], and with
-    --all excluded [{container, id, reason}].
+    JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, unpublished, netns, state, problem,
+    served, backends}], missing [{container, id, network, ifname, state, reason, since, times, retryIn}], and with --all
+    excluded [{container, id, reason}]. `served` has the names that backends had in the version before.
     """
     logs.configure("error", "auto")
     app = wire(request.settings)
@@ -82,7 +82,7 @@ def _cells(row: Mapping[str, Any], folded: Sequence[str]) -> tuple[str, ...]:
         "; ".join(filter(None, (row["problem"], row["unpublished"]))),
         row["id"],
         row["mac"],
-        ", ".join(row["served"]),
+        ", ".join(row["backends"]),
         row["netns"],
     )
 
@@ -105,7 +105,6 @@ def _rows(app: App, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any],
         if record := records.record(entry):
             result = records.given(entry)
             state, problem = _state(app, record)
-            inside = [link for link in result.interfaces if link.sandbox and link.name == entry.ifname]
             places = records.places(entry)
             row = {
                 "container": names.get(entry.container_id, (entry.owner or {}).get(records.NAME, "")),
@@ -113,13 +112,14 @@ def _rows(app: App, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any],
                 "network": entry.network,
                 "ifname": entry.ifname,
                 "addresses": [str(ip.address) for ip in result.ips],
-                "mac": inside[0].mac if inside else "",
+                "mac": records.mac(entry),
                 "ports": ports.shown(places),
                 "unpublished": records.unpublished(entry),
                 "netns": entry.netns,
                 "state": state,
                 "problem": problem,
-                "served": list(entry.served),
+                "served": [former_backend(one) for one in entry.served],
+                "backends": [backend(one) for one in entry.served],
             }
             yield row, ports.shown(places, fold=True)
 

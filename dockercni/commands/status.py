@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dockercni import render
 from dockercni.commands import liveness
-from dockercni.errors import NotRoot
+from dockercni.commands.table import DRIFT, FAILED, Request
+from dockercni.errors import EngineUnavailable, NotRoot
 
 if TYPE_CHECKING:
     from dockercni.commands.convergence import State
     from dockercni.commands.liveness import Liveness
-    from dockercni.commands.table import Request
-
-FAILED: Final = 1
-NOT_CONVERGED: Final = 3
-UNREACHABLE: Final = 75
 
 
 def run(request: Request) -> int:
@@ -47,10 +43,10 @@ def run(request: Request) -> int:
     if request.args.wait is not None:
         return 0 if found.converged else FAILED
     if found.problem:
-        return UNREACHABLE
+        return EngineUnavailable.exit_code
     if not daemon.alive:
         return FAILED
-    return 0 if found.converged else NOT_CONVERGED
+    return 0 if found.converged else DRIFT
 
 
 def _shown(daemon: Liveness) -> dict[str, object]:

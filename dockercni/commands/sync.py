@@ -4,16 +4,13 @@ from collections.abc import Sequence
 
 from dockercni import logs, render
 from dockercni.commands.containers import reconcile_at, resolve
-from dockercni.commands.table import Request
+from dockercni.commands.table import DRIFT, SOME_FAILED, Request
 from dockercni.gate import client as gate
 from dockercni.reconcile import orphans
 from dockercni.reconcile.orphans import Orphan
 from dockercni.reconcile.outcome import NOTE, Outcome, Step
 from dockercni.reconcile.reconciler import AttachPolicy
 from dockercni.wiring import wire
-
-SOME_FAILED = 4
-DRIFT = 3
 
 
 def run(request: Request) -> int:

@@ -291,12 +291,13 @@ COMMANDS = (
     ),
 )
 
+FAILED, DRIFT, SOME_FAILED = 1, 3, 4
 EXIT_CODES = (
     (0, "converged or done"),
-    (1, "failed"),
+    (FAILED, "failed"),
     (2, "wrong usage or settings, unknown container or network"),
-    (3, "drift: --dry-run or status found something to do, or check found something missing"),
-    (4, "some actions failed"),
+    (DRIFT, "drift: --dry-run or status found something to do, or check found something missing"),
+    (SOME_FAILED, "some actions failed"),
     (75, "the engine is not reachable, or a lock is held; try again"),
     (77, "not root"),
     (130, "interrupted"),

@@ -9,8 +9,7 @@ from dockercni import logs, render
 from dockercni.cni import CacheEntry
 from dockercni.commands.manual import toml
 from dockercni.commands.setup import effects, plan
-from dockercni.commands.sync import DRIFT
-from dockercni.commands.table import Request
+from dockercni.commands.table import DRIFT, Request
 from dockercni.daemon.early import remembered_mark
 from dockercni.errors import DockercniError, LockHeld
 from dockercni.gate import client as gate

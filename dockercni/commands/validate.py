@@ -1,30 +1,30 @@
-"""`dockercni networks validate FILE...`: configurations checked before they are used; needs no root, no engine."""
+"""`dockercni networks validate FILE...`: check configurations before use; needs neither root nor an engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dockercni import render
 from dockercni.cni import CNIError, NetworkList, PluginConf, load_file, strict_json
 from dockercni.commands.plugin_versions import PluginVersions, Probe
+from dockercni.commands.table import FAILED, Request
 from dockercni.commands.validation import meaning, places, schemas
 from dockercni.commands.validation.host import Host
 from dockercni.commands.validation.meaning import Problem
 from dockercni.settings import nearest
 
-if TYPE_CHECKING:
-    from dockercni.commands.table import Request
-
-FAILED: Final = 1
-CAPABILITIES: Final = (  # those that the specification knows, and those of well-known plugins
+CAPABILITIES: Final = (  # from the specification, and of well-known plugins
     "aliases", "bandwidth", "cgroupPath", "deviceID", "dns", "infinibandGUID", "ipRanges", "ips", "mac", "portMappings"
 )  # fmt: skip
 
 
 def run(request: Request) -> int:
-    """Print a line for each network, and one for each problem; JSON keys: networks [{...}], problems [text]."""
+    """Print a line for each good network, and one for each problem.
+
+    JSON keys: networks [{file, name, cniVersion, plugins {TYPE: {path, versions}}, capabilities}], problems [text].
+    """
     probe, host = Probe(request.settings), _host()
     owners: dict[str, Path] = {}
     good, problems = [], []
@@ -74,28 +74,28 @@ def _problems(
 
 
 def _wrong(network: NetworkList, number: int, host: Host | None) -> Iterator[Problem]:
-    """What is wrong with one plugin: its keys, what they say, and what the host lacks for them; each key once."""
+    """What is wrong with one plugin: unknown keys, their values, what the host lacks; each key once."""
     plugin = network.plugins[number]
-    told: set[str] = set()
+    reported: set[str] = set()
     for key, problem in (
         *schemas.unknown(plugin.type, plugin.raw),
         *meaning.problems(network, number),
         *(host.problems(plugin.type, plugin.raw) if host else ()),
         *_unknown_capabilities(plugin),
     ):
-        if key not in told:
-            told.add(key)
+        if key not in reported:
+            reported.add(key)
             yield key, problem
 
 
 def _unknown_capabilities(plugin: PluginConf) -> Iterator[Problem]:
     for capability in sorted(plugin.capabilities - set(CAPABILITIES)):
-        if hint := nearest(capability, CAPABILITIES):  # one that is like no other may be a plugin's own
-            yield f"capabilities.{capability}", f"nobody gives the capability {capability}{hint}"
+        if hint := nearest(capability, CAPABILITIES):  # an unknown one may be a plugin's own
+            yield f"capabilities.{capability}", f"unknown capability {capability}{hint}"
 
 
 def _type_of(network: NetworkList, kind: str, single: bool) -> str:
-    """The path of the key that names that plugin, or that IPAM plugin."""
+    """The path of the key that names a plugin or IPAM plugin of type `kind`."""
     for number, plugin in enumerate(network.plugins):
         prefix = "" if single else f"plugins[{number}]."
         if plugin.type == kind:
@@ -107,13 +107,13 @@ def _type_of(network: NetworkList, kind: str, single: bool) -> str:
 
 
 def _place(path: Path, where: Mapping[str, tuple[int, int]], key: str) -> str:
-    """FILE:LINE:COLUMN: KEY; without a position where the key stands in another file, or nowhere: it is missing."""
+    """FILE:LINE:COLUMN: KEY, without line and column for a key that is missing or stands in another file."""
     found = where.get(key.lower())
     return f"{path}:{found[0]}:{found[1]}: {places.short(key)}" if found else f"{path}: {key}"
 
 
 def _host() -> Host | None:
-    """What the host has; None where the kernel does not say."""
+    """What the host has; None where it cannot be read."""
     try:
         return Host()
     except OSError:

@@ -131,7 +131,7 @@ def test_inspect_is_shaped_like_dockers(host: Host, cli: Cli) -> None:
     assert (lan["Gateway"], lan["GlobalIPv6Address"]) == ("10.1.0.1", "")
     assert lan["CNI"]["File"] == f"{NET}/10-lan.conflist"
     assert [plugin["Type"] for plugin in lan["CNI"]["Plugins"]] == ["bridge", "portmap"]
-    assert all(plugin["Engine"] for plugin in lan["CNI"]["Plugins"])
+    assert all(plugin["Backend"] and plugin["Engine"] for plugin in lan["CNI"]["Plugins"])
     assert lan["CNI"]["Result"]["ips"][0]["address"] == f"{four['local']}/24"
 
 
@@ -429,7 +429,7 @@ def test_forward_policy_without_docker_user(host: Host, cli: Cli, daemon: Callab
         done = cli("doctor")
         assert done.returncode == 1
         assert "fail  FORWARD: ip6tables-nft: chain DOCKERCNI-FORWARD, or its place in FORWARD, is not" in done.stdout
-        assert "mend: dockercni sync" in done.stdout
+        assert "fix: dockercni sync" in done.stdout
         assert cli("status").returncode == 1
         assert "drift: ip6tables-nft: chain DOCKERCNI-FORWARD" in cli("status").stdout
         assert cli("sync", "--dry-run").returncode == 3

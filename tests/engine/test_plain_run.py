@@ -82,6 +82,7 @@ def test_ps(host: Host, daemon: Start, cli: Cli) -> None:
         "state": "attached",
         "problem": "",
         "served": ["native", "native", "native"],
+        "backends": ["builtin", "builtin", "builtin"],
     }
     assert found["mac"] in host.container("web").run("ip", "link", "show", "eth0").stdout
     assert found["netns"] == f"/run/netns/dockercni-{container_id}"

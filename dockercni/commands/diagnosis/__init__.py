@@ -1,1 +1,1 @@
-"""What doctor looks at: one module for each part of the host, none of which changes anything."""
+"""What doctor examines: one module for each part of the host. None of them changes anything."""

@@ -1,4 +1,4 @@
-"""What is attached: whether its records can be read, and what the host lacks for it."""
+"""The attachments: whether their records can be read, and what they lack on the host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dockercni.settings import Settings
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """The records, and the host's half of those that are ours."""
+    """The records, and for those that are ours the host's half."""
     cache = Cache(settings.cni_cache_dir)
     broken: list[CacheError] = []
     try:
@@ -25,12 +25,12 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield warn("records", f"{cache.directory}: {error.strerror}")
         return
     for problem in broken:
-        yield warn("records", str(problem), "look at it; what it tells of cannot be taken back any more")
+        yield warn("records", str(problem), "inspect the file; dockercni cannot detach what it recorded")
     ours = [entry for entry in entries if entry.owner is not None]
     foreign = len(entries) - len(ours)
     yield from _orphans(entries)
     others = f", {foreign} of other runtimes, which are left alone" if foreign else ""
-    yield ok("records", f"{len(ours)} attachments of ours{others}")
+    yield ok("records", f"{len(ours)} attachments by dockercni{others}")
     if os.geteuid() == 0:
         yield from _host(HostHalf(Locks(settings.run_dir, settings.plugin_timeout)), ours)
 
@@ -39,7 +39,7 @@ def _orphans(entries: list[CacheEntry]) -> Iterator[Finding]:
     try:
         orphans = [*orphaned_elements.find(entries), *orphaned_elements.policies(entries)]
     except DockercniError as error:
-        yield warn("rules", f"our nftables table cannot be listed: {error}")
+        yield warn("rules", f"cannot list the nftables table of dockercni: {error}")
         return
     for orphan in orphans:
         yield warn("rules", f"no record explains {orphan}", "dockercni gc")
@@ -59,4 +59,4 @@ def _host(host: HostHalf, entries: list[CacheEntry]) -> Iterator[Finding]:
     for what, concerned in lacking.items():
         yield fail("host", f"missing for {', '.join(concerned)}: {what}", "dockercni sync, or start the daemon")
     if entries and not lacking:
-        yield ok("host", "bridges, addresses and forwarding are as the attachments need them")
+        yield ok("host", "all bridges, addresses and forwarding settings that the attachments need are in place")

@@ -1,4 +1,4 @@
-"""The engine: whether one answers, and one that can be served."""
+"""The engine: whether it answers, and whether dockercni can serve it; and whether the daemon works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOLD: Final = "in a sidecar: --cap-add SYS_PTRACE --security-opt apparmor=uncon
 
 
 def findings(settings: Settings, client: Client) -> Iterator[Finding]:
-    """Engine and daemon."""
+    """About engine and daemon."""
     yield from _engine(settings, client)
     daemon = liveness.of_daemon(settings)
     if daemon.alive:
@@ -60,7 +60,7 @@ def _engine(settings: Settings, client: Client) -> Iterator[Finding]:
     yield ok("engine", f"Docker {engine.version} answers at {settings.docker_host}")
     numbers = [int(number) for number in re.findall(r"\d+", engine.version)[:2]]
     if numbers and tuple(numbers) < _OLDEST:
-        yield warn("engine", f"versions before 20.10 are not tested (this is {engine.version})", "upgrade Docker")
+        yield warn("engine", f"{engine.version} is not tested; versions from 20.10 on are", "upgrade Docker")
     if engine.root and not Path(engine.root).is_dir():
         yield warn(
             "engine",
@@ -75,9 +75,10 @@ def _engine(settings: Settings, client: Client) -> Iterator[Finding]:
 
 
 def _runtimes(default: str, programs: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether containers are processes of this kernel that can be followed and held: by default, and if so asked for.
+    """Whether the runtimes, the default one and others, run containers as processes of this kernel.
 
-    A name is the administrator's choice, so what it stands for is looked at too.
+    Only such processes can be followed and held. The administrator chooses a runtime's name, so its path is examined
+    as well.
     """
 
     def is_other(name: str) -> bool:
@@ -95,4 +96,4 @@ def _runtimes(default: str, programs: Mapping[str, str]) -> Iterator[Finding]:
     elif default:
         yield ok("runtime", f"{default} is the default (runc and crun are tested)")
     if others:
-        yield ok("runtime", f"of containers that are run with {', '.join(others)}: {_NOT_FOLLOWED}")
+        yield ok("runtime", f"for containers run with {', '.join(others)}: {_NOT_FOLLOWED}")

@@ -1,4 +1,4 @@
-"""One thing that doctor found."""
+"""One finding of doctor."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`what` is the case with `subject`; `mend` is a command, or what to do, where it is not ok."""
+    """What doctor says about `subject`; `fix` is a command, or what to do, unless the level is "ok"."""
 
     level: Literal["ok", "warn", "fail"]
     subject: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(subject: str, what: str) -> Finding:
@@ -21,11 +21,11 @@ def ok(subject: str, what: str) -> Finding:
     return Finding("ok", subject, what)
 
 
-def warn(subject: str, what: str, mend: str = "") -> Finding:
-    """Something will not work as one might think."""
-    return Finding("warn", subject, what, mend)
+def warn(subject: str, what: str, fix: str = "") -> Finding:
+    """Something may not work as expected."""
+    return Finding("warn", subject, what, fix)
 
 
-def fail(subject: str, what: str, mend: str = "") -> Finding:
+def fail(subject: str, what: str, fix: str = "") -> Finding:
     """Containers will not get their networks."""
-    return Finding("fail", subject, what, mend)
+    return Finding("fail", subject, what, fix)

@@ -1,4 +1,4 @@
-"""The firewall: which iptables there is, what FORWARD keeps back, for both IP versions, and who lets us through."""
+"""The firewall: iptables and nft, and what drops forwarded packets of either IP version."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _INSTALL = "apt-get install iptables"
 
 
 def findings(settings: Settings, client: Client) -> Iterator[Finding]:
-    """Flavours, policies, our chain, other tables that drop, nft."""
+    """Flavours, policies, our chain, other tables that drop."""
     try:
         yield from _iptables(settings, client)
     except (IptablesError, OSError) as error:
         yield warn("iptables", str(error), "run doctor as root")
     if which("nft"):
-        yield ok("nft", "nft is there")
+        yield ok("nft", "nft is installed")
     else:
-        yield warn("nft", "there is no nft", "apt-get install nftables")
+        yield warn("nft", "nft is not installed", "apt-get install nftables")
     yield from _others()
 
 
 def _iptables(settings: Settings, client: Client) -> Iterator[Finding]:
     if not which("iptables"):
-        yield fail("iptables", "there is no iptables: portmap, firewall, masquerading and isolation fail", _INSTALL)
+        yield fail("iptables", "not installed: portmap, firewall, masquerading and isolation fail", _INSTALL)
         return
     flavour = iptables.flavour("iptables")
-    yield ok("iptables", f"iptables is the {flavour} one")
+    yield ok("iptables", f"iptables is the {flavour} flavour")
     if not which("ip6tables"):
-        yield warn("iptables", "there is no ip6tables: IPv6 networks fail", _INSTALL)
+        yield warn("iptables", "ip6tables is not installed: IPv6 networks fail", _INSTALL)
     if flavour == "nft" and (tables := iptables.legacy_tables()):
         yield warn(
             "iptables",
-            f"the legacy flavour has tables as well ({', '.join(tables)}): rules of both apply, each sees its own",
+            f"the legacy flavour has tables as well ({', '.join(tables)}): both apply, and each command shows its own",
             "iptables-legacy-save, then move its rules and reboot",
         )
     for version in iptables.FAMILIES:
@@ -53,7 +53,7 @@ def _iptables(settings: Settings, client: Client) -> Iterator[Finding]:
             yield from _forward(table, flavour)
     history = History(settings.state_dir / "containers")
     forwarding = Forwarding(Cache(settings.cni_cache_dir), history, isolate=settings.isolation == "on")
-    with contextlib.suppress(DockercniError):  # that the engine is away is said elsewhere
+    with contextlib.suppress(DockercniError):  # another finding says that the engine is away
         forwarding.learn(client.networks())
     for problem in forwarding.problems():
         yield fail("FORWARD", problem, "dockercni sync")
@@ -68,7 +68,7 @@ def _forward(table: Filter, flavour: str) -> Iterator[Finding]:
     if policy == "ACCEPT":
         yield ok("FORWARD", said)
     else:
-        place = f"directly behind {forward.DOCKER}" if forward.DOCKER in chains else "on top of it"
+        place = f"directly behind {forward.DOCKER}" if forward.DOCKER in chains else "at its top"
         yield ok("FORWARD", f"{said}, and {forward.CHAIN} lets attached containers through, {place}")
     other = next((kind for kind in ("nft", "legacy") if table.command.endswith(f"-{kind}")), flavour)
     if forward.DOCKER in chains and other != flavour:
@@ -80,20 +80,20 @@ def _forward(table: Filter, flavour: str) -> Iterator[Finding]:
 
 
 def _others() -> Iterator[Finding]:
-    """Chains that drop what no rule of theirs accepts: an accept of iptables does not undo that."""
+    """Other chains that drop by policy: a packet must pass all of them, so an ACCEPT of iptables is not enough."""
     if not nft.available():
         return
     try:
         listed = [entry["chain"] for entry in nft.listing("list chains") if "chain" in entry]
     except NftablesError as error:
-        yield warn("FORWARD", f"nftables cannot be listed: {error}", "run doctor as root")
+        yield warn("FORWARD", f"cannot list nftables: {error}", "run doctor as root")
         return
     for chain in listed:
         family, table, name = chain["family"], chain["table"], chain["name"]
         if chain.get("hook") != "forward" or chain.get("policy") != "drop" or table == layout.NAME:
             continue
         if (table, name) == ("filter", forward.FORWARD) and family in {"ip", "ip6"}:
-            continue  # that of iptables
+            continue  # the chain of iptables itself
         yield warn(
             "FORWARD",
             f"chain {name} of the nftables table {family} {table} drops what none of its own rules accepts",
@@ -102,6 +102,6 @@ def _others() -> Iterator[Finding]:
     if firewalld.runs():
         yield warn(
             "FORWARD",
-            "firewalld runs, and rejects what is in none of its zones",
+            "firewalld runs, and rejects interfaces that are in none of its zones",
             "firewall-cmd --zone=trusted --add-interface=BRIDGE, for each network (--permanent as well)",
         )

@@ -1,4 +1,4 @@
-"""The host: our rights, forwarding, cgroups, confinement, directories."""
+"""The host: privileges, confinement, forwarding, cgroups, directories."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 def _rights() -> Iterator[Finding]:
     if os.geteuid() != 0:
-        yield fail("rights", "not root: namespaces can only be changed by root", "sudo dockercni doctor")
+        yield fail("rights", "not root: only root can change network namespaces", "sudo dockercni doctor")
     elif lacking := capabilities.missing():
         flags = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in lacking)
         yield fail("rights", f"root, but without {', '.join(lacking)}", f"in a sidecar: {flags}")
     else:
-        yield ok("rights", "root, with every capability that is needed")
+        yield ok("rights", "root, with all capabilities that are needed")
     if label := capabilities.confinement():
         yield warn(
             "confinement",
@@ -59,16 +59,16 @@ def _forwarding() -> Iterator[Finding]:
         return
     if on:
         yield ok("forwarding", "net.ipv4.ip_forward is 1")
-    else:  # plugins with isGateway switch it on; the others rely on it
+    else:  # plugins with isGateway switch it on, the others rely on it
         yield warn(
             "forwarding",
-            "net.ipv4.ip_forward is 0: containers reach this host only, until a plugin switches it on",
+            "net.ipv4.ip_forward is 0: containers reach only this host until a plugin switches it on",
             "sysctl -w net.ipv4.ip_forward=1",
         )
     if not os.access(f"{sysctl.ROOT}/{_FORWARDING}", os.W_OK):
         yield warn(
             "forwarding",
-            "/proc/sys cannot be written: plugins will fail",
+            "/proc/sys is not writable: plugins will fail",
             "in a sidecar: --security-opt systempaths=unconfined",
         )
 
@@ -81,21 +81,21 @@ def _cgroups() -> Finding:
 
 
 def not_obeyed(flaw: str) -> Finding:
-    """What `trust` says of a file or directory that others can change."""
-    about, _, mend = flaw.partition(": ")
-    return fail("trust", f"not obeyed: {about}", mend)
+    """The finding for a file or directory that other users can change; `flaw` is what `trust` says about it."""
+    about, _, fix = flaw.partition(": ")
+    return fail("trust", f"not obeyed: {about}", fix)
 
 
 def directory_finding(key: str, directory: Path) -> Finding:
-    """Whether the directory, or the one that it would be made in, can be written."""
+    """Whether the directory, or the nearest existing one above it, can be written."""
     place = next(one for one in (directory, *directory.parents) if one.exists())
     if not place.is_dir():
         return fail(key, f"{place} is not a directory", f"set {key}")
     if not os.access(place, os.W_OK | os.X_OK):
-        return fail(key, f"{place} cannot be written", f"mount it writable, or set {key}")
+        return fail(key, f"{place} is not writable", f"mount it writable, or set {key}")
     space = os.statvfs(place)
     if space.f_blocks and not space.f_bavail:
         return fail(key, f"the file system of {place} is full", f"df {place}")
     if space.f_files and not space.f_ffree:
         return fail(key, f"the file system of {place} has no inode left", f"df -i {place}")
-    return ok(key, f"{directory} can be written" if place == directory else f"{directory} can be made")
+    return ok(key, f"{directory} is writable" if place == directory else f"{directory} can be created")

@@ -1,4 +1,4 @@
-"""The networks: files, plugins, and bridges and subnets that get in each other's way."""
+"""The networks: files, plugins, and collisions of bridges and subnets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INSTALL: Final = "apt-get install containernetworking-plugins, or set cni-bin-d
 
 
 def findings(settings: Settings, client: Client) -> Iterator[Finding]:
-    """Every configuration, by itself and beside the others."""
+    """Every configuration, alone and compared with the others, Docker's networks and the host's routes."""
     directory = load_directory(settings.cni_conf_dir)
     for error in directory.broken:
         yield fail("configuration", str(error), "dockercni networks validate FILE")
@@ -43,7 +43,7 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
 
 
 def _built_in(settings: Settings) -> NetworkList:
-    """The built-in network as it serves or would serve; unlike the daemon we do not write down which subnet."""
+    """The built-in network with the subnet that it has or would get; unlike the daemon, doctor does not record it."""
     chosen = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
     return networks.built_in_network(
         chosen or networks.free_subnet(host_links.used_subnets(besides={networks.BUILT_IN_BRIDGE}))
@@ -79,7 +79,7 @@ def _plugins(settings: Settings, configured: Sequence[NetworkList]) -> Iterator[
 
 
 def _stores(configured: Sequence[NetworkList]) -> Iterator[Finding]:
-    """The directories of host-local's leases: each network's may be another one."""
+    """The directories of host-local's leases, which each network may choose."""
     places = dict.fromkeys(store.parent for _, store in orphans.stores(configured))
     yield from (directory_finding("ipam.dataDir", place) for place in places)
     for _, store in orphans.stores(configured):
@@ -93,7 +93,7 @@ def _collisions(configured: Sequence[NetworkList]) -> Iterator[Finding]:
             yield warn(
                 "collision",
                 f"networks {one.name} and {other.name} share the bridge {', '.join(sorted(shared))}",
-                "give each its own bridge name, unless they are to be one segment",
+                "give each its own bridge name, unless they should be one segment",
             )
         for mine in _pools(one):
             for theirs in _pools(other):
@@ -109,7 +109,7 @@ def _with_docker(configured: Sequence[NetworkList], client: Client) -> Iterator[
     try:
         theirs = client.networks()
     except DockercniError as error:
-        yield warn("collision", f"Docker's networks are not known: {error}")
+        yield warn("collision", f"cannot list Docker's networks: {error}")
         return
     for network in configured:
         for docker in theirs:
@@ -134,7 +134,7 @@ def _with_routes(configured: Sequence[NetworkList]) -> Iterator[Finding]:
         routed = host_links.used_subnets(besides=bridges(network))
         for subnet in _pools(network):
             for route in routed:
-                whole = route.prefixlen < route.max_prefixlen  # else it is an address, whose network has a route too
+                whole = route.prefixlen < route.max_prefixlen  # else an address: its subnet has a route as well
                 if whole and overlap(subnet, route) and route not in ours:
                     yield warn(
                         "collision",
@@ -144,6 +144,6 @@ def _with_routes(configured: Sequence[NetworkList]) -> Iterator[Finding]:
 
 
 def _pools(network: NetworkList) -> list[IPNetwork]:
-    """The subnets that addresses are chosen from; several networks may well have static addresses of one subnet."""
+    """The subnets that addresses are chosen from. Static ones are left out: networks may share their subnets."""
     chosen = [plugin for plugin in network.plugins if plugin.raw.get("ipam", {}).get("type") != "static"]
     return claims.subnets(replace(network, plugins=tuple(chosen)))

@@ -27,7 +27,7 @@ _dockercni() {
     local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
     local assigned="" command="" place=0 i=1
     COMPREPLY=()
-    # bash takes "=" for a word of its own
+    # bash makes "=" a word of its own
     if [[ $cur == "=" ]]; then
         cur="" assigned=1
     elif [[ $before == "=" ]]; then

@@ -1,4 +1,4 @@
-"""What can stand where on a command line, as the completion scripts of all shells need it."""
+"""What completion offers at each place of a command line, for the scripts of all shells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KNOWN = {"CONTAINER", "NETWORK", "DIR", "FILE", "COMMAND"}
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a place takes: `words` to choose from, or something of a `kind` (CONTAINER, NETWORK, DIR, FILE) or free."""
+    """What a place takes: one of `words`, something of a `kind` (CONTAINER, NETWORK, DIR, FILE), or any text."""
 
     name: str
     words: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option; without a `value` it is a switch, with `bare` its value needs an equals sign."""
+    """An option. Without a `value` it is a switch; with `bare` its value is optional and follows an equals sign."""
 
     names: tuple[str, ...]
     help: str
@@ -38,7 +38,7 @@ class Option:
 
 
 def options(command: Command | None) -> list[Option]:
-    """The options of a command, those of all commands included; of no command: those that stand before one."""
+    """The options of a command, including those of all commands; for None, the options before the command."""
     own = [_option(argument) for argument in command.arguments if not argument.positional] if command else []
     outputs = command.outputs if command else ("table", "wide", "name", "json")
     if outputs:
@@ -51,7 +51,7 @@ def options(command: Command | None) -> list[Option]:
 
 
 def operands(command: Command) -> tuple[list[Value], bool]:
-    """What stands in each place behind the command, and whether the last place may be repeated."""
+    """The operands of a command, and whether the last one may be repeated."""
     positional = [argument for argument in command.arguments if argument.positional]
     below = tuple(name.split()[1] for name in names() if name.startswith(f"{command.name} "))
     if below:

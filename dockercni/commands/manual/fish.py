@@ -47,7 +47,7 @@ def _command(command: Command, shared: set[tuple[str, ...]]) -> Iterator[str]:
     for option in choices.options(command):
         if option.names not in shared:
             yield from _option(option, seen)
-    if second or not below:  # else its operands are the commands below it
+    if second or not below:  # else the next word is one of its subcommands
         for value in choices.operands(command)[0]:
             if words := _value(value):
                 yield f"complete -c dockercni -n {_quoted(seen)} {words}"
@@ -71,7 +71,7 @@ def _value(value: Value, *, required: bool = False) -> str:
             given = "-F"
         case _:
             given = f"-a {_quoted(' '.join(value.words))}" if value.words else ""
-    # -x is -r without the files that would be offered beside
+    # -x is -r that offers no files besides
     return f"{'-r' if value.kind == 'FILE' else '-x'} {given}".rstrip() if required else given
 
 

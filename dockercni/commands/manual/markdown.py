@@ -35,9 +35,9 @@ def _commands() -> Iterator[str]:
 
 
 def _settings() -> Iterator[str]:
-    yield f"Settings stand in `{settings.DEFAULT_FILE}` (TOML), in the environment as `DOCKERCNI_<KEY>`, or are flags"
-    yield "of any command; the later of these wins. Unknown keys are errors. Those marked * keep their value until the"
-    yield "daemon is started anew; the others follow SIGHUP."
+    yield f"Settings can be given in `{settings.DEFAULT_FILE}` (TOML), in the environment as `DOCKERCNI_<KEY>`, or as"
+    yield "flags of any command; the later of these wins. Unknown keys are errors. A change of those marked * needs a"
+    yield "restart of the daemon; the others follow SIGHUP."
     yield ""
     yield from ("| setting | default | |", "|---|---|---|")
     for row in settings.TABLE:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 MAIN = "dockercni"
 _ABOUT = (
-    "Docker does not speak CNI; dockercni makes it: every container that starts with --network none gets the networks "
-    "that /etc/cni/net.d describes, and gives them back when it ends."
+    "dockercni runs CNI plugins for plain Docker: every container that starts with --network none is attached to the "
+    "networks that /etc/cni/net.d describes, and detached when it ends."
 )
 
 
@@ -31,13 +31,13 @@ def main() -> str:
     lines += [".SH SYNOPSIS", f".B {MAIN}", _text("[OPTION...] COMMAND [ARGUMENT...]")]
     lines += [".SH DESCRIPTION", _text(_ABOUT), ".SH COMMANDS"]
     lines += _terms((f"{_title(command)}(8)", usage.sentence(command.help)) for command in COMMANDS)
-    lines += [".SH SETTINGS", _text(f"Each one stands in {settings.DEFAULT_FILE} (TOML), in the environment, or is a")]
+    lines += [".SH SETTINGS", _text(f"Each can be set in {settings.DEFAULT_FILE} (TOML), in the environment, or as a")]
     lines += [_text("flag of any command; the later of these wins. Unknown keys are errors.")]
     lines += _terms(
         (
             f"{row.key}, {row.variable}, {row.flag} {row.kind.metavar}",
             f"{usage.sentence(row.help)} Default: {row.default_text}."
-            + (" Changed by a restart only." if row.fixed else ""),
+            + (" A change needs a restart." if row.fixed else ""),
         )
         for row in settings.TABLE
     )
@@ -56,7 +56,7 @@ def page(command: Command) -> str:
         lines += [".SH ARGUMENTS", *_terms((one.metavar, usage.sentence(one.help)) for one in operands)]
     options = [(usage.option(one), usage.sentence(one.help)) for one in command.arguments if not one.positional]
     if command.outputs:
-        options.append((f"-o, --output {'|'.join(command.outputs)}", "How to print; without it: table."))
+        options.append((f"-o, --output {'|'.join(command.outputs)}", "How to print (default: table)."))
     options.append(("--KEY VALUE", f"Any setting of {MAIN}(8)."))
     lines += [".SH OPTIONS", *_terms(options), *_exit_codes(), *_see_also([MAIN])]
     return _joined(lines)
@@ -88,7 +88,7 @@ def _terms(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Text as roff takes it: a hyphen is one that can be copied, and no line begins with a request."""
+    """Text escaped for roff: hyphens stay hyphens when copied, and no line begins with a request."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def example() -> str:
-    """The text of the file; as it is, it changes nothing."""
+    """The text of the file; unedited, it changes nothing."""
     return "\n".join(_lines()) + "\n"
 
 
 def _lines() -> Iterator[str]:
-    yield f"# Settings of dockercni ({DEFAULT_FILE}). Each line shows a default; take the # away to change it."
+    yield f"# Settings of dockercni ({DEFAULT_FILE}). Each line shows a default; remove the # to change it."
     yield "# After a change: systemctl reload dockercni. Those marked (restart) need systemctl restart dockercni."
     for row in TABLE:
         yield ""

@@ -70,7 +70,7 @@ def _function(command: Command) -> Iterator[str]:
 
 
 def _dispatch(options: Sequence[Option], commands: Mapping[str, str], prefix: str) -> Iterator[str]:
-    """Complete one of the commands, and hand what follows it to its own function."""
+    """Complete one of the commands, and leave the words after it to that command's function."""
     yield "    local curcontext=$curcontext state line"
     yield "    typeset -A opt_args"
     yield from _arguments(options, ["'1: :->command'", "'*:: :->rest'"], "-C")

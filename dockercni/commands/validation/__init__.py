@@ -1,1 +1,1 @@
-"""What `networks validate` looks at: the text (`places`), its keys (`schemas`), what they say (`meaning`), the host."""
+"""What `networks validate` checks: positions in the text (`places`), keys (`schemas`), values (`meaning`), the host."""

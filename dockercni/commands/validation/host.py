@@ -1,4 +1,4 @@
-"""Whether the host has what a plugin's configuration names: links, an MTU that fits, the DHCP daemon's socket."""
+"""Whether the host has what a plugin's configuration needs: links, a sufficient MTU, the DHCP daemon's socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST: Final = 65535
 
 
 class Host:
-    """What is there now, looked at once."""
+    """The host's links and default route, read once."""
 
     def __init__(self) -> None:
         """Raises OSError."""
@@ -48,12 +48,12 @@ class Host:
                 carrier = self._links.get(fields.string("master")) if fields.string("master") else self._uplink
                 yield from self._master(kind, fields, carrier)
             elif kind == "host-device" and (device := fields.string("device")) and device not in self._links:
-                yield "device", f"there is no link {device} here; a container may have it now"
+                yield "device", f"this host has no link {device}; a container may have it now"
             yield from _mtu(fields, carrier)
             if fields.object("ipam").string("type") == "dhcp":
                 yield from _dhcp(fields.object("ipam").string("daemonSocketPath") or _SOCKET)
         except DocumentError:
-            return  # said by those who read the types
+            return  # `meaning` reports values of a wrong type
 
     def _bridge(self, fields: Fields) -> Iterator[Problem]:
         name = fields.string("bridge")
@@ -65,14 +65,14 @@ class Host:
         elif size > _IFNAME_BYTES:
             yield "bridge", f"the name of a link has at most {_IFNAME_BYTES} bytes, {name} has {size}"
         elif (link := self._links.get(name)) and link.kind != "bridge":
-            yield "bridge", f"there is a link {name}, and it is no bridge{f' but a {link.kind}' if link.kind else ''}"
+            yield "bridge", f"the link {name} is not a bridge{f' but a {link.kind}' if link.kind else ''}"
 
     def _master(self, kind: str, fields: Fields, carrier: Link | None) -> Iterator[Problem]:
         if carrier is None and fields.string("master"):
             known = ", ".join(sorted(name for name, link in self._links.items() if name != "lo" and not link.master))
-            yield "master", f"there is no link {fields.string('master')} here (there are: {known or 'none'})"
+            yield "master", f"this host has no link {fields.string('master')} (it has: {known or 'none'})"
         elif carrier is None and kind != "vlan":
-            yield "type", "master is missing, and there is no default route whose link could serve"
+            yield "type", "master is missing, and no default route has a link to use instead"
 
 
 def _mtu(fields: Fields, carrier: Link | None) -> Iterator[Problem]:
@@ -91,11 +91,11 @@ def _dhcp(path: str) -> Iterator[Problem]:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             yield "ipam.type", f"{path} is no socket: the DHCP daemon does not run ({hint})"
         elif not _is_listened_on(path):
-            yield "ipam.type", f"nobody listens on {path}: the DHCP daemon does not run ({hint})"
+            yield "ipam.type", f"no process listens on {path}: the DHCP daemon does not run ({hint})"
     except FileNotFoundError:
         yield "ipam.type", f"there is no {path}: the DHCP daemon does not run ({hint})"
     except OSError:
-        return  # not root: it cannot be told
+        return  # without root it cannot be seen
 
 
 def _is_listened_on(path: str) -> bool:

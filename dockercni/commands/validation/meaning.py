@@ -1,4 +1,4 @@
-"""What a plugin's configuration says: read by its own parser, and what no ADD refuses though it cannot work."""
+"""The values of a plugin's configuration: what its own parser refuses, and what ADD accepts but cannot work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MODES: Final = {
 
 
 class _NoPlugins:
-    """Serves nothing: reading a configuration asks no other plugin."""
+    """A runner that serves nothing, since validating a configuration calls no other plugin."""
 
     path = ""
 
@@ -37,7 +37,7 @@ def problems(network: NetworkList, position: int) -> Iterator[Problem]:
     """What is wrong with the plugin in that position, and with its IPAM; paths begin at the plugin's object."""
     plugin = network.plugins[position]
     if position == 0 and plugin.type in _CHAINED:
-        yield "type", f"plugin {plugin.type} cannot be the first: it works on the result of another one"
+        yield "type", f"plugin {plugin.type} cannot be the first: it needs the result of another one"
     fields = Fields(plugin.raw)
     try:
         ipam = fields.object("ipam")
@@ -67,7 +67,7 @@ def _parsed(kind: str, network: NetworkList, conf: Mapping[str, Any], within: st
 
 
 def _culprit(conf: Mapping[str, Any], within: str, words: str) -> str:
-    """The path of the value that an error is probably about: the first whose key and value it names, or either."""
+    """The path of the value that an error is probably about: the first whose key and value, or either, it contains."""
     said = words.replace(" ", "").lower()
     leaves = list(_leaves(strict_json.lookup(conf, within) if within else conf, within))
     named = [path for path, _ in leaves if path.rpartition(".")[2].lower() in said]
@@ -95,7 +95,7 @@ def _nothing(_: Fields) -> Iterator[Problem]:
 def _mode(kind: str) -> Callable[[Fields], Iterator[Problem]]:
     def said(fields: Fields) -> Iterator[Problem]:
         if (mode := fields.string("mode")) not in _MODES[kind]:
-            yield "mode", f'"{mode}" is none of {", ".join(_MODES[kind][1:])}'
+            yield "mode", f'"{mode}" is not one of {", ".join(_MODES[kind][1:])}'
 
     return said
 
@@ -109,12 +109,12 @@ def _vlan(fields: Fields) -> Iterator[Problem]:
 
 def _host_device(fields: Fields) -> Iterator[Problem]:
     if not any(fields.string(key) for key in ("device", "hwaddr", "kernelpath", "pciBusID")):
-        yield "type", "one of device, hwaddr, kernelpath and pciBusID has to say which device"
+        yield "type", "one of device, hwaddr, kernelpath and pciBusID must name the device"
 
 
 def _ptp(fields: Fields) -> Iterator[Problem]:
     if not fields.object("ipam").string("type"):
-        yield "type", "ptp needs ipam: without addresses nothing leads to the container"
+        yield "type", "ptp needs ipam: without addresses there is no route to the container"
 
 
 def _bandwidth(fields: Fields) -> Iterator[Problem]:
@@ -130,7 +130,7 @@ def _vrf(fields: Fields) -> Iterator[Problem]:
 
 
 def _host_local(ipam: Fields) -> Iterator[Problem]:
-    """What host-local accepts, and what nobody could use: its gateways are not compared with their subnets."""
+    """What host-local accepts although it cannot work: it does not compare gateways with their subnets."""
     single = [ipam] if ipam.get("subnet") is not None else []
     sets = [(f"ipam.ranges[{n}][{m}]", Fields(one, f"ipam.ranges[{n}][{m}]"))
             for n, each in enumerate(ipam.array("ranges")) if isinstance(each, list)
@@ -139,7 +139,7 @@ def _host_local(ipam: Fields) -> Iterator[Problem]:
         try:
             (one,) = ranges.read([[fields]])[0].ranges
         except CNIError:
-            continue  # the plugin's own parser has said so
+            continue  # reported by the plugin's own parser
         subnet = one.subnet
         if one.gateway not in subnet:
             yield f"{place}.gateway", f"{one.gateway} is not in the subnet {subnet}"

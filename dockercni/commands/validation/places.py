@@ -1,4 +1,4 @@
-"""Where the keys of a JSON document stand. Pure."""
+"""The positions of the keys in a JSON document. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _DECODER: Final = json.JSONDecoder()
 
 
 def keys(text: str) -> dict[str, tuple[int, int]]:
-    """Line and column of every key, by its path in lower case (`plugins[0].ipam.type`); of an array's items, too.
+    """Line and column of every key and array item, by its path in lower case (`plugins[0].ipam.type`).
 
-    Plugins match keys in any case. The document is one that `cni.document` has read.
+    In lower case, since plugins match keys in any case. The document must be one that `cni.strict_json` accepts.
     """
     found: dict[str, int] = {}
     _value(text, _SPACE.match(text, 0).end(), "", found)  # type: ignore[union-attr]  # it matches anywhere
@@ -26,7 +26,7 @@ def short(path: str) -> str:
 
 
 def _value(text: str, at: int, path: str, found: dict[str, int]) -> int:
-    """Note the keys of the value that begins at `at`; returns where it ends."""
+    """Add the keys of the value that begins at `at` to `found`; returns the offset of its end."""
     if text[at] == "{":
         return _members(text, at, path, found)
     if text[at] == "[":

@@ -1,6 +1,7 @@
-"""Which keys plugins know: those of this program, and the reference plugins that only executables serve. Pure.
+"""Which keys plugins know, those of dockercni and the reference plugins. Pure.
 
-A plugin ignores a key that it does not know; one of this process leaves such a network to the executable.
+An executable ignores a key that it does not know, and a built-in plugin leaves such a network to the executable. So a
+misspelt key has no effect, and only this check reports it.
 """
 
 from __future__ import annotations
@@ -49,18 +50,18 @@ _INNER: Final[Mapping[str, tuple[str, ...]]] = {
     "routes": ("dst", "gw", "mtu", "advmss", "priority", "table", "scope"),
     "vlanTrunk": ("id", "minID", "maxID"),
 }
-"""The keys of the objects below those keys, in arrays or not."""
+"""The keys of the objects below those keys, whether in an array or not."""
 
 
 def unknown_of_list(extra: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Keys of the whole list that are nearly ones that count: others may be somebody else's."""
+    """Keys of the whole list that resemble a known one; others may belong to other programs."""
     for key in extra:
         if key not in _LIST and not keys.is_foreign(key) and (hint := nearest(key, _LIST)):
             yield key, f"unknown key of a network{hint}"
 
 
 def unknown(kind: str, conf: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each key of a plugin's object, its IPAM included, that the plugin does not know, and what was probably meant."""
+    """Each key of a plugin's object, IPAM included, that the plugin does not know, with the key probably meant."""
     if kind in PLUGINS:
         yield from _strangers(conf, PLUGINS[kind], "", f"plugin {kind}")
     ipam = strict_json.lookup(conf, "ipam")

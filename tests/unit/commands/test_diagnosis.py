@@ -101,7 +101,7 @@ def test_cgroup_layouts(tmp_path: Path) -> None:
 def test_directories(tmp_path: Path) -> None:
     """One that can be written or made is well; a file in its place is not."""
     assert host.directory_finding("x", tmp_path).level == "ok"
-    assert host.directory_finding("x", tmp_path / "a" / "b").what == f"{tmp_path / 'a' / 'b'} can be made"
+    assert host.directory_finding("x", tmp_path / "a" / "b").what == f"{tmp_path / 'a' / 'b'} can be created"
     (tmp_path / "file").touch()
     assert host.directory_finding("x", tmp_path / "file").what == f"{tmp_path / 'file'} is not a directory"
 
@@ -113,7 +113,7 @@ def test_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytes
     assert main(["doctor", f"--docker-host=unix://{tmp_path}/none.sock"]) == 1
     out = capsys.readouterr().out
     assert "fail  rights: not root" in out
-    assert "mend: sudo dockercni doctor" in out
+    assert "fix: sudo dockercni doctor" in out
     for command in (["sync"], ["ps"], ["check"], ["status"], ["status", "--probe"], ["inspect", "x"], ["daemon"]):
         assert main(command) == 77, command
         assert capsys.readouterr().err.endswith("try sudo\n")
@@ -139,7 +139,7 @@ def _firewall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **given: Any) -> 
     monkeypatch.setattr(firewall.firewalld, "runs", lambda: given.get("firewalld", False))
     monkeypatch.setattr(firewall.Forwarding, "problems", lambda _: given.get("problems", []))
     found = list(firewall.findings(*_alone(tmp_path)))
-    assert all(one.mend for one in found if one.level != "ok")
+    assert all(one.fix for one in found if one.level != "ok")
     return [f"{one.level} {one.subject}: {one.what}" for one in found if one.level != "ok"]
 
 

@@ -89,7 +89,7 @@ PROBLEMS = [
     (
         {"types": ("bridge",), "capabilities": {"portMapping": True}},
         ":8:5: portMapping: ",
-        "nobody gives the capability portMapping; did you mean portMappings?",
+        "unknown capability portMapping; did you mean portMappings?",
     ),
 ]
 
@@ -197,17 +197,17 @@ WRONG = [
     ({"type": "bridge", "bridge": "a b"}, "bridge", "cannot be the name of a link"),
     ({"type": "bridge", "bridge": ".."}, "bridge", "cannot be the name of a link"),
     ({"type": "bridge", "bridge": ""}, "bridge", "cannot be the name of a link"),
-    ({"type": "bridge", "bridge": "lo"}, "bridge", "is no bridge"),
-    ({"type": "macvlan", "master": "none9"}, "master", "there is no link none9 here"),
-    ({"type": "ipvlan", "master": "none9"}, "master", "there is no link none9 here"),
-    ({"type": "vlan", "master": "none9", "vlanId": 5}, "master", "there is no link none9 here"),
-    ({"type": "host-device", "device": "none9"}, "device", "there is no link none9 here"),
+    ({"type": "bridge", "bridge": "lo"}, "bridge", "is not a bridge"),
+    ({"type": "macvlan", "master": "none9"}, "master", "this host has no link none9"),
+    ({"type": "ipvlan", "master": "none9"}, "master", "this host has no link none9"),
+    ({"type": "vlan", "master": "none9", "vlanId": 5}, "master", "this host has no link none9"),
+    ({"type": "host-device", "device": "none9"}, "device", "this host has no link none9"),
     ({"type": "macvlan", "master": "lo", "mtu": 65536}, "mtu", "must be from 68 to 65535"),
     ({"type": "bridge", "mtu": 1000, "ipam": lease(subnet="fd00::/64")}, "mtu", "must be from 1280"),
     ({"type": "bridge", "ipam": {"type": "dhcp", "daemonSocketPath": "/none/such"}}, "type", "no /none/such: the DHCP"),
     ({"type": "bridge", "ipam": {"type": "dhcp", "daemonSocketPath": "/etc"}}, "type", "/etc is no socket"),
     # what executables alone serve
-    ({"type": "macvlan", "master": "lo", "mode": "l2"}, "mode", '"l2" is none of bridge, private'),
+    ({"type": "macvlan", "master": "lo", "mode": "l2"}, "mode", '"l2" is not one of bridge, private'),
     ({"type": "vlan", "master": "lo", "vlanId": 5000}, "vlanId", "from 0 to 4094"),
     ({"type": "host-device"}, "type", "one of device, hwaddr"),
     ({"type": "ptp"}, "type", "ptp needs ipam"),

@@ -133,7 +133,7 @@ def test_leases_of_executables(place: Path, plugin: str, what: str, spoil: Calla
     given = settings.load({"cni-conf-dir": str(place / "etc")}, {}, settings.DEFAULT_FILE)
     (told,) = (one for one in networks.findings(given, Unreachable()) if one.subject == "trust")  # type: ignore[arg-type]
     assert f"{what} (mode" in told.what
-    assert told.mend.endswith(str(place / what))
+    assert told.fix.endswith(str(place / what))
 
 
 class Unreachable:
