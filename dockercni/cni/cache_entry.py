@@ -23,10 +23,11 @@ _DEPTH: Final = strict_json.MAX_DEPTH + 8  # what was taken from outside at its 
 class CacheEntry:
     """One attachment as recorded.
 
-    `config` is the network's conflist, whole; `result` what the plugins before `done` made of it, as printed. `served`
-    names for each plugin of the list the engine that serves it. `owner` holds what the program that attached wants to
-    know again later; it is None in entries of other runtimes, which have no `served` and `done` either. A record of
-    libcni before 0.8 is a bare result: its entry has no `config` and `netns`.
+    `config` is the network's conflist, with the plugins of its subdirectory merged in, so that DEL needs no other file;
+    `result` what the plugins before `done` made of it, as printed. `served` names for each plugin of the list the
+    engine that serves it. `owner` holds what the program that attached wants to know again later; it is None in entries
+    of other runtimes, which have no `served` and `done` either. A record of libcni before 0.8 is a bare result: its
+    entry has no `config` and `netns`.
     """
 
     network: str

@@ -2,7 +2,7 @@
 
 Differences from libcni, all on the safe side: every plugin is found before the first one runs; a failed chain is taken
 back at once; the cache is written ahead; DEL runs every step, whatever fails; a result is handed on as it was printed.
-ARCHITECTURE.md lists them all.
+docs/cni-deviations.md lists them all.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ class Filter:
         """The policies of the built-in chains, and each chain with its rules. Raises IptablesError."""
         policies: dict[str, str] = {}
         chains: dict[str, list[str]] = {}
+        # Comments come in quotes here, and a rule can only be deleted as it was printed.
         for line in _run([self.command, "-w", "-S"]).split("\n"):
             kind, _, rest = line.partition(" ")
             chain, _, what = rest.partition(" ")

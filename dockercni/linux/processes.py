@@ -34,6 +34,7 @@ def start_time(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
+    # Docker 20.10 takes a killed containerd for a running one as long as nobody has reaped it; its state tells
     fields = stat.rpartition(b")")[2].split()  # the name before ")" may hold anything
     return None if fields[0] in {b"Z", b"X"} else int(fields[19])
 

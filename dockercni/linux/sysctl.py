@@ -12,6 +12,9 @@ ROOT: Final = "/proc/sys"
 _LIMIT: Final = 4096
 # Whoever writes disable_ipv6 or forwarding while somebody else changes links does not sleep but tries again and again
 # (restart_syscall): several of us who do that leave nothing of a small machine to the one they wait for.
+# Measured while fifty containers started on two cores: eight such threads kept both busy for 10 to 60 s, and nothing
+# else ran (4,144 of 4,156 samples of perf). So one thread writes at a time, and ports of a bridge are kept from IPv6 by
+# netlink instead.
 turn: Final = threading.Lock()
 
 

@@ -2,6 +2,7 @@
 
 With twenty programs that compute on two processors a process that wakes up waits 25 ms in one of ten cases and 120 ms
 in one of a hundred, and an entrypoint may begin meanwhile; by what is done here it is 3 ms and 15 ms.
+Without it the helper came after the execve in one of sixty starts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What a container had last: remembered until it is removed, so that it gets the same addresses again.
 
 It is also the proof that an interface or lease of this container is of our making when its record was lost.
+If a cache entry is deleted or damaged, what the history says is attached is taken back with today's configuration, and
+attached anew. What neither record nor history nor pin proves to be ours is named, and never touched.
 """
 
 from __future__ import annotations
