@@ -120,7 +120,14 @@ class World:
         if self._lost():  # the engine hears of no end while its containerd is gone, until it is started anew
             self.host.stop_engine()
             self.host.start_engine()
-        wait_until(self._steady, 60, "containers that restart")
+        try:
+            wait_until(self._steady, 60, "containers that restart")
+        except TimeoutError:
+            # Docker 20.10 that was killed while a container restarted may wait for that container's end for ever: it
+            # neither starts, stops nor kills it. Only with a new containerd is it over.
+            self.host.engine.kill(containerd=True)
+            self.host.start_engine()
+            wait_until(self._steady, 60, "containers that restart")
 
     def sync(self) -> subprocess.CompletedProcess[str]:
         """One `dockercni sync`."""
@@ -145,10 +152,7 @@ class World:
         return not paused
 
     def _steady(self) -> bool:
-        """Whether nothing restarts any more; an engine that was killed while something did may wait for ever."""
-        if restarting := self.host.docker("ps", "--quiet", "--filter=status=restarting").split():
-            self.host.docker("start", *restarting, check=False)
-        return not restarting
+        return not self.host.docker("ps", "--quiet", "--filter=status=restarting")
 
     def _join(self) -> None:
         _, late = wait(self.under_way, 90)
