@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dockercni import render, settings
-from dockercni.commands.table import COMMANDS, EXIT_CODES, Argument, Command, Request
+from dockercni.commands.table import COMMANDS, EXIT_CODES, Argument, Command, Invocation
 from dockercni.commands.usage import fill, sentence, usage
 from dockercni.errors import DockercniError, UsageError
 
@@ -60,8 +60,8 @@ def _run(argv: Sequence[str]) -> int:
     keys = (*(setting.key for setting in settings.TABLE), *settings.FORMER)
     flags = {key: found.pop(key) for key in keys if key in found}
     load = partial(settings.load, flags, dict(os.environ), file)
-    request = Request(load(), argparse.Namespace(**found), output or "table", load)
-    code: int = import_module(command.module).run(request)
+    invocation = Invocation(load(), argparse.Namespace(**found), output or "table", load)
+    code: int = import_module(command.module).run(invocation)
     return code
 
 

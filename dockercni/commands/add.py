@@ -5,18 +5,18 @@ from pathlib import Path
 
 from dockercni import logs, render
 from dockercni.cni import Result
-from dockercni.commands.table import Request
+from dockercni.commands.table import Invocation
 from dockercni.errors import UnknownContainer
 from dockercni.model import NetworkRequest
 from dockercni.reconcile import ad_hoc
 from dockercni.wiring import wire
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Attach, and print interface, addresses and time; with -o json the CNI result."""
     logs.configure("warning", "auto")
-    app = wire(request.settings)
-    args = request.args
+    app = wire(invocation.settings)
+    args = invocation.args
     wanted = NetworkRequest(args.network or "", args.ifname or "", args=tuple(args.arg))
     began = time.monotonic()
     if args.netns:
@@ -28,7 +28,7 @@ def run(request: Request) -> int:
         if container is None:
             raise UnknownContainer(f'there is no container "{args.container}"; to attach a namespace, add its path')
         result = ad_hoc.add_to_container(app.sandboxes, app.attacher, container, engine.mark, wanted)
-    if request.output == "json":
+    if invocation.output == "json":
         render.json(dict(result.raw))
     else:
         render.line(f"ADD {args.container} {_summary(result)} {(time.monotonic() - began) * 1000:.1f} ms")

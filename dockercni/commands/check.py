@@ -7,7 +7,7 @@ from dockercni import logs, render
 from dockercni.cni import CNIError, parse_list, versions
 from dockercni.cni.versions import Feature
 from dockercni.commands.containers import reconcile_at, resolve
-from dockercni.commands.table import DRIFT, Request
+from dockercni.commands.table import DRIFT, Invocation
 from dockercni.reconcile import records
 from dockercni.reconcile.outcome import NOTE, Outcome
 from dockercni.reconcile.records import Record
@@ -28,20 +28,20 @@ class Checked:
     why: str = ""
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Check the attachments of the named containers, or all of them.
 
     JSON keys: checks [{container, id, network, ifname, verdict, why}].
     """
     logs.configure("error", "auto")
-    app = wire(request.settings)
-    named = list(dict.fromkeys(resolve(app, name) for name in request.args.containers))
+    app = wire(invocation.settings)
+    named = list(dict.fromkeys(resolve(app, name) for name in invocation.args.containers))
     engine = app.client.engine()
     ids = named or app.container_ids(engine.mark)
     # the same dry run as in `status` and `sync --dry-run`, so that all of them agree
     outcomes = reconcile_at(app, app.reconciler(engine, policy(app.settings)), ids, dry_run=True)
     found = [checked for one in outcomes for checked in _checked(app, engine.mark, one)]
-    if request.output == "json":
+    if invocation.output == "json":
         render.json({"checks": [asdict(one) for one in found]})
     else:
         for one in found:

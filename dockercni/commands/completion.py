@@ -3,10 +3,10 @@
 from importlib import import_module
 
 from dockercni import render
-from dockercni.commands.table import Request
+from dockercni.commands.table import Invocation
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print the script, made from the table of commands."""
-    render.text(import_module(f"dockercni.commands.manual.{request.args.shell}").script())
+    render.text(import_module(f"dockercni.commands.manual.{invocation.args.shell}").script())
     return 0

@@ -19,7 +19,7 @@ _LONGEST_PAUSE: Final = 2.0  # seconds
 
 
 @dataclass(slots=True)
-class State:
+class Convergence:
     """What was found. The lists have one line for each container, attachment or file.
 
     `engine` is the engine's version, `problem` why it could not be asked.
@@ -42,7 +42,7 @@ class State:
         return not (self.problem or self.pending or self.failing or self.drift)
 
 
-def state(settings: Settings, failing: Mapping[str, Failing], wait: float | None) -> State:
+def state(settings: Settings, failing: Mapping[str, Failing], wait: float | None) -> Convergence:
     """Judge all containers; with `wait`, repeat until they are converged or that many seconds are over.
 
     `failing` is what the daemon has tried in vain, by container id. Raises NotRoot, EngineRefused.
@@ -59,8 +59,8 @@ def state(settings: Settings, failing: Mapping[str, Failing], wait: float | None
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _judge(app: App, failing: Mapping[str, Failing]) -> State:
-    found = State()
+def _judge(app: App, failing: Mapping[str, Failing]) -> Convergence:
+    found = Convergence()
     try:
         engine = app.client.engine()
         found.engine = engine.version
@@ -76,7 +76,7 @@ def _judge(app: App, failing: Mapping[str, Failing]) -> State:
     return found
 
 
-def _add(found: State, outcome: Outcome, failing: Mapping[str, Failing]) -> None:
+def _add(found: Convergence, outcome: Outcome, failing: Mapping[str, Failing]) -> None:
     coming = [step for step in outcome.steps if step.verb == "ADD"]
     errors = [step for step in outcome.steps if step.error]
     if outcome.running and (outcome.attachments or errors):

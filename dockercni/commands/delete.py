@@ -2,17 +2,17 @@
 
 from dockercni import logs, render
 from dockercni.commands.containers import recorded
-from dockercni.commands.table import Request
+from dockercni.commands.table import Invocation
 from dockercni.errors import UnknownContainer
 from dockercni.reconcile import ad_hoc
 from dockercni.wiring import wire
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Remove all recorded attachments, or those that --network and --ifname choose; print one line for each."""
     logs.configure("warning", "auto")
-    app = wire(request.settings)
-    args = request.args
+    app = wire(invocation.settings)
+    args = invocation.args
     container_id = args.container
     if not recorded(app, container_id):  # then it is a name, or the beginning of an id
         container = app.client.container(container_id)

@@ -7,7 +7,7 @@ from dockercni import logs, render
 from dockercni.commands import liveness
 from dockercni.commands.containers import resolve
 from dockercni.commands.sync import line
-from dockercni.commands.table import Request
+from dockercni.commands.table import Invocation
 from dockercni.errors import DockercniError
 from dockercni.model import Container, NetworkRequest, Unwanted
 from dockercni.reconcile import gateway, labels, ports, records
@@ -17,20 +17,20 @@ from dockercni.status_file import Failing
 from dockercni.wiring import App, policy, wire
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print the reasons.
 
     JSON keys: container, id, reasons [text], attachments [text], next [text], and for what the daemon has tried in vain
     failing (null, or {since, times, retryIn, parts [{action, network, ifname, reason}]}).
     """
     logs.configure("error", "auto")
-    app = wire(request.settings)
+    app = wire(invocation.settings)
     engine = app.client.engine()
     app.networks.learn(engine.mtu)
-    container_id = resolve(app, request.args.container)
+    container_id = resolve(app, invocation.args.container)
     container = app.client.container(container_id)
     sync, daemon = (
-        app.reconciler(engine, AttachPolicy(request.settings.attach)),
+        app.reconciler(engine, AttachPolicy(invocation.settings.attach)),
         app.reconciler(engine, policy(app.settings)),
     )
     reasons = (
@@ -39,8 +39,8 @@ def run(request: Request) -> int:
     attached = _attached(app, container_id)
     outcome = sync.reconcile(container_id, dry_run=True)
     coming = [line(outcome.name, step, dry_run=True) for step in outcome.steps] or ["nothing to do"]
-    failing = liveness.of_daemon(request.settings).failing.get(container_id)
-    if request.output == "json":
+    failing = liveness.of_daemon(invocation.settings).failing.get(container_id)
+    if invocation.output == "json":
         found = {"container": outcome.name, "id": container_id, "reasons": reasons, "attachments": attached}
         render.json({**found, "next": coming, "failing": _shown(failing) if failing else None})
         return 0

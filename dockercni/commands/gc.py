@@ -3,20 +3,20 @@
 from dockercni import logs, render
 from dockercni.commands import sync
 from dockercni.commands.containers import reconcile_at
-from dockercni.commands.table import DRIFT, SOME_FAILED, Request
+from dockercni.commands.table import DRIFT, SOME_FAILED, Invocation
 from dockercni.reconcile import orphans
 from dockercni.reconcile.orphans import Sent
 from dockercni.reconcile.reconciler import AttachPolicy
 from dockercni.wiring import wire
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Reconcile every container, then collect leases, rules and what plugins find by GC; print one line for each."""
     logs.configure("error", "auto")
-    app = wire(request.settings)
-    dry_run = request.args.dry_run
+    app = wire(invocation.settings)
+    dry_run = invocation.args.dry_run
     engine = app.client.engine()
-    reconciler = app.reconciler(engine, AttachPolicy(request.settings.attach))
+    reconciler = app.reconciler(engine, AttachPolicy(invocation.settings.attach))
     outcomes = reconcile_at(app, reconciler, app.container_ids(engine.mark), dry_run=dry_run)
     if not dry_run:
         app.settle_forwarding()

@@ -19,7 +19,7 @@ from dockercni.reconcile import drafts, networks, state, surroundings
 from dockercni.reconcile.history import History
 
 if TYPE_CHECKING:
-    from dockercni.commands.table import Request
+    from dockercni.commands.table import Invocation
     from dockercni.model import IPNetwork
     from dockercni.reconcile.surroundings import Surroundings
     from dockercni.settings import Settings
@@ -29,9 +29,9 @@ class NotWritten(DockercniError):
     """The file could not be written, or exists already."""
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Write the file and print its path."""
-    settings, args = request.settings, request.args
+    settings, args = invocation.settings, invocation.args
     name = args.name or networks.BUILT_IN
     wanted = drafts.asked(args.subnet)
     _check_name(name)

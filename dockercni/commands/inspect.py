@@ -7,16 +7,16 @@ from typing import Any
 from dockercni import logs, render
 from dockercni.cni import CacheEntry, CNIError, parse_list
 from dockercni.commands.containers import backend, former_backend, resolve
-from dockercni.commands.table import Request
+from dockercni.commands.table import Invocation
 from dockercni.reconcile import ports, records
 from dockercni.wiring import App, wire
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print an array with one object for each container; an unknown container is an error."""
     logs.configure("warning", "auto")
-    app = wire(request.settings)
-    ids = [resolve(app, name) for name in request.args.containers]
+    app = wire(invocation.settings)
+    ids = [resolve(app, name) for name in invocation.args.containers]
     files = {network.name: str(network.source) for network in app.networks.catalogue().networks if network.source}
     render.array([_container(app, container_id, files) for container_id in ids])
     return 0

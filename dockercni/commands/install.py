@@ -7,7 +7,7 @@ from pathlib import Path
 from dockercni import render
 from dockercni.commands.manual import toml
 from dockercni.commands.setup import effects, plan
-from dockercni.commands.table import DRIFT, Request
+from dockercni.commands.table import DRIFT, Invocation
 from dockercni.errors import DockercniError, NotRoot
 
 
@@ -15,16 +15,16 @@ class CannotInstall(DockercniError):
     """The program was not installed in a way that this command can work with."""
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print one line for each step."""
-    dry_run = request.args.dry_run
+    dry_run = invocation.args.dry_run
     if os.geteuid() != 0 and not dry_run:
         raise NotRoot("only root can install a service; try sudo")
     files = effects.files()
     found = effects.found(files)
     if found.packaged:
         raise CannotInstall("a package has installed the units already; run: systemctl enable --now dockercni")
-    steps = plan.install(found, program(), files, toml.example(), timer=request.args.timer)
+    steps = plan.install(found, program(), files, toml.example(), timer=invocation.args.timer)
     for line in effects.done(steps, dry_run=dry_run):
         render.line(line)
     return DRIFT if dry_run else 0

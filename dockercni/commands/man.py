@@ -2,7 +2,7 @@
 
 from dockercni import render
 from dockercni.commands.manual import roff
-from dockercni.commands.table import COMMANDS, Request
+from dockercni.commands.table import COMMANDS, Invocation
 from dockercni.errors import DockercniError, UsageError
 from dockercni.settings import nearest
 
@@ -11,10 +11,10 @@ class NotWritten(DockercniError):
     """A page could not be written."""
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print one page, or write all of them into a directory and print their paths."""
-    name = " ".join(request.args.topic)
-    if directory := request.args.directory:
+    name = " ".join(invocation.args.topic)
+    if directory := invocation.args.directory:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             for file, page in roff.pages().items():

@@ -2,7 +2,7 @@
 
 from dockercni import logs, render
 from dockercni.cni import NetworkList
-from dockercni.commands.table import FAILED, Request
+from dockercni.commands.table import FAILED, Invocation
 from dockercni.errors import DockercniError
 from dockercni.wiring import wire
 
@@ -10,20 +10,20 @@ _HEADERS = ("NETWORK", "DEFAULT", "CNI", "PLUGINS", "FILE")
 _WIDE = (*_HEADERS, "CAPABILITIES", "BRIDGES")
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """List them, with a mark at the default one; exit code 1 if a file is broken or there is no default.
 
     JSON keys: networks [{name, default, cniVersion, plugins, capabilities, file}], broken [message].
     """
     logs.configure("critical", "auto")  # problems of the files are printed below
-    catalogue = wire(request.settings).networks.catalogue()
+    catalogue = wire(invocation.settings).networks.catalogue()
     try:
         default = catalogue.get("").name
     except DockercniError as error:
         default = ""
         render.error(str(error))
     broken = [str(error) for error in catalogue.directory.broken]
-    if request.output == "json":
+    if invocation.output == "json":
         listed = [
             {
                 "name": network.name,
@@ -36,14 +36,14 @@ def run(request: Request) -> int:
             for network in catalogue.networks
         ]
         render.json({"networks": listed, "broken": broken})
-    elif request.output == "name":
+    elif invocation.output == "name":
         for network in catalogue.networks:
             render.line(network.name)
     else:
         rows = [(*_cells(network, default), *_more(network)) for network in catalogue.networks]
-        width = len(_WIDE if request.output == "wide" else _HEADERS)
+        width = len(_WIDE if invocation.output == "wide" else _HEADERS)
         render.table(_WIDE[:width], [row[:width] for row in rows])
-    if request.output != "json":
+    if invocation.output != "json":
         for problem in broken:
             render.error(problem)
     return FAILED if broken or not default else 0

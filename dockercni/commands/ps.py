@@ -7,7 +7,7 @@ from typing import Any
 from dockercni import logs, render
 from dockercni.commands.containers import backend, former_backend, resolve
 from dockercni.commands.missing import EXCLUDED, Missing, missing
-from dockercni.commands.table import Request
+from dockercni.commands.table import Invocation
 from dockercni.docker.api import Listed
 from dockercni.errors import DockercniError
 from dockercni.linux.netns import Namespace
@@ -19,7 +19,7 @@ _HEADERS = ("CONTAINER", "NETWORK", "INTERFACE", "ADDRESSES", "PORTS", "STATE", 
 _WIDE = (*_HEADERS, "ID", "MAC", "SERVED BY", "NAMESPACE")
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """List what is attached and what is missing; without an engine only what is recorded.
 
     JSON keys: attachments [{container, id, network, ifname, addresses, mac, ports, unpublished, netns, state, problem,
@@ -27,21 +27,21 @@ def run(request: Request) -> int:
     excluded [{container, id, reason}]. `served` has the names that backends had in the version before.
     """
     logs.configure("error", "auto")
-    app = wire(request.settings)
-    wanted = {resolve(app, name) for name in request.args.containers}
+    app = wire(invocation.settings)
+    wanted = {resolve(app, name) for name in invocation.args.containers}
     running = _running(app)
     found = [(row, folded) for row, folded in _rows(app, running) if not wanted or row["id"] in wanted]
     rows = [row for row, _ in found]
-    lacking = _lacking(app, running, rows, wanted, excluded=request.args.all)
-    if request.output == "json":
-        _print_json(rows, lacking, excluded=request.args.all)
+    lacking = _lacking(app, running, rows, wanted, excluded=invocation.args.all)
+    if invocation.output == "json":
+        _print_json(rows, lacking, excluded=invocation.args.all)
         return 0
-    if request.output == "name":
+    if invocation.output == "name":
         names = [*(row["container"] or row["id"] for row in rows), *(one.container for one in lacking)]
         for name in dict.fromkeys(names):
             render.line(name)
         return 0
-    width = len(_WIDE if request.output == "wide" else _HEADERS)
+    width = len(_WIDE if invocation.output == "wide" else _HEADERS)
     cells = [*(_cells(row, folded) for row, folded in found), *map(_cells_of_missing, lacking)]
     render.table(_WIDE[:width], [row[:width] for row in cells])
     return 0

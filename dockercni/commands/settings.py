@@ -1,23 +1,23 @@
 """`dockercni settings`: each setting's value and where it came from; needs neither root nor an engine."""
 
 from dockercni import render
-from dockercni.commands.table import Request
+from dockercni.commands.table import Invocation
 from dockercni.settings import FORMER, TABLE, Setting, Settings, spelled
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print them as their file would spell them.
 
     JSON keys: settings {KEY: {value, default, origin, fixed}}, oldNames [{name, setting, origin}]. A setting that was
     renamed has its former key beside the new one, with its values as they were called.
     """
-    if request.args.example:
+    if invocation.args.example:
         from dockercni.commands.manual import toml  # noqa: PLC0415  not needed to print values
 
         render.text(toml.example())
         return 0
-    settings = request.settings
-    if request.output == "json":
+    settings = invocation.settings
+    if invocation.output == "json":
         rows = {
             key: _row(setting, settings, key)
             for setting in TABLE

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from dockercni import render
 from dockercni.commands import liveness
-from dockercni.commands.table import DRIFT, FAILED, Request
+from dockercni.commands.table import DRIFT, FAILED, Invocation
 from dockercni.errors import EngineUnavailable, NotRoot
 
 if TYPE_CHECKING:
-    from dockercni.commands.convergence import State
+    from dockercni.commands.convergence import Convergence
     from dockercni.commands.liveness import Liveness
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print what was found; the exit codes are in the table of commands.
 
     JSON keys: daemon {running, told, pulse}, engine, problem, converged, wanted, attached, attachments, pending,
@@ -24,8 +24,8 @@ def run(request: Request) -> int:
     """
     if os.geteuid() != 0:
         raise NotRoot("the daemon's status can only be read by root; try sudo")
-    daemon = liveness.of_daemon(request.settings)
-    if request.args.probe:
+    daemon = liveness.of_daemon(invocation.settings)
+    if invocation.args.probe:
         render.line(daemon.words)
         return 0 if daemon.alive else FAILED
     # Imported late, as a probe runs every few seconds and these are slow to import.
@@ -33,14 +33,14 @@ def run(request: Request) -> int:
     from dockercni.commands import convergence  # noqa: PLC0415
 
     logs.configure("error", "auto")
-    found = convergence.state(request.settings, daemon.failing, request.args.wait)
-    if request.output == "json":
+    found = convergence.state(invocation.settings, daemon.failing, invocation.args.wait)
+    if invocation.output == "json":
         shown = asdict(found)
         shown["notOurs"] = shown.pop("not_ours")
         render.json({"daemon": _shown(daemon), "converged": found.converged, **shown})
     else:
         _print_lines(found, daemon)
-    if request.args.wait is not None:
+    if invocation.args.wait is not None:
         return 0 if found.converged else FAILED
     if found.problem:
         return EngineUnavailable.exit_code
@@ -67,7 +67,7 @@ def _shown(daemon: Liveness) -> dict[str, object]:
     return {"running": daemon.alive, "told": daemon.words, "pulse": last}
 
 
-def _print_lines(found: State, daemon: Liveness) -> None:
+def _print_lines(found: Convergence, daemon: Liveness) -> None:
     render.line(daemon.words)
     if (status := daemon.status) and daemon.alive:
         for what, reason in status.off.items():

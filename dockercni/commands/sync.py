@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dockercni import logs, render
 from dockercni.commands.containers import reconcile_at, resolve
-from dockercni.commands.table import DRIFT, SOME_FAILED, Request
+from dockercni.commands.table import DRIFT, SOME_FAILED, Invocation
 from dockercni.gate import client as gate
 from dockercni.reconcile import orphans
 from dockercni.reconcile.orphans import Orphan
@@ -13,29 +13,29 @@ from dockercni.reconcile.reconciler import AttachPolicy
 from dockercni.wiring import wire
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Reconcile the named containers, or all that dockercni created; print one line for each action, and a verdict.
 
     JSON keys: converged, containers, attachments, actions [{action, container, id, network, ifname, addresses, ms,
     reason, error}], strays [{what, id, ours, error}].
     """
     logs.configure("error", "auto")  # the lines printed below report the rest
-    app = wire(request.settings)
+    app = wire(invocation.settings)
     engine = app.client.engine()
-    dry_run = request.args.dry_run
-    named = request.args.containers
+    dry_run = invocation.args.dry_run
+    named = invocation.args.containers
     ids = [resolve(app, name) for name in named] if named else app.container_ids(engine.mark)
-    reconciler = app.reconciler(engine, AttachPolicy(request.settings.attach))
+    reconciler = app.reconciler(engine, AttachPolicy(invocation.settings.attach))
     closed = app.forwarding_problems()  # first, since reconciling a container lets it through
     outcomes = reconcile_at(app, reconciler, ids, dry_run=dry_run, forced=bool(named))
     if not dry_run:
-        gate.served(request.settings.run_dir, [one.id for one in outcomes if one.converged and not one.waits])
+        gate.served(invocation.settings.run_dir, [one.id for one in outcomes if one.converged and not one.waits])
         app.attacher.cache.sweep()
         app.settle_forwarding()
     found = [] if named else list(orphans.collect(app.attacher, dry_run=dry_run))
-    if request.output == "json":
+    if invocation.output == "json":
         _print_json(outcomes, found)
-    elif request.output == "name":
+    elif invocation.output == "name":
         for one in outcomes:
             if one.steps:
                 render.line(one.name)
@@ -43,7 +43,7 @@ def run(request: Request) -> int:
         for problem in closed:
             render.line(f"{'would repair' if dry_run else 'REPAIR'} {problem}")
         print_orphans(found, dry_run=dry_run)
-        print_lines(outcomes, dry_run=dry_run, wide=request.output == "wide")
+        print_lines(outcomes, dry_run=dry_run, wide=invocation.output == "wide")
     steps = [step for one in outcomes for step in one.steps]
     if any(problem for _, _, problem in found) or any(step.error for step in steps):
         return SOME_FAILED

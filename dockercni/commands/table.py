@@ -41,7 +41,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command; `module` is imported only when the command runs, and has `run(request: Request) -> int`.
+    """One command; `module` is imported only when the command runs, and has `run(invocation: Invocation) -> int`.
 
     A name of two words is a command of its own. `more` is what the manual says beyond `help`; `outputs` are the values
     of -o, empty where there is nothing to choose.
@@ -56,7 +56,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Invocation:
     """What a command's `run` gets; `args` has the command's own arguments only.
 
     `reload` reads the settings again from the same file, environment and flags. Raises SettingsError.

@@ -9,7 +9,7 @@ from dockercni import logs, render
 from dockercni.cni import CacheEntry
 from dockercni.commands.manual import toml
 from dockercni.commands.setup import effects, plan
-from dockercni.commands.table import DRIFT, Request
+from dockercni.commands.table import DRIFT, Invocation
 from dockercni.daemon.early import remembered_mark
 from dockercni.errors import DockercniError, LockHeld
 from dockercni.gate import client as gate
@@ -22,10 +22,10 @@ class NotDetached(DockercniError):
     """Some containers could not be detached; nothing else was removed, so that uninstall can be run again."""
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print one line for each step, and for each thing that stays because dockercni did not create it."""
     logs.configure("error", "auto")
-    settings, args = request.settings, request.args
+    settings, args = invocation.settings, invocation.args
     app = wire(settings)
     files = effects.files()
     found = effects.found(files)

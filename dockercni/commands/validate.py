@@ -9,9 +9,9 @@ from typing import Final
 from dockercni import render
 from dockercni.cni import CNIError, NetworkList, PluginConf, load_file, strict_json
 from dockercni.commands.plugin_versions import PluginVersions, Probe
-from dockercni.commands.table import FAILED, Request
+from dockercni.commands.table import FAILED, Invocation
 from dockercni.commands.validation import meaning, places, schemas
-from dockercni.commands.validation.host import Host
+from dockercni.commands.validation.host import HostLinks
 from dockercni.commands.validation.meaning import Problem
 from dockercni.settings import nearest
 
@@ -20,15 +20,15 @@ CAPABILITIES: Final = (  # from the specification, and of well-known plugins
 )  # fmt: skip
 
 
-def run(request: Request) -> int:
+def run(invocation: Invocation) -> int:
     """Print a line for each good network, and one for each problem.
 
     JSON keys: networks [{file, name, cniVersion, plugins {TYPE: {path, versions}}, capabilities}], problems [text].
     """
-    probe, host = Probe(request.settings), _host()
+    probe, host = Probe(invocation.settings), _host()
     owners: dict[str, Path] = {}
     good, problems = [], []
-    for name in request.args.files:
+    for name in invocation.args.files:
         path = Path(name)
         try:
             network = load_file(path)
@@ -40,7 +40,7 @@ def run(request: Request) -> int:
         problems.extend(wrong)
         if not wrong:
             good.append((path, network, plugins))
-    if request.output == "json":
+    if invocation.output == "json":
         render.json({"networks": [_shown(*one) for one in good], "problems": problems})
     else:
         for one in good:
@@ -51,7 +51,7 @@ def run(request: Request) -> int:
 
 
 def _problems(
-    path: Path, network: NetworkList, plugins: Sequence[PluginVersions], owners: dict[str, Path], host: Host | None
+    path: Path, network: NetworkList, plugins: Sequence[PluginVersions], owners: dict[str, Path], host: HostLinks | None
 ) -> Iterator[str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     where = places.keys(text)
@@ -73,7 +73,7 @@ def _problems(
         yield f"{_place(path, where, key)}: {problem}"
 
 
-def _wrong(network: NetworkList, number: int, host: Host | None) -> Iterator[Problem]:
+def _wrong(network: NetworkList, number: int, host: HostLinks | None) -> Iterator[Problem]:
     """What is wrong with one plugin: unknown keys, their values, what the host lacks; each key once."""
     plugin = network.plugins[number]
     reported: set[str] = set()
@@ -112,10 +112,10 @@ def _place(path: Path, where: Mapping[str, tuple[int, int]], key: str) -> str:
     return f"{path}:{found[0]}:{found[1]}: {places.short(key)}" if found else f"{path}: {key}"
 
 
-def _host() -> Host | None:
+def _host() -> HostLinks | None:
     """What the host has; None where it cannot be read."""
     try:
-        return Host()
+        return HostLinks()
     except OSError:
         return None
 

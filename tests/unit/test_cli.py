@@ -1,4 +1,4 @@
-"""dockercni.cli: from the command line to a command's request, and from its end to an exit code."""
+"""dockercni.cli: from the command line to a command's invocation, and from its end to an exit code."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from dockercni import __main__ as program
 from dockercni import __version__, errors, settings
 from dockercni.cli import main
-from dockercni.commands.table import COMMANDS, EXIT_CODES, Request
+from dockercni.commands.table import COMMANDS, EXIT_CODES, Invocation
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +26,12 @@ def _bare_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
-    """Every command only records its request."""
-    seen: list[Request] = []
+def invocations(monkeypatch: pytest.MonkeyPatch) -> list[Invocation]:
+    """Every command only records its invocation."""
+    seen: list[Invocation] = []
 
-    def run(request: Request) -> int:
-        seen.append(request)
+    def run(invocation: Invocation) -> int:
+        seen.append(invocation)
         return 0
 
     for command in COMMANDS:
@@ -44,7 +44,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], Non
     """Let the command `version` end with an exception or an exit code."""
 
     def set_end(end: BaseException | int) -> None:
-        def run(_request: Request) -> int:
+        def run(_invocation: Invocation) -> int:
             if isinstance(end, BaseException):
                 raise end
             return end
@@ -89,10 +89,10 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("line", "args"), ARGUMENTS)
-def test_a_command_gets_its_own_arguments(requests: list[Request], line: str, args: dict[str, object]) -> None:
+def test_a_command_gets_its_own_arguments(invocations: list[Invocation], line: str, args: dict[str, object]) -> None:
     """Arguments and options may be mixed, and what was left out has a value of the same shape."""
     assert main(line.split()) == 0
-    assert requests[0].args == Namespace(**args)
+    assert invocations[0].args == Namespace(**args)
 
 
 SETTINGS_FLAGS = [
@@ -110,13 +110,13 @@ SETTINGS_FLAGS = [
 
 @pytest.mark.parametrize(("line", "attribute", "value"), SETTINGS_FLAGS)
 def test_settings_flags_stand_before_or_after_the_command(
-    requests: list[Request], line: str, attribute: str, value: object
+    invocations: list[Invocation], line: str, attribute: str, value: object
 ) -> None:
     """A setting's flag means the same on both sides of the command; the later one wins; a switch takes no word."""
     assert main(line.split()) == 0
-    assert getattr(requests[0].settings, attribute) == value
-    assert requests[0].settings.origins[attribute.replace("_", "-")] == f"flag --{attribute.replace('_', '-')}"
-    assert sorted(vars(requests[0].args)) == ["all", "containers"]
+    assert getattr(invocations[0].settings, attribute) == value
+    assert invocations[0].settings.origins[attribute.replace("_", "-")] == f"flag --{attribute.replace('_', '-')}"
+    assert sorted(vars(invocations[0].args)) == ["all", "containers"]
 
 
 @pytest.mark.parametrize(
@@ -135,14 +135,14 @@ def test_where_programs_are_looked_for(path: str, completed: str, monkeypatch: p
 
 
 @pytest.mark.parametrize(("line", "output"), [("ps", "table"), ("ps -o json", "json"), ("--output json ps", "json")])
-def test_output_is_chosen_on_either_side(requests: list[Request], line: str, output: str) -> None:
+def test_output_is_chosen_on_either_side(invocations: list[Invocation], line: str, output: str) -> None:
     """-o stands before or after the command, and without it a table is printed."""
     assert main(line.split()) == 0
-    assert requests[0].output == output
+    assert invocations[0].output == output
 
 
 def test_the_settings_file_is_the_flags_or_the_variables(
-    requests: list[Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    invocations: list[Invocation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--settings names the file, DOCKERCNI_SETTINGS does without it, and the default serves without both."""
     for name, count in (("default", 2), ("variable", 3), ("flag", 4)):
@@ -152,27 +152,27 @@ def test_the_settings_file_is_the_flags_or_the_variables(
     main(["ps"])
     main(["--settings", str(tmp_path / "flag.toml"), "ps"])
     main(["ps", "--settings", str(tmp_path / "flag.toml")])
-    assert [request.settings.workers for request in requests] == [2, 3, 4, 4]
+    assert [invocation.settings.workers for invocation in invocations] == [2, 3, 4, 4]
 
 
-def test_the_environment_reaches_the_settings(requests: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_reaches_the_settings(invocations: list[Invocation], monkeypatch: pytest.MonkeyPatch) -> None:
     """DOCKERCNI_ variables of the process are settings."""
     monkeypatch.setenv("DOCKERCNI_WORKERS", "5")
     main(["ps"])
-    assert requests[0].settings.workers == 5
+    assert invocations[0].settings.workers == 5
 
 
-def test_the_settings_can_be_read_again(requests: list[Request], tmp_path: Path) -> None:
+def test_the_settings_can_be_read_again(invocations: list[Invocation], tmp_path: Path) -> None:
     """A command that runs on can ask for the settings as they are now, from the same file, environment and flags."""
     file = tmp_path / "some.toml"
     file.write_text("workers = 2")
     main(["--settings", str(file), "--attach=labelled", "daemon"])
     file.write_text("workers = 3")
-    again = requests[0].reload()
-    assert (requests[0].settings.workers, again.workers, again.attach) == (2, 3, "labelled")
+    again = invocations[0].reload()
+    assert (invocations[0].settings.workers, again.workers, again.attach) == (2, 3, "labelled")
     file.write_text("workers = 0")
     with pytest.raises(errors.SettingsError):
-        requests[0].reload()
+        invocations[0].reload()
 
 
 WRONG_LINES = [
@@ -203,7 +203,7 @@ WRONG_LINES = [
 
 @pytest.mark.parametrize(("line", "message"), WRONG_LINES)
 def test_a_wrong_line_is_one_line_and_runs_nothing(
-    requests: list[Request], capsys: pytest.CaptureFixture[str], line: str, message: str
+    invocations: list[Invocation], capsys: pytest.CaptureFixture[str], line: str, message: str
 ) -> None:
     """Wrong usage is exit code 2 and one line on stderr, and no command has run."""
     assert main(line.split()) == 2
@@ -211,7 +211,7 @@ def test_a_wrong_line_is_one_line_and_runs_nothing(
     assert captured.err.startswith(f"dockercni: {message}")
     assert captured.err.count("\n") == 1
     assert captured.out == ""
-    assert requests == []
+    assert invocations == []
 
 
 def test_no_command_is_answered_with_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,7 +353,7 @@ def test_a_reader_that_went_away_is_quiet() -> None:
     assert ended.returncode == 141
 
 
-HEAVY = ("docker", "msgspec", "pyroute2", "requests", "structlog", "tomllib", "json", "logging", "subprocess")
+HEAVY = ("docker", "msgspec", "pyroute2", "invocations", "structlog", "tomllib", "json", "logging", "subprocess")
 
 
 def _imported(line: str, *modules: str) -> str:
@@ -376,7 +376,7 @@ def test_a_probe_does_not_load_the_engines_client(tmp_path: Path) -> None:
         _imported(
             f"status --probe --run-dir={tmp_path}",
             "docker",
-            "requests",
+            "invocations",
             "pyroute2",
             "structlog",
             "dockercni.cni.conf",

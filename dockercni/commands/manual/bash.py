@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dockercni.commands.manual import choices
+from dockercni.commands.table import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,9 +65,9 @@ complete -F _dockercni dockercni
 
 def script() -> str:
     """The script, to be sourced."""
-    every = [option for command in (None, *choices.commands()) for option in choices.options(command)]
+    every = [option for command in (None, *COMMANDS) for option in choices.options(command)]
     taking = dict.fromkeys(name for option in every if option.value and not option.bare for name in option.names)
-    two = " | ".join(f'"{name}"' for name in choices.names() if " " in name)
+    two = " | ".join(f'"{command.name}"' for command in COMMANDS if " " in command.name)
     head = _HEAD.replace("@TAKING@", " | ".join(taking)).replace("@TWO@", two)
     return "\n".join([head.rstrip("\n"), *_values(every), *_commands()]) + "\n" + _TAIL
 
@@ -86,7 +87,7 @@ def _values(every: list[Option]) -> Iterator[str]:
         yield "            ;;"
     yield "        -o | --output)"
     yield '            case "$command" in'
-    for command in choices.commands():
+    for command in COMMANDS:
         if command.outputs:
             yield f'                "{command.name}") _dockercni_choose -W "{" ".join(command.outputs)}" ;;'
     yield '                *) _dockercni_choose -W "table wide name json" ;;'
@@ -96,10 +97,9 @@ def _values(every: list[Option]) -> Iterator[str]:
 def _commands() -> Iterator[str]:
     """The command itself, its options and its operands."""
     yield '    case "$command" in'
-    first = tuple(dict.fromkeys(name.split()[0] for name in choices.names()))
     yield '        "")'
-    yield from _either(None, [f'_dockercni_choose -W "{" ".join(first)}"'])
-    for command in choices.commands():
+    yield from _either(None, [f'_dockercni_choose -W "{" ".join(choices.first_words())}"'])
+    for command in COMMANDS:
         values, repeated = choices.operands(command)
         yield f'        "{command.name}")'
         places = [_choose(value) for value in values]

@@ -9,8 +9,6 @@ from dockercni import settings
 from dockercni.commands.table import COMMANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dockercni.commands.table import Argument, Command
 
 CONTAINERS = "docker ps --filter network=none --format '{{.Names}}' 2>/dev/null"
@@ -53,15 +51,14 @@ def options(command: Command | None) -> list[Option]:
 def operands(command: Command) -> tuple[list[Value], bool]:
     """The operands of a command, and whether the last one may be repeated."""
     positional = [argument for argument in command.arguments if argument.positional]
-    below = tuple(name.split()[1] for name in names() if name.startswith(f"{command.name} "))
-    if below:
-        return [Value("command", below)], False
+    if second := below(command.name):
+        return [Value("command", tuple(second))], False
     return [_value(argument) for argument in positional], any(one.nargs in {"*", "+"} for one in positional)
 
 
-def names() -> list[str]:
-    """The names of all commands."""
-    return [command.name for command in COMMANDS]
+def below(name: str) -> dict[str, str]:
+    """The second words of the commands below the command `name`, with their help."""
+    return {two[1]: one.help for one in COMMANDS if len(two := one.name.split()) == 2 and two[0] == name}
 
 
 def _option(argument: Argument) -> Option:
@@ -72,7 +69,7 @@ def _option(argument: Argument) -> Option:
 def _value(argument: Argument) -> Value:
     name = argument.metavar.lower()
     if argument.metavar == "COMMAND":
-        return Value(name, _first_words())
+        return Value(name, first_words())
     if argument.choices:
         return Value("choice", argument.choices)
     return Value(name, kind=_kind(argument.metavar))
@@ -86,10 +83,6 @@ def _kind(metavar: str) -> str:
     return metavar if metavar in _KNOWN else "FILE" if metavar == "NETNS" else ""
 
 
-def _first_words() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.split()[0] for name in names()))
-
-
-def commands() -> Sequence[Command]:
-    """All commands."""
-    return COMMANDS
+def first_words() -> tuple[str, ...]:
+    """The first word of each command, once."""
+    return tuple(dict.fromkeys(command.name.split()[0] for command in COMMANDS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dockercni.commands.manual import choices
+from dockercni.commands.table import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def _lines() -> Iterator[str]:
     for option in whole:
         yield from _option(option, _FIRST)
     shared = {option.names for option in whole} - {_OUTPUT}
-    for command in choices.commands():
+    for command in COMMANDS:
         yield from _command(command, shared)
     for option in whole:
         if option.names in shared:
@@ -38,7 +39,7 @@ def _lines() -> Iterator[str]:
 
 def _command(command: Command, shared: set[tuple[str, ...]]) -> Iterator[str]:
     first, *second = command.name.split()
-    below = " ".join(name.split()[1] for name in choices.names() if name.startswith(f"{first} "))
+    below = " ".join(choices.below(first))
     seen = f"__fish_seen_subcommand_from {first}"
     place = f"{seen}; and not __fish_seen_subcommand_from {below}" if second else _FIRST
     yield f"complete -c dockercni -n {_quoted(place)} -a {(second or [first])[0]} -d {_quoted(command.help)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dockercni.commands.manual import choices
+from dockercni.commands.table import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,36 +30,20 @@ _dockercni_networks() {{
 
 def script() -> str:
     """The function, to be put into a directory of fpath as _dockercni, or to be sourced."""
-    functions = [line for command in choices.commands() for line in (*_function(command), "")]
+    functions = [line for command in COMMANDS for line in (*_function(command), "")]
     return "\n".join([_HEAD, *functions, *_main(), "", *_start()]) + "\n"
 
 
 def _main() -> Iterator[str]:
     yield "_dockercni() {"
-    yield "    local curcontext=$curcontext state line"
-    yield "    typeset -A opt_args"
-    yield from _arguments(choices.options(None), ["'1: :->command'", "'*:: :->rest'"], "-C")
-    yield "    case $state in"
-    yield "        command)"
-    yield "            local -a commands=("
-    yield from (
-        f"                {_quoted(f'{one.name}:{one.help}')}" for one in choices.commands() if " " not in one.name
-    )
-    yield "            )"
-    yield "            _describe command commands"
-    yield "            ;;"
-    yield "        rest)"
-    yield "            (( ! $+functions[_dockercni_$words[1]] )) || _dockercni_$words[1]"
-    yield "            ;;"
-    yield "    esac"
+    first = {one.name: one.help for one in COMMANDS if " " not in one.name}
+    yield from _dispatch(choices.options(None), first, "_dockercni_")
     yield "}"
 
 
 def _function(command: Command) -> Iterator[str]:
     yield f"_dockercni_{command.name.replace(' ', '_')}() {{"
-    below = [one for one in choices.commands() if one.name.startswith(f"{command.name} ")]
-    if below:
-        second = {one.name.split()[1]: one.help for one in below}
+    if second := choices.below(command.name):
         yield from _dispatch(choices.options(command), second, f"_dockercni_{command.name}_")
     else:
         values, repeated = choices.operands(command)

@@ -17,7 +17,7 @@ from dockercni.settings import DEFAULT_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dockercni.commands.setup.plan import Step
+    from dockercni.commands.setup.plan import InstallStep
 
 _SECONDS: Final = 120
 _SYSTEMD: Final = Path("/run/systemd/system")  # sd_booted(3)
@@ -47,7 +47,7 @@ def files() -> dict[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in place.iterdir()}
 
 
-def do(step: Step) -> None:
+def do(step: InstallStep) -> None:
     """Do one step; a step that was already done succeeds. Raises StepFailed."""
     try:
         match step:
@@ -100,7 +100,7 @@ def _run(argv: tuple[str, ...]) -> None:
         raise StepFailed(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip()}")
 
 
-def done(steps: Iterator[Step], *, dry_run: bool) -> Iterator[str]:
+def done(steps: Iterator[InstallStep], *, dry_run: bool) -> Iterator[str]:
     """Do each step, except in a `dry_run`; yields one line for each. Raises StepFailed."""
     for step in steps:
         if not dry_run:

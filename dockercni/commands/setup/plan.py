@@ -59,7 +59,7 @@ class Note:
     words: str
 
 
-Step = Write | Remove | Run | Note
+InstallStep = Write | Remove | Run | Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,9 @@ class Found:
     packaged: bool
 
 
-def install(found: Found, program: Path, files: Mapping[str, str], example: str, *, timer: bool) -> Iterator[Step]:
+def install(
+    found: Found, program: Path, files: Mapping[str, str], example: str, *, timer: bool
+) -> Iterator[InstallStep]:
     """The steps; `files` are the units and dockercni.tmpfiles, by name, as the packages have them."""
     for name, text in sorted(files.items()):
         path = TMPFILES if name.endswith(".tmpfiles") else UNITS / name
@@ -94,7 +96,7 @@ def install(found: Found, program: Path, files: Mapping[str, str], example: str,
     yield Run(("systemctl", "restart", *wanted))
 
 
-def stop(found: Found, files: Mapping[str, str]) -> Iterator[Step]:
+def stop(found: Found, files: Mapping[str, str]) -> Iterator[InstallStep]:
     """The first steps of uninstalling: stop the service."""
     names = sorted(name for name in files if not name.endswith(".tmpfiles"))
     there = names if found.packaged else [name for name in names if name in found.units]
@@ -102,7 +104,7 @@ def stop(found: Found, files: Mapping[str, str]) -> Iterator[Step]:
         yield Run(("systemctl", "disable", "--now", *there))
 
 
-def remove(found: Found, example: str, state: Path, run: Path, *, keep: bool) -> Iterator[Step]:
+def remove(found: Found, example: str, state: Path, run: Path, *, keep: bool) -> Iterator[InstallStep]:
     """The last steps, after the containers were detached; with `keep`, state and records stay."""
     if found.units and not found.packaged:  # none: install was never run, as in a sidecar
         yield Remove(TMPFILES)

@@ -25,7 +25,7 @@ _SMALLEST: Final = {4: 68, 6: 1280}  # MTU
 _LARGEST: Final = 65535
 
 
-class Host:
+class HostLinks:
     """The host's links and default route, read once."""
 
     def __init__(self) -> None:

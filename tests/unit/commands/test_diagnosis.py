@@ -119,6 +119,17 @@ def test_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytes
         assert capsys.readouterr().err.endswith("try sudo\n")
 
 
+@pytest.mark.parametrize(("obstacle", "reported"), [("", []), ("it is forbidden", ["hold"])])
+def test_what_a_daemon_could_not_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, obstacle: str, reported: list[str]
+) -> None:
+    """While no daemon runs, doctor asks what a daemon would ask: whether it may hold starting containers."""
+    monkeypatch.setattr(engine.capabilities, "obstacle", lambda: obstacle)
+    given = settings.load({"run-dir": str(tmp_path)}, {}, settings.DEFAULT_FILE)
+    found = list(engine.findings(given, Client(f"unix://{tmp_path}/none.sock")))
+    assert [one.subject for one in found if one.level == "warn"] == ["daemon", *reported]
+
+
 def _alone(tmp_path: Path) -> tuple[settings.Settings, Client]:
     """Settings and client of a host without an engine."""
     given = {"cni-cache-dir": str(tmp_path)}

@@ -20,7 +20,7 @@ PROGRAM = Path("/opt/dockercni/bin/dockercni")
 STATE, RUN = Path("/var/lib/dockercni"), Path("/run/dockercni")
 
 
-def install(found: Found, *, timer: bool = False) -> list[plan.Step]:
+def install(found: Found, *, timer: bool = False) -> list[plan.InstallStep]:
     """The steps on a host where that was found."""
     return list(plan.install(found, PROGRAM, FILES, "#example\n", timer=timer))
 
