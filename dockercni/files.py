@@ -1,4 +1,4 @@
-"""Reading and writing of small files that others may have tampered with, or be reading."""
+"""Reads and writes small files that others may have tampered with, or may be reading."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dockercni.cni import trust
 
 
 def read_regular(path: str | Path, limit: int = -1, *, follow: bool = False) -> bytes:
-    """The bytes of a regular file; a device or fifo, more than `limit` bytes, and a symbolic link are refused.
+    """The bytes of a regular file. Raises OSError, also for anything else, or more than `limit` bytes.
 
-    With `follow` links are followed. Raises OSError.
+    A symbolic link is an error as well, unless `follow` is set.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
-    try:  # not by os.fdopen at once: it refuses a directory, and leaves the descriptor open
+    try:  # checked before os.fdopen, which fails for a directory and leaves the descriptor open
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "not a regular file", str(path))
@@ -33,17 +33,17 @@ def read_regular(path: str | Path, limit: int = -1, *, follow: bool = False) -> 
 
 
 def file_below(directory: Path, name: str) -> Path:
-    """The path of the file `name` of `directory`; ValueError for what would be another place, or none."""
+    """The path of the file `name` in `directory`. Raises ValueError for a name that leads elsewhere."""
     if name in {"", ".", ".."} or "/" in name or "\0" in name:
         raise ValueError(f"{name!a} is not the name of a file")
     return directory / name
 
 
 def private_directory(path: Path, *, shared: bool = False) -> None:
-    """See to it that `path` is a directory that nobody else can write to; it is made if need be, mode 0700.
+    """Make `path` a directory that only we can write to, mode 0700; create it if it is missing.
 
-    One that is there already gets that mode, unless it is `shared` with other programs. Raises OSError, also for a
-    symbolic link, for a directory of somebody else, and where others can change what leads there.
+    An existing one gets that mode, unless it is `shared` with other programs. Raises OSError, also for a symbolic link,
+    for a directory of another user, and where others can change a directory above it.
     """
     try:
         status = os.lstat(path)

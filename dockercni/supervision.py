@@ -1,8 +1,8 @@
-"""Threads that must live: started anew when an exception ends them, and named as down until then.
+"""Threads that must live: restarted after an exception, and reported as down until then.
 
-A thread that dies says nothing: what it did just stops being done. So every long-lived thread is started by `start`.
-Should even this module's own loop end, the process ends, and the service manager starts it anew: what is on disk is
-whole at every moment.
+A thread that ends does so silently: its work is just not done any more. So every long-lived thread is started by
+`start`. If even this module's own loop fails, the process ends, and the service manager restarts it; what is on disk is
+consistent at every moment.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dockercni.linux import threads
 
 FIRST_PAUSE: Final = 0.1  # seconds
 LONGEST_PAUSE: Final = 30.0  # seconds
-HEALTHY: Final = 60.0  # seconds that a thread has to live for its end to count as the first failure again
+HEALTHY: Final = 60.0  # seconds that a thread must live for its end to count as the first failure again
 EXIT_CODE: Final = 70  # EX_SOFTWARE (sysexits(3))
 
 log = structlog.get_logger()
 
 
 class _State:
-    """What is known of this process's threads: those that must live, why some are down, and who wants to know."""
+    """Why threads of this process are down, why those of the gate are, and whom to notify of changes."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
@@ -40,7 +40,7 @@ _state: Final = _State()
 
 
 class _Supervised(threading.local):
-    """Whether the present thread is one that must live."""
+    """The name under which `start` started the current thread; "" for other threads."""
 
     name = ""
 
@@ -51,37 +51,37 @@ _supervised: Final = _Supervised()
 def start(name: str, work: Callable[[], None]) -> threading.Thread:
     """Run `work` in a thread until it returns; after an exception, run it again.
 
-    `work` must bear that: whatever it was about is lost, so it begins with what makes up for a gap. Raises OSError
-    (EAGAIN) when there can be no thread now.
+    What `work` was doing at the exception is lost, so it must begin by making up for a gap. Raises OSError (EAGAIN)
+    where no thread can be started.
     """
     return threads.start(name, lambda: _live(name, work))
 
 
 def down() -> dict[str, str]:
-    """The threads that an exception has ended and that are not yet started anew, each with the reason."""
+    """The threads that an exception ended and that are not restarted yet, each with the reason."""
     with _state.guard:
         return {**_state.elsewhere, **_state.down}
 
 
 def elsewhere(threads: dict[str, str]) -> None:
-    """Another process of ours says this of its threads: `down` has them, too."""
+    """Set the threads that are down in the gate, our other process; `down` includes them."""
     with _state.guard:
         _state.elsewhere = threads
     _state.changed()
 
 
 def on_change(changed: Callable[[], None]) -> None:
-    """Have `changed` called whenever `down` becomes another one; it must not block."""
+    """Have `changed` called whenever the result of `down` changes; it must not block."""
     _state.changed = changed
 
 
 def install() -> None:
-    """See to it that no thread of this process ends unnoticed."""
+    """Have the end of any thread of this process by an exception logged."""
     threading.excepthook = _last_net
 
 
 def pause(failures: int) -> float:
-    """Seconds until a thread is started anew after so many failures in a row."""
+    """Seconds until a thread is restarted after so many failures in a row."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
 
 
@@ -118,7 +118,7 @@ def _tell(name: str, reason: str) -> None:
 
 
 def _last_net(ended: threading.ExceptHookArgs) -> None:
-    """An exception has ended a thread. One that must live takes the process with it; of others it is said."""
+    """Log that an exception ended a thread, and end the process if it is one that must live."""
     if not _supervised.name and ended.exc_type is SystemExit:
         return
     with contextlib.suppress(Exception):

@@ -102,7 +102,7 @@ class Daemon:
         watch = Watch(
             self._app.client,
             connected=self._connected,
-            look=self._event,
+            changed=self._event,
             stop=self._stop,
             lost=self._heart.lost,
             networks=lambda: self._queue.add(_FORWARDING, "Docker's networks changed"),

@@ -1,1 +1,1 @@
-"""What does Docker say? Reports container ids to whoever wires it; decides nothing."""
+"""What does Docker say? Its API, events and files, and containers that are being started. Decides nothing."""

@@ -1,4 +1,4 @@
-"""From the engine's answers to our records. Pure; what an answer lacks (API 1.40 to 1.56 differ) has a default."""
+"""Turns the engine's answers into our records. Pure. What an answer lacks (API 1.40 to 1.56 differ) has a default."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _USUAL_MTU: Final = 1500
 _BRIDGE: Final = "com.docker.network.bridge"
 
 
-# ids become parts of file names: an engine whose ids are others is none
+# Ids become parts of file names: what has other ids is no engine to us.
 Id = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z", max_length=128)]
 
 
@@ -140,7 +140,7 @@ class ListedNetwork(msgspec.Struct):
 
     @property
     def bridge(self) -> str:
-        """The name of its bridge, if that was chosen by somebody."""
+        """The name of its bridge if the user chose one, else ""."""
         return (self.Options or {}).get(f"{_BRIDGE}.name", "")
 
     @property
@@ -150,28 +150,28 @@ class ListedNetwork(msgspec.Struct):
 
     @property
     def direct(self) -> tuple[int, ...]:
-        """The IP versions in which Docker lets others reach published ports, or all, by the containers' addresses."""
+        """The IP versions in which Docker routes to its containers' addresses, for published ports or all ports."""
         modes = {version: (self.Options or {}).get(f"{_BRIDGE}.gateway_mode_ipv{version}") for version in (4, 6)}
         return tuple(version for version, mode in modes.items() if mode in {"routed", "nat-unprotected"})
 
     @property
     def host_ip(self) -> str:
-        """Where its published ports are reached that name no address; "" for everywhere."""
+        """The host's address of published ports that name none; "" for all addresses."""
         return host_ip((self.Options or {}).get(f"{_BRIDGE}.host_binding_ipv4", ""))
 
     @property
     def mtu(self) -> int:
-        """The MTU of its links, if somebody chose one; 0 for the usual one."""
+        """The MTU of its links if the user chose one; 0 for the default."""
         return mtu((self.Options or {}).get("com.docker.network.driver.mtu", ""))
 
 
-# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+# msgspec prepares a type at its first use, and crashes where two threads cause that at once: so it happens here
 for _kind in (Inspected, Listed, Info, Image, EventLine, ListedNetwork):
     msgspec.json.Decoder(_kind)
 
 
 def described(inspected: Inspected) -> Container:
-    """The container as the rest of the program knows it. One that is between two lives (restarting) does not run."""
+    """The container as the rest of the program knows it. One that is restarting does not run."""
     state = inspected.State
     return Container(
         id=inspected.Id,
@@ -186,7 +186,7 @@ def described(inspected: Inspected) -> Container:
 
 
 def vetted(container: Container, image: Mapping[str, str]) -> Container:
-    """The container without the labels of its image: who made an image is not who runs it. Opting out may stay."""
+    """The container without the labels of its image, which the user did not write. Opting out by an image counts."""
     labels = container.labels
     dropped = {key: value for key, value in labels.items() if image.get(key) == value and (key, value) != _DISABLED}
     kept = {key: value for key, value in labels.items() if key not in dropped}
@@ -211,18 +211,18 @@ def _port(text: str) -> tuple[int, str] | None:
 
 
 def host_ip(text: str) -> str:
-    """The default address of published ports; "" for all of IPv4, which the engine takes for all of IPv6 as well."""
-    return "" if (address := _address(text)) == "0.0.0.0" else address  # noqa: S104  told apart, not bound
+    """The default address of published ports; "" for 0.0.0.0, which the engine takes for all of IPv6 as well."""
+    return "" if (address := _address(text)) == "0.0.0.0" else address  # noqa: S104  compared, not bound
 
 
 def mtu(text: str | int) -> int:
-    """The MTU that the engine's links get; 0 for the usual one, which the engine says where nobody chose another."""
+    """The MTU that the engine's links get; 0 for the default, which the engine reports where nobody chose one."""
     found = int(text) if re.fullmatch("[0-9]{1,5}", str(text), re.ASCII) else 0
     return found if found != _USUAL_MTU else 0
 
 
 def _address(text: str) -> str:
-    """An IPv4 address in the clothes of IPv6 is one of IPv4, as for everybody who binds it; what is none stays."""
+    """An address in its usual form; IPv4 mapped into IPv6 becomes IPv4, as when it is bound. Other text stays."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -29,19 +29,19 @@ from dockercni.model import Container
 
 T = TypeVar("T")
 ACTIONS: Final = ("start", "die", "destroy")
-_SECONDS: Final = 20  # a container that is starting answers inspect only when it has started
-_LONGEST_LINE: Final = 16 << 20  # bytes of an event: it has all labels of its container
+_SECONDS: Final = 20  # for an answer: inspect of a container that is starting waits until it has started
+_LONGEST_LINE: Final = 16 << 20  # bytes of an event, which has all labels of its container
 _MESSAGES: Final = msgspec.json.Decoder(EventLine, strict=False)
-_CONNECTIONS: Final = 16  # kept open; what needs more at a time opens them for a while
+_CONNECTIONS: Final = 16  # kept open; further ones are closed after use
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Who answers. `root` is its data root.
+    """The engine that answers. `root` is its data root.
 
-    `host_ip` is where it publishes ports without an address ("" for everywhere), `mtu` what its links have (0 for what
-    is usual). `runtime` is the name of its default runtime, `runtimes` has what each name stands for.
+    `host_ip` is where it publishes ports that name no address ("" for all addresses), `mtu` the MTU of its links (0 for
+    the default). `runtime` is the name of its default runtime, `runtimes` has the program or kind of each name.
     """
 
     id: str
@@ -56,13 +56,13 @@ class Engine:
 
     @property
     def mark(self) -> str:
-        """What tells it from every other engine: two of 20.10 on one host have the same id (/etc/docker/key.json)."""
+        """What tells it from every other engine. Two of 20.10 on one host share an id (/etc/docker/key.json)."""
         return f"{self.id}@{self.root}" if self.root else self.id
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to a container or a network. `moment` is "seconds.nanoseconds", as `since` wants it back."""
+    """Something happened to a container or network. `moment` is "seconds.nanoseconds", the form that `since` takes."""
 
     id: str
     action: str
@@ -86,7 +86,7 @@ class Subscription:
                 yield Event(message.Actor.ID, message.Action, moment, message.Type)
 
     def replace(self) -> None:
-        """End it, from whichever thread: whoever reads it subscribes anew."""
+        """End it, from any thread; its reader then subscribes again."""
         self.replaced = True
         _close(self._stream)
 
@@ -94,7 +94,8 @@ class Subscription:
 class Client:
     """Talks to the engine at `host` ("unix:///run/docker.sock"). Thread-safe; connects when first used.
 
-    Every method raises EngineUnavailable while nothing answers; `engine` also EngineRefused, for what cannot be served.
+    Every method raises EngineUnavailable while nothing answers; `engine` also EngineRefused, for an engine that we
+    cannot serve.
     """
 
     def __init__(self, host: str, *, trust_image_labels: bool = False, images: Images | None = None) -> None:
@@ -105,7 +106,7 @@ class Client:
         self._guard = threading.Lock()
 
     def engine(self) -> Engine:
-        """Ask who answers; a rootless engine is refused."""
+        """Ask which engine answers. Raises EngineRefused for a rootless one."""
         try:
             with self.errors():
                 answer = self._connected().info()
@@ -134,13 +135,13 @@ class Client:
     def container(self, name: str) -> Container | None:
         """The container of that id or name; None where the engine knows none."""
         if not _NAME.fullmatch(name.removeprefix("/")):
-            return None  # it cannot be one, and must not become part of a URL
+            return None  # no container can have that name, and it must not become part of a URL
         try:
             with self.errors():
                 answer = self._connected().inspect_container(name.removeprefix("/"))
         except docker.errors.NotFound as error:
             if error.response is None or "Api-Version" not in error.response.headers:
-                # some other server's 404 must not pass for the news that a container is gone
+                # another server's 404 must not be taken for the removal of a container
                 raise self._stranger("it knows no such page") from error
             return None
         inspected = self.understood(answer, Inspected)
@@ -150,14 +151,14 @@ class Client:
         return self.vet(replace(container, image=inspected.Image))
 
     def vet(self, container: Container) -> Container:
-        """The container, its own labels told from those of its image, if that was yet to be done."""
+        """The container without its image's labels, if those were not removed yet."""
         if not container.image:
             return container
         labels = self.images.known(container.image)
         return vetted(container, self._ask_image_labels(container.image) if labels is None else labels)
 
     def running(self) -> list[Listed]:
-        """The containers that run now, by the list call, which never waits for one that is starting."""
+        """The running containers. Unlike inspect, the list call never waits for one that is starting."""
         with self.errors():
             listed = self._connected().containers()
         return self.understood(listed, list[Listed])
@@ -172,9 +173,9 @@ class Client:
         return self.understood(listed, list[ListedNetwork])
 
     def _defaults(self) -> tuple[str, int]:
-        """The default address of published ports and the MTU, which the engine's default network bears.
+        """The default address of published ports and the MTU, both options of the engine's default network.
 
-        Its file says them where there is no such network, or a proxy hides it.
+        Read from the engine's configuration file where there is no such network, or a proxy hides it.
         """
         try:
             with self.errors():
@@ -194,7 +195,7 @@ class Client:
             raise EngineUnavailable(f"the engine at {self._host} answers unintelligibly: {error}") from error
 
     def lines(self, chunks: Iterable[bytes | str]) -> Iterator[bytes]:
-        """The lines of a stream; half a one at its end is none. Raises EngineUnavailable for one that does not end."""
+        """The whole lines of a stream. Raises EngineUnavailable for a line without an end."""
         rest = b""
         for chunk in chunks:
             *whole, rest = (rest + (chunk.encode() if isinstance(chunk, str) else chunk)).split(b"\n")
@@ -211,9 +212,9 @@ class Client:
 
     @contextlib.contextmanager
     def events(self, since: str | None) -> Iterator[Subscription]:
-        """Subscribe; it stands when the block is entered."""
+        """Subscribe; the subscription is complete when the block is entered."""
         with self.errors():
-            # types-docker knows no text; a datetime or int would cut the moment to whole seconds
+            # as text, which types-docker does not allow: a datetime or int would be cut to whole seconds
             stream = self._connected().events(  # type: ignore[call-overload]
                 since=since, decode=False, filters={"type": ["container", "network"], "event": [*ACTIONS, "create"]}
             )
@@ -225,7 +226,7 @@ class Client:
     def _connected(self) -> docker.APIClient:
         with self._guard:
             if self._api is None:
-                # "auto": the engine's own version, asked now; pinning one breaks with the next engine
+                # "auto" asks the engine for its version; a pinned one breaks with the next engine
                 self._api = _one_pool(docker.APIClient(base_url=self._host, version="auto", timeout=_SECONDS))
             return self._api
 
@@ -242,21 +243,21 @@ class Client:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what the SDK raises into our kinds; NotFound passes."""
+        """Turn the SDK's errors into ours; NotFound passes."""
         try:
             yield
         except docker.errors.NotFound:
             raise
         except _RAISED as error:
             with self._guard:
-                self._api = None  # whatever comes back may be another engine, with another version
+                self._api = None  # what answers next may be another engine, with another version
             if why := _not_an_engine(error):
                 raise self._stranger(why) from error
             raise EngineUnavailable(f"no Docker Engine answers at {self._host}: {_root_cause(error)}") from error
 
 
 def _close(stream: Any) -> None:
-    """Close the SDK's stream, which digs for its socket and may not find it where the connection has just ended."""
+    """Close the SDK's stream, which fails in many ways where the connection has just ended."""
     with contextlib.suppress(Exception):
         stream.close()
 
@@ -264,8 +265,8 @@ def _close(stream: Any) -> None:
 class _OnePool(UnixHTTPAdapter):
     """One pool of connections for the whole socket.
 
-    The SDK's own has a pool for each URL, and so a new connection for each container; and it closes pools that others
-    are about to use as soon as there are more than 25.
+    The SDK's own adapter has a pool for each URL, hence a new connection for each container, and closes pools that
+    other threads are about to use when there are more than 25.
     """
 
     def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:  # noqa: ARG002  as the SDK calls it
@@ -277,13 +278,13 @@ def _one_pool(api: docker.APIClient) -> docker.APIClient:
     if isinstance(before, UnixHTTPAdapter):
         after = _OnePool(f"http+unix://{before.socket_path}", _SECONDS, max_pool_size=_CONNECTIONS)
         api.mount("http+docker://", after)
-        api.trust_env = False  # proxies and netrc are nothing to a socket, but are looked up for each request
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a full pool is nothing to warn of
+        api.trust_env = False  # a Unix socket has no proxy and no netrc, but both would be looked up for each request
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a full pool is no reason for a warning
         before.close()
     return api
 
 
-# The SDK looks into answers without asking what they are, and so it raises nearly anything for those of a stranger.
+# The SDK does not check answers before it reads them, so another server's answer makes it raise nearly anything.
 _RAISED: Final = (
     docker.errors.DockerException,
     requests.RequestException,
@@ -299,14 +300,14 @@ _RAISED: Final = (
 
 
 def _not_an_engine(error: BaseException) -> str:
-    """Why what answered is something else than an engine; "" where nothing answered, or an engine that has trouble."""
+    """Why what answered is no engine; "" where nothing answered, or an engine reported an error."""
     for cause in _causes(error):
         match cause:
             case requests.exceptions.JSONDecodeError():
                 return "it does not speak JSON"
             case requests.HTTPError(response=response) if response is not None and response.status_code < 500:
                 if response.status_code in {401, 403} or "Api-Version" in response.headers:
-                    return ""  # a proxy, or an engine, that refuses
+                    return ""  # a proxy or an engine that refuses the request
                 return f"it answers {response.status_code} {response.reason}"
             case http.client.BadStatusLine() | http.client.UnknownProtocol() if not isinstance(
                 cause, http.client.RemoteDisconnected
@@ -318,7 +319,7 @@ def _not_an_engine(error: BaseException) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The system's words at the bottom of what requests and urllib3 wrapped around them."""
+    """The operating system's error below what requests and urllib3 wrapped around it."""
     for cause in _causes(error):
         match cause:
             case FileNotFoundError():
@@ -335,7 +336,7 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from."""
+    """The error and its causes."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

@@ -1,7 +1,7 @@
-"""What the engine's own files say of a container: known from `create` on, also while no API answers for it.
+"""Reads a container's configuration from the engine's own files, which exist from `create` on.
 
-`<data-root>/containers/<id>/config.v2.json` and `hostconfig.json` are what inspect would answer. They can be read
-without the container's lock, which the engine holds while it starts the container.
+`<data-root>/containers/<id>/config.v2.json` and `hostconfig.json` have what inspect would answer. Inspect itself waits
+while the engine starts the container, because the engine holds the container's lock then; the files do not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dockercni.files import read_regular
 from dockercni.model import Container
 
 T = TypeVar("T")
-MOST: Final = 4 << 20  # bytes of one file
+MAX_BYTES: Final = 4 << 20  # bytes of one file
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _IMAGE: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _DRIVER: Final = re.compile(r"[a-z0-9-]+")
@@ -54,7 +54,7 @@ class _ImageFile(msgspec.Struct):
 
 
 def defaults() -> tuple[str, int]:
-    """What the engine's configuration file says of its default network: see Engine, `host_ip` and `mtu`."""
+    """`host_ip` and `mtu` of client.Engine by the engine's configuration file; ("", 0) where it says nothing."""
     try:
         said = _read(DAEMON_FILE, _DaemonFile)
     except (OSError, FilesUnclear):
@@ -64,9 +64,9 @@ def defaults() -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of the engine with the data root `root`. Nobody is asked for anything: this never waits.
+    """The files of the engine with the data root `root`. Reading them never waits for the engine.
 
-    The labels of an image that containerd keeps are not in these files: `images` may know them.
+    The labels of images in containerd's store are not among these files; `images` may know them.
     """
 
     root: Path
@@ -76,7 +76,7 @@ class Files:
     def container(self, container_id: str) -> Container | None:
         """The container of that full id, as one that does not run; None where this engine has none.
 
-        Its `image` is set if it is not known which labels came with that. Raises FilesUnclear.
+        Its `image` is set where that image's labels are unknown, so they are still among its own. Raises FilesUnclear.
         """
         if not _ID.fullmatch(container_id):
             return None
@@ -103,7 +103,7 @@ class Files:
         return labels
 
     def _stored_labels(self, image: str, driver: str) -> Mapping[str, str] | None:
-        """From the engine's own image store; None for an image that containerd keeps."""
+        """By the engine's own image store; None for an image in containerd's store."""
         match = _IMAGE.fullmatch(image)
         if not match or not _DRIVER.fullmatch(driver):
             return None
@@ -116,10 +116,10 @@ class Files:
 
 def _read(path: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(read_regular(path, MOST), type=kind, strict=False)
+        return msgspec.json.decode(read_regular(path, MAX_BYTES), type=kind, strict=False)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise FilesUnclear(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:  # half written, or of an engine that we do not know
+    except msgspec.DecodeError as error:  # half written, or of an unknown version of the engine
         raise FilesUnclear(f"cannot understand {path}: {error}") from error

@@ -1,4 +1,7 @@
-"""Events -> "look at this container". Reconnects for ever; every gap means: look at all of them."""
+"""Follows the engine's event stream, reconnects for ever, and reports every gap.
+
+An event says only which container to reconcile; after a gap, all of them have to be.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from dockercni.docker.client import ACTIONS, Client, Subscription
 from dockercni.errors import DockercniError
 
 FIRST_DELAY: Final = 0.2  # seconds
-LONGEST_DELAY: Final = 15.0  # seconds: an engine that comes back is noticed within that
-HEALTHY: Final = 60.0  # seconds a stream has to last for its end to count as the first failure again
+LONGEST_DELAY: Final = 15.0  # seconds in which an engine that is back is noticed, at the latest
+HEALTHY: Final = 60.0  # seconds that a stream must last for its end to count as the first failure again
 
 log = structlog.get_logger()
 
@@ -23,24 +26,23 @@ log = structlog.get_logger()
 class Watch:
     """Follows the event stream of one engine.
 
-    `connected` is called before the stream is read, each time anew: the subscription stands then, so what a list shows
-    and what events say leave no gap between them. `look` gets a container's id and the event's action, `lost` why the
-    stream ended. None may block: while they work nobody reads, and the engine drops events that a subscriber is too
-    slow for.
+    `connected` is called after each subscription and before its first event is read: listing all containers then
+    leaves no gap. `changed` gets a container's id and the event's action, `lost` the reason when the stream ended,
+    `networks` is called for each event of a network. None may block: the engine drops events for a slow subscriber.
     """
 
     def __init__(
         self,
         client: Client,
         connected: Callable[[], None],
-        look: Callable[[str, str], None],
+        changed: Callable[[str, str], None],
         stop: threading.Event,
         lost: Callable[[str], None] = lambda _reason: None,
         networks: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._connected = connected
-        self._look = look
+        self._changed = changed
         self._stop = stop
         self._lost = lost
         self._networks = networks
@@ -64,7 +66,7 @@ class Watch:
                         if event.kind == "network":
                             self._networks()
                         elif event.action in ACTIONS:
-                            self._look(event.id, event.action)
+                            self._changed(event.id, event.action)
                         if self._stop.is_set():
                             return
                 if events.replaced:
@@ -82,14 +84,14 @@ class Watch:
             self._stop.wait(seconds)
 
     def replace_if_silent(self) -> None:
-        """Subscribe anew if nothing was heard since the last call: a stream can be dead without having ended."""
+        """Subscribe again if nothing was read since the last call: a stream can be dead without having ended."""
         events, heard = self._events, self._heard
         self._heard = False
         if events and not heard:
-            log.debug("stream replaced", reason="nothing was heard from it")
+            log.debug("stream replaced", reason="nothing was read from it since the last resync")
             events.replace()
 
 
 def delay(failures: int) -> float:
-    """How long to wait after so many failures in a row: doubling, with jitter, so that not all come back at once."""
+    """Seconds to wait after so many failures in a row: doubled each time, with jitter, so that hosts do not align."""
     return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  jitter

@@ -1,7 +1,7 @@
-"""The labels of images, as far as they can mean something to us: known from the first time that they were asked for.
+"""A cache of image labels, as far as they concern us.
 
-An image's id is the hash of what it is made of, so its labels never change. They are kept from run to run, since the
-engine starts containers before it answers. Thread-safe.
+An image's id is a hash of its content, so its labels never change. They are kept across restarts because the engine
+starts containers before its API answers. Thread-safe.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 MEANT: Final = ("dockercni.", "io.kubernetes.", "com.hashicorp.nomad.")
-MOST: Final = 1024  # images
-_LONGEST: Final = 16384  # characters of one image's labels; what is longer is not kept for the next run
+MAX_IMAGES: Final = 1024
+_LONGEST: Final = 16384  # characters of one image's labels; longer ones are not kept across restarts
 
 Labels = Mapping[str, str]
 
@@ -23,7 +23,7 @@ def matter(labels: Labels) -> bool:
 
 
 class Images:
-    """What is known of images. `load` is called once, when it is first needed; `keep` gets all that is to be kept."""
+    """The known labels by image id. `load` reads them at their first use; `keep` writes all that are to be kept."""
 
     def __init__(
         self,
@@ -33,20 +33,20 @@ class Images:
         self._load = load
         self._keep = keep
         self._guard = threading.Lock()
-        self._keeping = threading.Lock()  # apart, since whoever asks what is known must not wait for a disk
+        self._keeping = threading.Lock()  # a lock of its own, so that readers do not wait for a disk
         self._loaded: dict[str, Labels] | None = None
 
     def known(self, image: str) -> Labels | None:
-        """The labels of an image that can mean something, None if it was never asked for."""
+        """The labels of an image that concern us; None if they are unknown."""
         with self._guard:
             return self._known().get(image)
 
     def learn(self, image: str, labels: Labels, *, keep: bool) -> None:
-        """The image has these labels; with `keep` the next run knows it, too."""
+        """Remember the labels of an image; with `keep` across restarts."""
         with self._guard:
             known = self._known()
             known[image] = {key: value for key, value in labels.items() if key.startswith(MEANT)}
-            while len(known) > MOST:
+            while len(known) > MAX_IMAGES:
                 del known[next(iter(known))]
         if keep:
             with self._keeping:

@@ -1,7 +1,47 @@
-"""Containers that are being started: their cgroup appears -> their network namespace, held by descriptor at once.
+"""Finds containers that are being started, and has them held until their network is ready.
 
-Needs no API. One thread does it all: it sleeps while nothing starts, and looks every half millisecond while something
-does, until a process in the new cgroup shows a network namespace of its own.
+Theory of operation
+===================
+
+The engine reports a start only when the container's program runs already. Its cgroup appears a few milliseconds
+earlier, and cgroups can be watched without any API (inotify). So the gate's process runs a StartWatch, which takes each
+start through these states:
+
+    the cgroup of a container appears
+         |
+         v
+       FOUND ---+--- its program runs already ----------------------------> missed: log "not held"
+         |      +--- no process of the runtime in a network namespace
+         |           of its own within NAMESPACE_WITHIN, or the limit ----> given up: log "start not followed",
+         |                                                                                "cgroup ignored"
+         |  such a process is found; its namespace is opened, and stays whatever becomes of the process
+         v
+      STARTED        the daemon hears of it and runs ADD, beside all that follows; ends here if the limit is 0 s
+         |
+         |  PTRACE_SEIZE of each process that is to execute something; it runs on
+         v
+       SEIZED ---+--- ready before its execve: the daemon says go --------> released, over = "go"
+         |       +--- it ended, or its id was reused, before it was ours -> ignored; the next process is seized
+         |       +--- no execve within helper.STARTING, or the limit -----> as when STOPPED for too long
+         |  execve of the container's program
+         v
+      STOPPED        before the program's first instruction
+         |
+         +--- the network is ready: the daemon says go -------------------> released, over = "go"
+         +--- the limit is reached, on-failure is leave or hold ----------> released, over = "limit"
+         +--- the limit is reached, on-failure is stop -------------------> killed,   over = "limit"
+         +--- the network cannot come: the daemon kills it ---------------> killed,   over = "ended"
+         +--- `docker kill` ----------------------------------------------> killed,   over = "ended"
+         +--- the helper ended or hung -----------------------------------> released, over = "the helper ended"
+         +--- the gate ended ---------------------------------------------> released, over = "the gate ended"
+
+When a tracer ends, the kernel detaches what it traced. So nothing stands still for longer than its limit, whichever of
+our processes dies. The gate outlives the daemon: while no daemon is connected, starts are found and held all the same,
+each to its limit, and the next daemon takes them over. See linux.hold.helper for the tracing, gate.process for the
+process that all this runs in, and daemon.starts for the side that decides.
+
+One thread does all this. It sleeps while nothing starts, and looks every half millisecond while something does, until a
+process in the new cgroup shows a network namespace of its own.
 """
 
 from __future__ import annotations
@@ -27,15 +67,16 @@ from dockercni.linux.hold.holder import Held, Hold, Holder, Limit
 from dockercni.linux.netns import Namespace, NamespaceGone
 from dockercni.model import Container
 
-# Seconds from the cgroup to the namespace. The runtime needs a few milliseconds; on a machine that has far too much to
-# do it may take as long as a container may be held.
+# Seconds from the cgroup to the namespace. The runtime needs a few milliseconds. On an overloaded machine it may take
+# as long as a container may be held.
 NAMESPACE_WITHIN: Final = 5.0
-# Up to this age: this pause between two rounds. Where nothing is younger than 5 s all is slow, rounds as well: 20 ms
-# between those over sixteen starts on an emulated machine took 73 % of a processor, and the ADDs got next to nothing.
+# (age, pause between two rounds while a start is younger than that), both in seconds. Where every start is older than
+# 5 s the machine is slow, and so is each round: 20 ms between rounds over sixteen starts on an emulated machine took
+# 73 % of a processor, and the ADDs got next to nothing.
 _PAUSES: Final = ((0.05, 0.0005), (0.5, 0.002), (5.0, 0.02), (float("inf"), 0.1))
 _CONTAINER: Final = re.compile(r"(?:docker-)?([0-9a-f]{64})(?:\.scope)?")
 _ID: Final = re.compile(r"[0-9a-f]{64}")
-_TOLD: Final = 1024  # ids that are kept, so that each is told of once
+_IGNORED_IDS: Final = 1024  # ids that are remembered, so that each is logged once
 
 NOT_HELD: Final = Limit(0.0)
 
@@ -46,7 +87,8 @@ log = structlog.get_logger()
 class Start:
     """A container that is being started, as its files describe it, and the namespace that its processes live in.
 
-    `limit` says for how long it is to be held, `hold` is there if it is. Whoever gets it closes it.
+    `directory` is a descriptor of its cgroup, `limit` says for how long it may be held, `hold` is None if it is not
+    held, `since` is when its cgroup appeared (seconds of CLOCK_MONOTONIC). The receiver closes it.
     """
 
     container: Container
@@ -59,21 +101,22 @@ class Start:
 
     @property
     def alive(self) -> bool:
-        """Whether processes live in its cgroup still; its `directory` cannot have become another's."""
+        """Whether processes still live in its cgroup. Asked by descriptor, which cannot come to mean another cgroup."""
         return cgroups.populated(self.directory)
 
     def close(self) -> None:
-        """Let the descriptors go."""
+        """Close the descriptors."""
         os.close(self.directory)
         os.close(self.namespace.fd)
 
 
 @dataclass(frozen=True, slots=True)
 class StartListener:
-    """Who hears of starts. None of the calls may block.
+    """Receives what happens to starts. None of the calls may block.
 
-    `held` is called when the state of a container's hold has changed, `ended` when a container's
-    cgroup was removed, `missed` with the reason when a container's program runs before we could do anything.
+    `started` gets a start whose namespace was found, `held` the container's id when the state of its hold has changed,
+    `ended` id and cgroup when a container's cgroup was removed, `missed` a container whose program runs before it could
+    be held, with the reason.
     """
 
     started: Callable[[Start], None]
@@ -86,7 +129,7 @@ class StartListener:
 class _Finding:
     """A cgroup that appeared, and what is known of it so far.
 
-    `proven` are the processes in it that the runtime made for the container; `others` says that there are others.
+    `proven` are the processes in it that the runtime made for the container; `others` says that there are others too.
     """
 
     id: str
@@ -104,9 +147,9 @@ class _Finding:
 class StartWatch:
     """Finds starting containers below the cgroup hierarchy `root`.
 
-    `described` says what is known of an id; `wanted` how long a container may be held, 0 seconds if not at all, and
-    None if nothing is to be done before it runs. Neither may block. Raises OSError where the hierarchy cannot be
-    watched.
+    `described` returns what is known of a container's id. `wanted` returns how long a container may be held, 0 seconds
+    if not at all, and None for a container that needs nothing before it runs. Neither may block. Raises OSError where
+    the hierarchy cannot be watched.
     """
 
     def __init__(
@@ -129,7 +172,7 @@ class StartWatch:
         self._ignored: set[str] = set()
 
     def run(self) -> None:
-        """Watch for ever. Raises OSError when the watch breaks; then nothing of it is left."""
+        """Watch for ever. Raises OSError when the watch breaks, and has closed everything then."""
         try:
             self._watch()
         finally:
@@ -150,7 +193,7 @@ class StartWatch:
                     else:
                         self._removed(change.path)
             for finding in list(self._findings.values()):
-                self._look(finding)
+                self._advance(finding)
 
     def _pause(self) -> float:
         age = time.monotonic() - max(finding.since for finding in self._findings.values())
@@ -168,9 +211,9 @@ class StartWatch:
         if match := _CONTAINER.fullmatch(os.path.basename(cgroup)):
             self._listener.ended(match[1], cgroup)
 
-    def _look(self, finding: _Finding) -> None:
+    def _advance(self, finding: _Finding) -> None:
         try:
-            going_on = self._further(finding)
+            going_on = self._next_step(finding)
         except NamespaceGone:  # that stage of the runtime has ended; the next one is in the same namespace
             going_on = True
         except FilesUnclear as error:
@@ -186,8 +229,8 @@ class StartWatch:
         if not going_on:
             self._close(finding)
 
-    def _further(self, finding: _Finding) -> bool:
-        """One round; whether another one is needed."""
+    def _next_step(self, finding: _Finding) -> bool:
+        """One round over one finding; whether it needs another one."""
         container = finding.container
         if container is None:
             container = finding.container = self._described(finding.id)
@@ -198,7 +241,7 @@ class StartWatch:
         for pid, namespace in self._inside(finding):
             if finding.start is None:
                 if runc_stages.executed(pid):
-                    self._listener.missed(container, "its program ran already when it was found")
+                    self._listener.missed(container, "its program ran before it was found")
                     return False
                 self._found(finding, container, pid)
             hold = finding.hold
@@ -207,23 +250,23 @@ class StartWatch:
         if finding.start is None:
             if (age := time.monotonic() - finding.since) < max(NAMESPACE_WITHIN, finding.limit.seconds):
                 return True
-            if not finding.others:  # else `_close` warns of processes that are not the runtime's
+            if not finding.others:  # if so, `_close` warns of them
                 reason = f"none of its processes has a network namespace of its own after {age:.0f} s"
                 log.warning("start not followed", container=container.name, id=finding.id, reason=reason)
             return False
-        return self._is_on_its_way(finding)
+        return self._may_still_execute(finding)
 
-    def _is_on_its_way(self, finding: _Finding) -> bool:
-        """Whether a process of a start that is to be held may still come to its execve."""
+    def _may_still_execute(self, finding: _Finding) -> bool:
+        """Whether a process of a start that is to be held may still reach its execve."""
         hold = finding.hold
         if hold is None or hold.stopped or hold.over:
             return False
-        # A runtime that was killed leaves its cgroup behind, and nobody removes it. A young one is not judged by that:
-        # a process that moves between two cgroups can be missed by whoever reads one after the other.
+        # A runtime that was killed leaves its cgroup behind, and nobody removes it: an empty cgroup ends the wait. Not
+        # while it is young: a process that moves between two cgroups is missed where they are read one after the other.
         return time.monotonic() - finding.since < NAMESPACE_WITHIN or cgroups.populated(finding.directory)
 
     def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
-        """The processes of the cgroup in a network namespace of their own: the container's, once it is known."""
+        """The proven processes of the cgroup outside of our network namespace; once one is known, those in that one."""
         for pid in cgroups.processes(finding.directory):
             with contextlib.suppress(OSError):
                 namespace = runc_stages.namespace(pid)
@@ -241,7 +284,7 @@ class StartWatch:
 
     def _found(self, finding: _Finding, container: Container, pid: int) -> None:
         namespace = Namespace.of_process(pid)
-        if namespace.identity == self._own or not self._is_in(finding, pid):  # its id is another's now
+        if namespace.identity == self._own or not self._is_in(finding, pid):  # the id was reused
             os.close(namespace.fd)
             return
         running = replace(container, running=True, pid=pid)
@@ -255,8 +298,8 @@ class StartWatch:
             try:
                 hold = self._holder.hold(finding.limit, lambda: self._listener.held(container.id))
                 start.hold = finding.hold = hold
-            except OSError as error:  # no process can be started: it goes on without
-                self._listener.missed(container, f"no helper can be started to hold it: {error.strerror}")
+            except OSError as error:  # a limit on processes: the network comes without a hold
+                self._listener.missed(container, f"the helper that holds it cannot be started: {error.strerror}")
         finding.start = start
         self._listener.started(start)
 
@@ -265,10 +308,15 @@ class StartWatch:
 
     def _close(self, finding: _Finding) -> None:
         del self._findings[finding.cgroup]
-        if finding.others and not finding.start and finding.id not in self._ignored and len(self._ignored) < _TOLD:
-            self._ignored.add(finding.id)  # said once: whoever makes one such cgroup can make many
+        if (
+            finding.others
+            and not finding.start
+            and finding.id not in self._ignored
+            and len(self._ignored) < _IGNORED_IDS
+        ):
+            self._ignored.add(finding.id)  # logged once: who makes one such cgroup can make many
             log.warning(
-                "cgroup ignored", id=finding.id, path=finding.cgroup, reason="the runtime made none of its processes"
+                "cgroup ignored", id=finding.id, path=finding.cgroup, reason="the runtime started none of its processes"
             )
         os.close(finding.directory)
         if finding.hold:

@@ -1,1 +1,1 @@
-"""The gate: a process that finds and holds starting containers, and outlives the daemon, which says whom to let go."""
+"""Who finds and holds what starts? The gate: a process that outlives the daemon, which decides what it releases."""

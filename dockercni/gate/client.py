@@ -1,4 +1,4 @@
-"""The daemon's side of the gate: connects to the one that is there, or starts one, and hands on what it says."""
+"""The daemon's side of the gate: connects to a running gate or starts one, and passes on its messages."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ from dockercni.linux.netns import Namespace
 from dockercni.model import Container
 
 _PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
-_MODULE: Final = "dockercni.gate.process"  # stands in the command line of a gate of any version
+_MODULE: Final = "dockercni.gate.process"  # in the command line of a gate, whatever its version
 _PROGRAM: Final = (
     f"import sys; sys.path.append(sys.argv[1]); from {_MODULE} import main; main(int(sys.argv[2]), sys.argv[3])"
 )
-_SILENT: Final = 3.0  # seconds: three signs of life that did not come
-_STARTING: Final = 15.0  # seconds that a gate may take until its first word
-_BESIDE: Final = 2  # descriptors beside a start
+_SILENT: Final = 3.0  # seconds without a message after which a gate counts as hanging
+_STARTING: Final = 15.0  # seconds that a gate may take until its first message
+_START_FDS: Final = 2  # descriptors that come with a start
 _SUN_PATH: Final = 108  # bytes of a path in sockaddr_un, its end included (unix(7))
-_LONGEST: Final = 4000  # characters of the last words of a container
+_MAX_WORDS: Final = 4000  # characters of the last line on a container's stderr
 
 log = structlog.get_logger()
 
 
 class GateEnded(Exception):
-    """The gate has ended, hangs, or speaks another protocol."""
+    """The gate ended, hangs, or speaks another protocol."""
 
 
 class RemoteHold:
-    """The hold of a start that the gate knows by a number: see kernel.hold.Held."""
+    """The hold of a start in the gate, which knows it by a number: see linux.hold.holder.Held."""
 
     def __init__(self, said: Started, send: Callable[[Message], bool]) -> None:
         self.stopped = said.stopped
@@ -74,13 +74,13 @@ class RemoteHold:
         self._send = send
 
     def go(self) -> None:
-        """Let it go. From now on its program may run, and what it does to its network is not to be undone."""
+        """Release it. From now on its program may run, and its own changes of its network must not be undone."""
         self.stopped = False
         self._send(Go(self._number))
 
     def kill(self, words: str) -> None:
-        """Kill what is held; `words` become the last ones of its stderr."""
-        self._send(Kill(self._number, words[:_LONGEST]))
+        """Kill it; `words` become the last line of its stderr."""
+        self._send(Kill(self._number, words[:_MAX_WORDS]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class _Known:
 class GateClient:
     """The gate whose socket is in `run_dir`. Thread-safe.
 
-    `described` says what is known of a container's id, and `listener` hears of starts; its `wanted` is the gate's own
-    affair. `watching` is called with the reason why cgroups cannot be watched, "" when they are.
+    `described` returns what is known of a container's id, `listener` receives what happens to starts. `watching` is
+    called with the reason why cgroups cannot be watched, "" when they are.
     """
 
     def __init__(
@@ -115,19 +115,19 @@ class GateClient:
         self._known: dict[int, _Known] = {}
         self._answered = threading.Event()
         self._closed = False
-        self._child: subprocess.Popen[bytes] | None = None  # the gate, if we have started it
-        self._next: tuple[subprocess.Popen[bytes], socket.socket] | None = None  # stands by
-        self._met = False  # it has said its first word
-        self._old = False  # it is that of another version
+        self._child: subprocess.Popen[bytes] | None = None  # the gate, if this process started it
+        self._next: tuple[subprocess.Popen[bytes], socket.socket] | None = None  # a newer gate, ready
+        self._met = False  # its Hello was read
+        self._old = False  # it is of another version
 
     def start(self, serve: Serve, patience: float) -> None:
-        """Have a gate serve, from now on; wait until it watches, but no longer than `patience` seconds."""
+        """Have a gate serve from now on. Returns when it watches, or after `patience` seconds."""
         self._serve = serve
         supervision.start("gate", self._run)
         self._answered.wait(patience)
 
     def say(self, message: Message) -> bool:
-        """Send a message to the gate, and return whether it was sent. The next gate gets the latest Serve, too."""
+        """Send a message to the gate; whether it was sent. Each new gate gets the latest Serve first."""
         if isinstance(message, Serve):
             self._serve = message
         with self._guard:
@@ -135,24 +135,24 @@ class GateClient:
                 return False
             try:
                 messages.send(self._link, message)
-            except OSError:  # it hangs, and will be found to
+            except OSError:  # it hangs, which its silence will show
                 return False
             return True
 
     def close(self) -> None:
-        """Leave the gate to itself: it waits for another daemon, and ends if none comes."""
+        """Disconnect. The gate waits for another daemon, and ends if none comes."""
         with self._guard:
             self._closed = True
             if self._link:
                 self._link.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
-        """Hear one gate out after the other. Raises GateEnded, OSError: then this is called again."""
+        """Serve one gate after the other. Raises GateEnded, OSError; the supervisor then calls this again."""
         while not self._closed:
-            self._hear_out()
+            self._serve_one()
 
-    def _hear_out(self) -> None:
-        """One gate, to the end of it or of us."""
+    def _serve_one(self) -> None:
+        """Read one gate's messages, until it ends or we do."""
         self._met = False
         if self._child and self._child.poll() is not None:
             self._child = None
@@ -176,10 +176,11 @@ class GateClient:
             with self._guard:
                 self._link = None
             link.close()
-            self._nobody_is_held()
-        # It may live on: one that we are too slow for drops us, and goes on holding until we connect anew.
-        if not self._closed and not self._old and (self._met or not found):  # else it was just about to end
-            raise GateEnded("the gate, which holds starting containers, has ended, or has dropped us")
+            self._all_released()
+        # It may live on: a gate drops a daemon that reads too slowly, and goes on holding until the daemon reconnects.
+        # One that was found and ends before its Hello was about to end anyway, since no daemon came.
+        if not self._closed and not self._old and (self._met or not found):
+            raise GateEnded("the gate, which holds starting containers, ended or disconnected this daemon")
 
     def _listen(self, link: socket.socket) -> None:
         if self._serve:
@@ -187,24 +188,24 @@ class GateClient:
         patience = _STARTING
         while data := _next(link, patience):
             patience = _SILENT
-            self._heard(*data)
-            # It may have held something for us still; when it has nothing to say, it has told us of all that it holds.
+            self._received(*data)
+            # An old gate is replaced when it holds nothing. Alive comes when it has reported everything that it holds.
             if self._old and not self._known and isinstance(data[0], Alive):
                 self._replace(link)
 
     def _replace(self, link: socket.socket) -> None:
-        """Have a gate of our version stand by, and the next time send the old one away: starting one takes a moment."""
+        """Start a gate of our version first, and the next time end the old one, because starting takes a moment."""
         if self._next:
             messages.send(link, Leave())
         else:
             with contextlib.suppress(OSError, GateEnded):  # it is tried again
                 self._next = _spawn(self._run_dir)
 
-    def _heard(self, message: ToDaemon, fds: list[int]) -> None:
+    def _received(self, message: ToDaemon, fds: list[int]) -> None:
         match message:
             case Hello(protocol, version):
                 if protocol != messages.PROTOCOL:
-                    raise GateEnded("the gate is that of another version of dockercni")
+                    raise GateEnded("the gate belongs to another version of dockercni, with another protocol")
                 self._met, self._old = True, version != __version__
             case Watching(problem):
                 self._watching(problem)
@@ -214,9 +215,9 @@ class GateClient:
             case Said(level, event, fields):
                 log.log(logging.getLevelNamesMapping()[level.upper()], event, **fields)
             case _:
-                self._heard_of_start(message, fds)
+                self._received_of_start(message, fds)
 
-    def _heard_of_start(self, message: ToDaemon, fds: list[int]) -> None:
+    def _received_of_start(self, message: ToDaemon, fds: list[int]) -> None:
         match message:
             case Started():
                 self._started(message, fds)
@@ -230,8 +231,8 @@ class GateClient:
 
     def _started(self, said: Started, fds: list[int]) -> None:
         hold = RemoteHold(said, self.say) if said.has_hold else None
-        container = self._describe(said.container_id) if len(fds) == _BESIDE else None
-        if container is None:  # gone, or we have no descriptor left
+        container = self._describe(said.container_id) if len(fds) == _START_FDS else None
+        if container is None:  # it is gone, or this process has no descriptor left
             for fd in fds:
                 os.close(fd)
             if hold:
@@ -266,35 +267,35 @@ class GateClient:
             del self._known[number]
         self._listener.held(known.container_id)
 
-    def _nobody_is_held(self) -> None:
+    def _all_released(self) -> None:
         for number in list(self._known):
             stopped = self._known[number].hold.stopped
             self._changed(number, stopped=stopped, over="the gate ended", held=0.0)
 
 
 def dismiss(run_dir: Path) -> None:
-    """End a gate that waits for a daemon, since there will be none; it is gone afterwards, and its socket."""
-    _tell(run_dir, [Leave()], to_the_end=True)
+    """End a gate that waits for a daemon; when this returns, it and its socket are gone."""
+    _send(run_dir, [Leave()], to_the_end=True)
 
 
 def served(run_dir: Path, container_ids: Iterable[str]) -> None:
-    """These containers have their networks: if a gate holds any of them, it may let it go."""
-    _tell(run_dir, map(Served, container_ids))
+    """Report that these containers have their networks: a gate that holds any of them releases it."""
+    _send(run_dir, map(Served, container_ids))
 
 
-def _tell(run_dir: Path, words: Iterable[Message], *, to_the_end: bool = False) -> None:
+def _send(run_dir: Path, sent: Iterable[Message], *, to_the_end: bool = False) -> None:
     with contextlib.suppress(OSError):
         if link := _connect(run_dir):
             with link:
                 link.settimeout(_SILENT)
-                for message in words:
+                for message in sent:
                     link.send(messages.encoded(message))
-                while to_the_end and link.recv(messages.MOST):
+                while to_the_end and link.recv(messages.MAX_BYTES):
                     pass
 
 
 def _connect(run_dir: Path) -> socket.socket | None:
-    """To the gate that is there; None if there is none."""
+    """A connection to the running gate; None if there is none."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
         with _reachable(run_dir) as path:
@@ -307,7 +308,7 @@ def _connect(run_dir: Path) -> socket.socket | None:
 
 
 def _spawn(run_dir: Path) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A new gate, and a link to it. It is in a session of its own, so that what ends the daemon does not end it."""
+    """A new gate and a connection to it. Its own session keeps signals for the daemon's group away from it."""
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as listening:
         with _reachable(run_dir) as path:
@@ -328,13 +329,13 @@ def _spawn(run_dir: Path) -> tuple[subprocess.Popen[bytes], socket.socket]:
     if link is None:
         gate.kill()
         gate.wait()
-        raise GateEnded("the gate, which holds starting containers, ended at once")
+        raise GateEnded("the gate, which holds starting containers, ended when it was started")
     return gate, link
 
 
 @contextlib.contextmanager
 def _reachable(run_dir: Path) -> Iterator[str]:
-    """The path of the socket, short enough for sockaddr_un whatever the run directory is called. Raises OSError."""
+    """A path of the socket that fits into sockaddr_un however long the run directory's is. Raises OSError."""
     path = str(run_dir / messages.SOCKET)
     if len(os.fsencode(path)) < _SUN_PATH:
         yield path
@@ -347,22 +348,22 @@ def _reachable(run_dir: Path) -> Iterator[str]:
 
 
 def _next(link: socket.socket, patience: float) -> tuple[ToDaemon, list[int]] | None:
-    """The gate's next words; None at its end. Raises GateEnded where it hangs, or cannot be understood."""
+    """The gate's next message; None at its end. Raises GateEnded where it hangs or cannot be understood."""
     poll = select.poll()
     poll.register(link, select.POLLIN)
-    for _ in range(2):  # once is no proof: the whole machine may have stood still
+    for _ in range(2):  # a single silence may mean that the whole machine stood still
         if poll.poll(patience * 1000):
             try:
                 return messages.for_daemon(link)
             except OSError:
                 return None
             except ValueError as error:
-                raise GateEnded(f"the gate is not understood: {error}") from error
-    raise GateEnded("the gate, which holds starting containers, gives no sign of life")
+                raise GateEnded(f"a message of the gate cannot be understood: {error}") from error
+    raise GateEnded(f"the gate, which holds starting containers, was silent for {2 * patience:g} s")
 
 
 def _end(link: socket.socket, child: subprocess.Popen[bytes] | None) -> None:
-    """End a gate that cannot be worked with; what it holds is let go."""
+    """Kill a gate that hangs or cannot be understood; the kernel releases what it holds."""
     if child and child.poll() is None:
         child.kill()
         child.wait()
@@ -371,7 +372,7 @@ def _end(link: socket.socket, child: subprocess.Popen[bytes] | None) -> None:
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(pid)
         try:
-            if _MODULE in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):  # else its id is another's now
+            if _MODULE in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):  # else the id was reused
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         finally:
             os.close(pidfd)

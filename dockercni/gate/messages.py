@@ -1,4 +1,7 @@
-"""What gate and daemon say to each other: datagrams on a unix socket, JSON, with descriptors beside some of them."""
+"""The messages between gate and daemon: JSON datagrams on a Unix socket, some with descriptors.
+
+Gate and daemon may be of different versions: names and fields only change together with PROTOCOL.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,22 @@ from typing import Final
 
 import msgspec
 
-PROTOCOL: Final = 1  # a gate that speaks another one is sent away by a new daemon
-ALIVE: Final = 1.0  # seconds from one sign of life of the gate to the next
-MOST: Final = 1 << 16  # bytes of one message
-_ROOM: Final = 2 << 20  # bytes of what is not read yet: by default 170 starts would fill it, and a host may have more
+PROTOCOL: Final = 1  # a daemon replaces a gate that speaks another one
+ALIVE: Final = 1.0  # seconds between two signs of life of the gate
+MAX_BYTES: Final = 1 << 16  # of one message
+_ROOM: Final = 2 << 20  # bytes that may be unread; the default is full after 170 starts, and a host may have more
 _SO_SNDBUFFORCE: Final = 32
-SOCKET: Final = "gate.sock"  # below the run directory, which only root may enter
+SOCKET: Final = "gate.sock"  # in the run directory, which only root may enter
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, tag_field="say"):
-    """Any of them."""
+    """The base of all messages."""
 
 
 class Serve(Message, frozen=True):
-    """From the daemon, first of all: find and hold the containers of that engine, by these settings.
+    """From the daemon, as its first message: find and hold the containers of that engine, by these settings.
 
-    They hold until something else is said.
+    They are valid until the next Serve, even while no daemon is connected.
     """
 
     root: str
@@ -38,34 +41,34 @@ class Serve(Message, frozen=True):
 
 
 class Go(Message, frozen=True):
-    """From the daemon: let that start go."""
+    """From the daemon: release that start."""
 
     start: int
 
 
 class Kill(Message, frozen=True):
-    """From the daemon: kill what is held; `words` become the last ones of its stderr."""
+    """From the daemon: kill what is held; `words` become the last line of its stderr."""
 
     start: int
     words: str
 
 
 class TryAgain(Message, frozen=True, tag="Retry"):
-    """From the daemon: try again now what could not be watched."""
+    """From the daemon: try again now to watch the cgroups."""
 
 
 class Served(Message, frozen=True):
-    """From a command: that container has its network, and may go, if there is no daemon that decides."""
+    """From a command: that container has its network. Releases it if no daemon is connected that decides."""
 
     container_id: str
 
 
 class Leave(Message, frozen=True):
-    """From a command: watch no longer, let everything go, end. From the daemon: end if nothing is held."""
+    """From a command: stop watching, release everything, end. From the daemon: end if nothing is held."""
 
 
 class Hello(Message, frozen=True):
-    """From the gate, first of all."""
+    """From the gate, as its first message."""
 
     protocol: int
     version: str
@@ -75,7 +78,7 @@ class Started(Message, frozen=True):
     """From the gate: a container is being started. Descriptors: its network namespace, its cgroup's directory.
 
     `since` is when its cgroup appeared (seconds of CLOCK_MONOTONIC), `pid` a process of it, `seconds` and `kill` are
-    the limit. The rest says how far its hold is, if it has any.
+    the limit. The other fields are the state of its hold, if it has one.
     """
 
     start: int
@@ -92,7 +95,7 @@ class Started(Message, frozen=True):
 
 
 class Changed(Message, frozen=True):
-    """From the gate: how far the hold of a start is now."""
+    """From the gate: the new state of a start's hold."""
 
     start: int
     stopped: bool
@@ -108,20 +111,20 @@ class Ended(Message, frozen=True):
 
 
 class Missed(Message, frozen=True):
-    """From the gate: a container's program runs, and could not be held."""
+    """From the gate: a container's program runs and could not be held."""
 
     container_id: str
     reason: str
 
 
 class Watching(Message, frozen=True):
-    """From the gate: it watches the cgroups, or why it cannot."""
+    """From the gate: why it cannot watch the cgroups; "" if it watches them."""
 
     problem: str
 
 
 class Down(Message, frozen=True):
-    """From the gate: its threads that an exception has ended and that are not yet started anew, with the reasons."""
+    """From the gate: its threads that an exception ended and that are not restarted yet, each with the reason."""
 
     threads: dict[str, str]
 
@@ -135,47 +138,47 @@ class Said(Message, frozen=True):
 
 
 class Alive(Message, frozen=True):
-    """From the gate, when there was nothing else to say for a while."""
+    """From the gate: a sign of life, after a second without another message."""
 
 
 ToGate = Serve | Go | Kill | TryAgain | Served | Leave
 ToDaemon = Hello | Started | Changed | Ended | Missed | Watching | Down | Said | Alive
 
-# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+# msgspec prepares a type at its first use, and crashes where two threads cause that at once: so it happens here
 encoded = msgspec.json.Encoder().encode
 _to_gate = msgspec.json.Decoder(ToGate)
 _to_daemon = msgspec.json.Decoder(ToDaemon)
 
 
 def widen(link: socket.socket) -> None:
-    """Have it take much before the other side has read any of it, as far as we may."""
+    """Enlarge its buffer for messages that the other side has not read yet, as far as the kernel allows."""
     with contextlib.suppress(OSError):
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
         link.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _ROOM)
 
 
 def send(link: socket.socket, message: Message, *fds: int) -> None:
-    """Send it at once. Raises OSError, also where the other side does not read (EAGAIN)."""
+    """Send a message without waiting. Raises OSError; EAGAIN where the other side does not read."""
     socket.send_fds(link, [encoded(message)], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def for_gate(link: socket.socket) -> ToGate | None:
-    """The daemon's next message; None when it is gone. Raises OSError, ValueError for what is no message."""
+    """The daemon's next message; None when it is gone. Raises OSError; ValueError for anything else than a message."""
     try:
-        data = link.recv(MOST)
-    except ConnectionResetError:  # it left words of ours unread; its own last ones are there still
-        data = link.recv(MOST)
+        data = link.recv(MAX_BYTES)
+    except ConnectionResetError:  # it left messages of ours unread; its own last ones can still be read
+        data = link.recv(MAX_BYTES)
     return _to_gate.decode(data) if data else None
 
 
 def for_daemon(link: socket.socket) -> tuple[ToDaemon, list[int]] | None:
     """The gate's next message and its descriptors; None when it is gone. Raises OSError, ValueError."""
-    data, fds, _, _ = socket.recv_fds(link, MOST, 2, socket.MSG_CMSG_CLOEXEC)
+    data, fds, _, _ = socket.recv_fds(link, MAX_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
     if not data:
         return None
     try:
         return _to_daemon.decode(data), fds
-    except ValueError:  # of msgspec, or for bytes that are no text
+    except ValueError:  # msgspec's DecodeError, or UnicodeDecodeError
         for fd in fds:
             os.close(fd)
         raise

@@ -1,14 +1,15 @@
-"""The gate's own process: `main` is all that it does.
+"""The gate's own process, which `main` runs.
 
-    cgroup appears -> Starts finds the namespace, and has the hold's helper seize the process
-                   -> the daemon hears of it, attaches the container, and answers Go
+    cgroup appears -> StartWatch finds the namespace, and has the hold's helper seize the process
+                   -> the daemon gets Started, attaches the container, and answers Go
 
 While no daemon is connected (it is restarted, upgraded, or was killed) starts are found and held all the same, each to
-its limit, and the next daemon hears of all of them. If none comes within `LINGER` the gate watches no longer, and ends
-when nothing is held any more. Its own end ends the helper, and then the kernel lets everything go.
+its limit, and the next daemon gets all of them. If none comes within LINGER, the gate stops watching, and ends when
+nothing is held any more. Its own end ends the helper, and the kernel then releases everything. docker.start_watch has
+the states of a start.
 
-Whatever it has to say for the log goes to the daemon: its own streams lead nowhere, since nobody who waits for the end
-of the daemon's output is to wait for the gate's.
+Its log goes to the daemon as messages. Its own streams lead nowhere: who waits for the end of the daemon's output must
+not have to wait for the gate's.
 
 Why a process of its own: of twenty containers that started while the daemon was restarted, 13 had their network at the
 first instruction when these threads lived in the daemon, and 20 do now. It is also out of the way of the daemon's other
@@ -66,16 +67,16 @@ from dockercni.reconcile import images
 from dockercni.reconcile.labels import Holding
 from dockercni.reconcile.limits import Limits
 
-LINGER: Final = 15.0  # seconds without a daemon: a service manager has started a new one long before
-_SWITCH: Final = 0.0005  # seconds that a thread waits for one that computes: ten times less than usual
-_FIRST_PAUSE: Final = 1.0  # seconds until the cgroups are tried again, doubled from try to try
+LINGER: Final = 15.0  # seconds without a daemon; a service manager restarts one much sooner
+_SWITCH: Final = 0.0005  # seconds after which a computing thread yields to others: a tenth of the default
+_FIRST_PAUSE: Final = 1.0  # seconds until the next attempt to watch the cgroups, doubled each time
 _LONGEST_PAUSE: Final = 60.0
-_KEPT: Final = 100  # events for the log that wait for a daemon
-_LONGEST: Final = 4096  # characters of a value for the log
+_KEPT: Final = 100  # log events that wait for a daemon
+_LONGEST: Final = 4096  # characters of a value in the log
 
 
 class GateProcess:
-    """Serves one daemon after the other on the listening socket, which lies in the directory of that descriptor."""
+    """Serves one daemon after the other. `directory` is a descriptor of the one that has the listening socket."""
 
     def __init__(self, listening: socket.socket, directory: int) -> None:
         self._listening = listening
@@ -83,7 +84,7 @@ class GateProcess:
         self._place = self._found()
         self._guard = threading.RLock()
         self._link: socket.socket | None = None
-        self._strangers: dict[int, socket.socket] = {}  # until they say what they want
+        self._strangers: dict[int, socket.socket] = {}  # connected, but no Serve came yet
         self._alone_since = time.monotonic()
         self._spoke = 0.0
         self._closing = False
@@ -100,7 +101,7 @@ class GateProcess:
         self._problem: str | None = None
 
     def run(self) -> None:
-        """Serve until nobody needs it any more."""
+        """Serve until no daemon needs it any more."""
         supervision.on_change(self._tell_down)
         supervision.start("starts", self._watch)
         while True:
@@ -121,13 +122,13 @@ class GateProcess:
                 return
 
     def _known(self) -> dict[int, socket.socket]:
-        """Whom to listen to, by descriptor; one that another thread drops meanwhile is found to be gone."""
+        """The connections by descriptor. Reading from one that another thread drops meanwhile fails, which is fine."""
         with self._guard:
             daemon = {self._link.fileno(): self._link} if self._link else {}
         return {**self._strangers, **daemon}
 
     def leave(self) -> None:
-        """Take the socket away, if it is ours still."""
+        """Remove the socket, if it is still ours."""
         with contextlib.suppress(OSError):
             if self._found() == self._place:
                 os.unlink(messages.SOCKET, dir_fd=self._directory)
@@ -145,7 +146,7 @@ class GateProcess:
         return found.st_dev, found.st_ino
 
     def _lost(self) -> bool:
-        """Whether our socket was removed, so that the next daemon cannot find us and starts another gate."""
+        """Whether our socket is gone: then the next daemon cannot find this gate, and starts another one."""
         return self._link is None and self._found() != self._place
 
     def _accept(self) -> None:
@@ -158,7 +159,7 @@ class GateProcess:
         self._strangers[link.fileno()] = link
 
     def _meet(self, link: socket.socket) -> None:
-        """Take a stranger that said Serve for the daemon from now on, and tell it all that we know."""
+        """Take the sender of a Serve for the daemon from now on, and report everything to it."""
         del self._strangers[link.fileno()]
         with self._guard:
             self._drop_link()
@@ -182,7 +183,7 @@ class GateProcess:
             self._alone_since = time.monotonic()
 
     def _receive(self, link: socket.socket) -> bool:
-        """Do what is said; False if that is to end."""
+        """Carry out a connection's next message; False for the one that ends the gate."""
         try:
             message = messages.for_gate(link)
         except (OSError, ValueError):
@@ -197,7 +198,7 @@ class GateProcess:
         if isinstance(message, Serve) and link.fileno() in self._strangers:
             self._meet(link)
         if isinstance(message, Leave) and link is self._link:
-            return bool(self._starts)  # the daemon, which another gate is to serve, may not have heard of the last one
+            return bool(self._starts)  # a start that the daemon did not know of when it sent this
         return self._obey(message)
 
     def _obey(self, message: ToGate) -> bool:
@@ -205,7 +206,7 @@ class GateProcess:
             case Serve():
                 self._serve(message)
             case Served() if self._link:
-                pass  # its daemon decides; the command may have looked before the container was started anew
+                pass  # the daemon decides; the container may have been restarted since the command looked
             case Go() | Served():
                 for hold in self._meant(message):
                     hold.go()
@@ -230,16 +231,16 @@ class GateProcess:
         self._limits = Limits(Holding(said.hold, said.on_failure), said.attach, said.may_hold)
         if not self._serving.is_set():
             self._images = images.kept(Path(said.state_dir))
-            self._images.known("")  # read now: the thread that follows starts is not to wait for a disk
+            self._images.known("")  # loads them now, so that the thread that watches starts need not wait for a disk
         self._proof.serve(said.engine)
         root = Path(said.root)
         self._files = Files(root, said.trust_image_labels, self._images) if said.root else None
         if said.may_hold and said.hold:
-            with contextlib.suppress(OSError):  # no process can be started now: the first hold tries again, and says so
+            with contextlib.suppress(OSError):  # the first hold tries again, and reports the error
                 self._holder.start()
         self._serving.set()
 
-    # what finds and holds
+    # Finding and holding
 
     def _watch(self) -> None:
         self._serving.wait()
@@ -278,9 +279,9 @@ class GateProcess:
             number = next(self._numbers)
             self._starts[number] = start
             self._tell(number)
-            if start.hold is None:  # there is nothing to release: a later daemon finds the container running
+            if start.hold is None:  # nothing to release; a later daemon finds the container running
                 self._forget(number)
-            elif start.hold.over:  # before it stood among the others
+            elif start.hold.over:  # it ended before it was in _starts, so _held could not find it
                 self._held(start.container.id)
 
     def _held(self, container_id: str) -> None:
@@ -323,9 +324,9 @@ class GateProcess:
         self._starts.pop(number).close()
 
     def _send(self, message: Message, *fds: int) -> bool:
-        """Send a message to the daemon, and return whether it was sent.
+        """Send a message to the daemon; whether it was sent.
 
-        A daemon that does not read any more is dropped: it connects again if it can.
+        A daemon that does not read is disconnected, and connects again if it can.
         """
         with self._guard:
             if self._link is None:
@@ -335,15 +336,15 @@ class GateProcess:
             except BlockingIOError:
                 self._drop_link()
                 return False
-            except OSError:  # it is gone; its last words are yet to be read
+            except OSError:  # it is gone; its last messages are still to be read
                 return False
             self._spoke = time.monotonic()
             return True
 
-    # what it has to say
+    # The log
 
     def say(self, _logger: Any, _method: str, event: EventDict) -> str:
-        """The end of structlog's chain."""
+        """Send a log event to the daemon: the last of structlog's processors."""
         level, name = str(event.pop("level")), str(event.pop("event"))
         said = Said(level, name, {key: _text(value) for key, value in event.items()})
         with self._guard:
@@ -353,19 +354,19 @@ class GateProcess:
 
 
 def _text(value: object) -> str:
-    """A value for the log, which may have the name of a file in it that is no text."""
+    """A value as text; a file name in it may hold bytes that are no text."""
     return str(value)[-_LONGEST:].encode(errors="backslashreplace").decode()
 
 
 def main(fd: int, run_dir: str) -> None:
-    """Serve on the listening socket `fd`, which is to be found in `run_dir`."""
+    """Serve on the listening socket `fd`, whose file is in `run_dir`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)  # it ends when nobody needs it any more
+        signal.signal(number, signal.SIG_IGN)  # it ends when no daemon needs it any more
     os.chdir("/")
     urgency.ask()
     sys.setswitchinterval(_SWITCH)
     listening = socket.socket(fileno=fd)
-    listening.listen()  # again: who connects asks the kernel who did so last, and ends that one if it hangs
+    listening.listen()  # again, so that SO_PEERCRED of a connection names this process: a daemon may have to kill it
     gate = GateProcess(listening, os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, gate.say],
@@ -374,4 +375,4 @@ def main(fd: int, run_dir: str) -> None:
     supervision.install()
     gate.run()
     gate.leave()
-    os._exit(0)  # at once: every moment that it takes, somebody stands still
+    os._exit(0)  # no cleanup: processes may stand still until the kernel detaches them

@@ -62,7 +62,7 @@ _RTNEXTHOP: Final = struct.Struct("=HBBi")
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
-    """An address that a link has; `tentative` while duplicate address detection goes on, `refused` if it found one."""
+    """An address of a link; `tentative` during duplicate address detection, `refused` if that found a duplicate."""
 
     address: Interface
     tentative: bool
@@ -71,7 +71,7 @@ class LinkAddress:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route: where to, over which link, by which gateway. `mtu` and `advmss` are 0 for those of the link."""
+    """A route: destination, link (its index) and gateway. `mtu` and `advmss` are 0 where the link's apply."""
 
     dst: Network
     link: int
@@ -86,8 +86,8 @@ class Route:
 def add_address(link: int, address: Interface, *, again: bool = False, alone: bool = False) -> Message:
     """Give a link an address. EEXIST: it has it.
 
-    One that it had and gets `again` was tried for duplicates then, and serves at once. With one that comes `alone` the
-    kernel makes no route to its subnet.
+    `again`: the link had it before, so it is not checked for duplicates again and serves at once. `alone`: the kernel
+    makes no route to its subnet.
     """
     parts = _whole(address)
     if isinstance(address, IPv4Interface) and address.network.prefixlen < 31:
@@ -147,7 +147,7 @@ def add_route(route: Route) -> Message:
 
 
 def remove_route(route: Route) -> Message:
-    """Take away that one route; of several next hops the one with this gateway. ESRCH: it is not there."""
+    """Remove that one route; of several next hops the one with this gateway. ESRCH: it is not there."""
     message = add_route(route)
     header = bytearray(message.body)
     header[_SCOPE_AT] = _ANY_SCOPE
@@ -156,7 +156,7 @@ def remove_route(route: Route) -> Message:
 
 
 def remove_multicast_route(link: int) -> Message:
-    """Take away the IPv6 multicast route that the kernel gives each link when it is up. ESRCH: it has none."""
+    """Remove the IPv6 multicast route that the kernel gives each link that is up. ESRCH: it has none."""
     header = _RTMSG.pack(socket.AF_INET6, _MULTICAST.prefixlen, 0, 0, LOCAL, 0, 0, 0, 0)
     destination = attribute(_RTA_DST, _MULTICAST.network_address.packed)
     return Message(_DELROUTE, 0, header + destination + u32(_RTA_OIF, link))
@@ -175,7 +175,7 @@ def routes(socket_: Netlink, version: int, *, every_table: bool = False) -> list
 
 
 def routes_over(socket_: Netlink, link: int, version: int) -> list[Route]:
-    """The routes of all tables that lead over a link: a host may have a million others."""
+    """The routes of all tables over one link. The kernel filters them, because a host may have a million others."""
     request = _RTMSG.pack(_FAMILY[version], 0, 0, 0, 0, 0, 0, 0, 0) + u32(_RTA_OIF, link)
     bodies = socket_.dump(Message(_GETROUTE, 0, request))
     found = (
@@ -191,13 +191,13 @@ def learned(socket_: Netlink) -> set[int]:
 
 
 def add_host_route(link: int, address: Address) -> Message:
-    """Lead to one address over a link. EEXIST: that is so."""
+    """Add a route to one address over a link. EEXIST: it is there."""
     alone = ip_network(address)
     return add_route(Route(alone, link, scope=HOST_SCOPE))
 
 
 def add_subnet_route(link: int, address: Interface) -> Message:
-    """Lead to the subnet of a link's address, as the kernel does when the link gets it, and takes back with it."""
+    """Add the route to the subnet of a link's address that the kernel makes with the address, and removes with it."""
     version = address.version
     route = Route(address.network, link, priority=_KERNELS_PRIORITY[version], scope=LINK_SCOPE if version == 4 else 0)
     message = add_route(route)
@@ -205,7 +205,7 @@ def add_subnet_route(link: int, address: Interface) -> Message:
     header[_PROTOCOL_AT] = _PROTO_KERNEL
     if version == 6:
         return Message(_NEWROUTE, netlink.CREATE, bytes(header))
-    # behind those of other links, which would not be reached any more: without APPEND it would come before them
+    # APPEND puts it behind the routes of other links to that subnet; else it would come first and cut those off
     source = attribute(_RTA_PREFSRC, address.packed)
     return Message(_NEWROUTE, netlink.CREATE | netlink.APPEND, bytes(header) + source)
 
@@ -231,7 +231,7 @@ def default_routes(namespace: Namespace) -> list[Route]:
 def keep_default_routes(namespace: Namespace, before: Collection[Route], versions: Iterable[int], ifname: str) -> None:
     """Bring the default routes of these IP versions back to what they were `before` the link `ifname` came.
 
-    Whatever router announces itself there later shall not get one either. Raises OSError.
+    A router that announces itself on that link later gets none either. Raises OSError.
     """
     with namespace.handle() as opened:
         for version in versions:
@@ -245,8 +245,8 @@ def keep_default_routes(namespace: Namespace, before: Collection[Route], version
                     _remove_route(opened.netlink, route)
             for route in was:
                 if route not in now:
-                    # The engine may have switched IPv6 off meanwhile, as 20.10 does while a container starts. What is
-                    # recorded and missing is put back by whoever looks at the container next.
+                    # The engine may have switched IPv6 off meanwhile, as 20.10 does while a container starts. The next
+                    # reconcile of the container repairs what is recorded and missing.
                     with contextlib.suppress(NetlinkError):
                         opened.netlink.do(add_route(route))
 
@@ -255,7 +255,7 @@ def _remove_route(socket: Netlink, route: Route) -> None:
     try:
         socket.do(remove_route(route))
     except NetlinkError as error:
-        if error.errno != errno.ESRCH:  # somebody was faster
+        if error.errno != errno.ESRCH:  # already gone
             raise
 
 

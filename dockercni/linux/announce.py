@@ -1,7 +1,8 @@
-"""Telling the neighbours of a link whose its addresses are now.
+"""Announces addresses to a link's neighbours, by gratuitous ARP and unsolicited neighbour advertisements.
 
-They may remember the hardware address that an address had in an earlier life of the container, and send there for half
-a minute. The kernel's own announcement (arp_notify) comes before the other end of the link forwards, or not at all.
+Neighbours may have cached the hardware address that an address had before the container was restarted, and send there
+for half a minute. The kernel's own announcement (arp_notify) comes before the other end of the link forwards, so it is
+lost, or does not come at all.
 """
 
 from __future__ import annotations

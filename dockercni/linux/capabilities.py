@@ -1,4 +1,4 @@
-"""What this process may do, its capabilities and the security module that confines it; and what a container may."""
+"""May this process trace others? May a container change its network? By capabilities and security modules."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NUMBERS: Final = {
 
 _UNCONFINED_DOMAINS: Final = ("unconfined_t", "unconfined_service_t", "spc_t", "kernel_t")
 _SELINUX: Final = "/sys/fs/selinux"
-_NO_PROFILE: Final = ("", "unconfined", "kernel")  # the last is what SELinux says while it has no policy
-_NOT_ENFORCED: Final = ("complain)", "unconfined)")  # the modes of a profile that AppArmor only writes to the log
+_NO_PROFILE: Final = ("", "unconfined", "kernel")  # SELinux without a policy reports "kernel"
+_NOT_ENFORCED: Final = ("complain)", "unconfined)")  # modes in which AppArmor only logs
 
 
 def missing(status: str | None = None) -> list[str]:
-    """Which of NUMBERS this process does not have in effect; `status` is the text of /proc/self/status."""
+    """Which of NUMBERS are not in this process's effective set; `status` is the text of /proc/self/status."""
     text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace") if status is None else status
     line = next((line for line in text.splitlines() if line.startswith("CapEff:")), "CapEff: 0")
     effective = int(line.split()[1], 16)
@@ -34,20 +34,24 @@ def missing(status: str | None = None) -> list[str]:
 
 
 def obstacle() -> str:
-    """Why this process may not hold others at their execve; empty if nothing is known to be in the way."""
+    """Why this process may not hold others at their execve; "" if nothing known prevents it.
+
+    The only answer to that question: the daemon acts on it, and `doctor` reports its parts, `missing` and
+    `confinement`.
+    """
     if "CAP_SYS_PTRACE" in missing(_read("/proc/self/status")):
         return "CAP_SYS_PTRACE is missing"
     if _read("/proc/sys/kernel/yama/ptrace_scope") == "3":
-        return "kernel.yama.ptrace_scope is 3: nobody may trace"
+        return "kernel.yama.ptrace_scope is 3, which forbids all tracing until the next boot"
     label = confinement()
-    return f"we are confined ourselves ({label}), and the kernel may refuse the execve" if label else ""
+    return f"this process is confined ({label}), so the kernel may refuse the execve of what it traces" if label else ""
 
 
 def may_configure(namespace: Namespace) -> bool:
-    """Whether a program of a container that lives in a network namespace has CAP_NET_ADMIN over it, or can gain it.
+    """Whether a container's program in a network namespace has CAP_NET_ADMIN over it, or can gain it.
 
-    Containers that joined it count as well; tools of the host that visit it do not, nor stages of a runtime, which
-    have every capability and run nothing of the container's yet.
+    Containers that joined the namespace count as well. Tools of the host that visit it do not, nor do stages of a
+    runtime, which have every capability and run nothing of the container's yet.
     """
     owners = namespace.owners()
     host = {_identity("/proc/1/root"), _identity("/proc/self/root")}
@@ -66,7 +70,7 @@ def _may_administer(pid: int) -> bool:
         text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
     except OSError:  # it has ended
         return False
-    # the kernel escapes line ends in a process's name, so no line of the text is the container's
+    # the kernel escapes line ends in a process's name, so the container cannot forge a line
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     held = int(fields["CapPrm"], 16)
     if int(fields.get("NoNewPrivs", "0")) == 0:
@@ -107,8 +111,8 @@ def confinement() -> str:
 def _may_trace_init(label: str) -> bool:
     """Whether SELinux's policy lets our domain trace process 1's.
 
-    What domains are called depends on the policy: Debian's runs services that it does not know as initrc_t, and lets
-    that do everything, as long as its module "unconfined" is there. One that may trace init is not confined.
+    The names of domains depend on the policy: Debian's runs services that it does not know as initrc_t, and allows that
+    domain everything while its module "unconfined" is loaded. A domain that may trace init is not confined.
     """
     init = _read("/proc/1/attr/current")
     if init.split(":")[2:3] == label.split(":")[2:3]:  # in a container, process 1 is as confined as we are
@@ -122,7 +126,7 @@ def _may_trace_init(label: str) -> bool:
 
 
 def _decision(question: str) -> str:
-    """What the kernel answers to "context context class": permissions as hexadecimal bits come first."""
+    """The kernel's answer to "context context class", which begins with the permissions as hexadecimal bits."""
     fd = os.open(f"{_SELINUX}/access", os.O_RDWR | os.O_CLOEXEC)
     try:
         os.write(fd, question.encode())

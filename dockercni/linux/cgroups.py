@@ -1,7 +1,7 @@
-"""Cgroups: the hierarchy that shows every container's, and what comes and goes in it.
+"""Cgroups: the hierarchy that has every container's, and what appears and disappears in it.
 
-All its directories are watched, so it does not matter what the driver (cgroupfs, systemd), the engine's
-`--cgroup-parent` or a container's own parent make of the path: only a new directory's name does.
+All its directories are watched, so the path, on which the driver (cgroupfs, systemd) and `--cgroup-parent` have a say,
+does not matter: a new directory's name is enough.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Final
 
 from dockercni.linux import inotify, runc_stages
 
-# With version 1 every container is in each of them; systemd itself makes directories in the last ones only.
+# With version 1 every container is in each of these. systemd makes directories of its own in the last ones only, so
+# the first ones have fewer to watch.
 _CONTROLLERS: Final = ("freezer", "devices", "pids", "memory", "cpu", "name=systemd")
-MOST: Final = 16384  # directories; the containers' own are not among them
+MAX_CGROUPS: Final = 16384  # directories; the containers' own are not among them
 
 _IN_CREATE: Final = 0x100
 _IN_DELETE: Final = 0x200
@@ -38,7 +39,7 @@ def hierarchy(mountinfo: str | None = None) -> Path:
     if mountinfo is None:
         mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     found: dict[str, tuple[str, str]] = {}
-    for line in mountinfo.split("\n"):  # splitlines would break lines at what users may have in the names of mounts
+    for line in mountinfo.split("\n"):  # not splitlines: names of mounts may have other line ends
         mount, _, file_system = line.partition(" - ")
         kind, _, options = f"{file_system}  ".split(" ", 2)
         if kind in {"cgroup", "cgroup2"}:
@@ -52,7 +53,7 @@ def hierarchy(mountinfo: str | None = None) -> Path:
     root, place = next((found[name] for name in (only, *_CONTROLLERS) if name in found), ("", ""))
     if not place:
         raise NoHierarchy(errno.ENOENT, "no cgroup hierarchy is mounted here")
-    # From a cgroup namespace of its own a sidecar is shown /.. for what lies above; its engine's containers are there.
+    # In a cgroup namespace of its own a sidecar sees /.. as the root of what lies above, with its engine's containers.
     if set(root.split("/")) - {"", ".."}:
         raise NoHierarchy(errno.EXDEV, f"{place} shows only our own cgroup ({root}), not the machine's")
     return Path(place)
@@ -76,10 +77,10 @@ def _is_on(place: str, device: str) -> bool:
 
 
 class Tree:
-    """The directories below `root`, watched. Those whose names are a leaf's are reported, and not looked into.
+    """A watch of the directories below `root`. Leaves, by their names, are reported and not watched themselves.
 
-    Directories of other users (a session's, say, which systemd delegates) are left out: whoever may make a cgroup there
-    could give it the name of anybody's container.
+    Directories of other users (such as a session's, which systemd delegates) are left out: a user could make a cgroup
+    there with the name of any container.
 
     `fileno` becomes readable when something changed. Not thread-safe. Raises OSError.
     """
@@ -106,7 +107,7 @@ class Tree:
         os.close(self._fd)
 
     def changes(self) -> Iterator[CgroupChange]:
-        """What changed since the last time. Each leaf comes once before it goes."""
+        """What changed since the last call. Each leaf is reported as new before it is reported as gone."""
         try:
             data = os.read(self._fd, 65536)
         except BlockingIOError:
@@ -140,7 +141,7 @@ class Tree:
             yield CgroupChange(path, came=True)
 
     def _scan(self, path: str) -> Iterator[CgroupChange]:
-        """Watch `path` first, then look into it: nothing appears unseen in between."""
+        """Watch `path`, then list it: in this order nothing appears unseen."""
         if path != self._root and not _only_roots(path):
             return
         watch = inotify.libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK)
@@ -150,8 +151,8 @@ class Tree:
                 return
             raise error
         self._watched[watch] = path
-        if len(self._watched) > MOST:
-            raise OSError(errno.E2BIG, f"more than {MOST} cgroups", path)
+        if len(self._watched) > MAX_CGROUPS:
+            raise OSError(errno.E2BIG, f"more than {MAX_CGROUPS} cgroups", path)
         try:
             names = [entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
         except OSError:
@@ -167,16 +168,16 @@ class Tree:
 
 
 def processes(directory: int) -> Iterator[int]:
-    """The processes of the container's cgroup at a descriptor, those that are seen from here.
+    """The processes of a container's cgroup, given by descriptor, as far as they are seen from here.
 
-    A file is opened anew each time: version 1 of cgroups shows a reader the same list for a whole second.
+    Opens the file each time: cgroups v1 shows one reader the same list for a whole second.
     """
     for name in runc_stages.PROCS:
         yield from _listed(name, directory)
 
 
 def populated(directory: int) -> bool:
-    """Whether processes live in the cgroup at a descriptor, or in those that its own processes made below it."""
+    """Whether processes live in a cgroup, given by descriptor, or below it."""
     try:
         return "populated 1" in _read("cgroup.events", directory).decode("ascii", "replace").splitlines()
     except OSError:  # version 1, or it is gone
@@ -201,7 +202,7 @@ def _read(name: str, directory: int) -> bytes:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name is one that an engine may have asked for, in JSON: others could not be told anybody."""
+    """Whether a name is UTF-8: an engine asks for it in JSON, and it is logged and sent as JSON."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -210,7 +211,7 @@ def _is_text(name: str) -> bool:
 
 
 def _only_roots(path: str) -> bool:
-    """Whether nobody but root can make cgroups in that one. Asked at each event: they are given away after creation."""
+    """Whether only root can make cgroups in that one. Asked at each event, since ownership changes after creation."""
     try:
         status = os.stat(path)
     except OSError:  # gone again

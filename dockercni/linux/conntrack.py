@@ -1,4 +1,4 @@
-"""Connections that the kernel tracks: those to a port are forgotten, so that new rules apply to them.
+"""Removes connections to a port from the kernel's table of connections, so that new rules apply to them.
 
 Formats: linux/netfilter/nfnetlink_conntrack.h.
 """
@@ -36,7 +36,7 @@ _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 def forget_udp(version: int, ports: Collection[int]) -> None:
     """Forget the UDP connections of one IP version whose first packet went to one of `ports`. Raises NetlinkError.
 
-    Kernels from 6.10 on do it by themselves; for older ones all connections are listed and picked from.
+    Kernels from 6.10 on filter by port themselves; for older ones we list all connections and choose.
     """
     with netfilter() as opened:
         try:
@@ -49,7 +49,7 @@ def forget_udp(version: int, ports: Collection[int]) -> None:
 
 
 def flush(version: int, port: int) -> Message:
-    """Forget the UDP connections to `port`: a deletion with a filter instead of a connection."""
+    """Forget the UDP connections to `port`, by a deletion with a filter in place of a connection."""
     protocol = nest(
         _PROTOCOL_PART,
         attribute(_NUMBER, bytes([socket.IPPROTO_UDP])),

@@ -1,4 +1,4 @@
-"""Descriptors: as many as the system allows, out of the way of code that can only use low ones.
+"""File descriptors: the limit on them, and low ones for code that cannot use others.
 
 select(2) takes descriptors below 1024 and writes past its arrays for higher ones; where the C library notices, it ends
 the process. libnftables and parts of other libraries use it, and the daemon has one descriptor for each published port.
@@ -31,16 +31,16 @@ _guard = threading.Lock()
 
 
 def raise_limit() -> int:
-    """Allow this process as many descriptors as it may allow itself, and return how many."""
+    """Raise this process's limit on descriptors as far as it may; returns the new limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def move_up(fd: int) -> int:
-    """Give what the descriptor `fd` stands for another number, which leaves the low ones to others; closes `fd`.
+    """Duplicate `fd` to a number above 1024, which keeps the low ones free, and close `fd`.
 
-    The upper half, where so few are allowed that there is none above 1024. Raises OSError (EMFILE: all are in use).
+    Where the limit allows no number above 1024, to its upper half. Raises OSError (EMFILE: all are in use).
     """
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
@@ -52,8 +52,8 @@ def move_up(fd: int) -> int:
 def low(work: Callable[[], T]) -> T:
     """Run `work` where each descriptor that it opens is low, and return what it returns, or raise what it raises.
 
-    It runs in a thread with a table of descriptors of its own, which has the first three of ours and no others, and
-    must close what it opens. No garbage is collected meanwhile: what that closed there would stay open here.
+    It runs in a thread with its own table of descriptors, which has only our first three, and must close what it opens.
+    Garbage collection is off meanwhile: a descriptor that it closed in that thread would stay open in this process.
     """
     outcome: list[T] = []
     failure: list[BaseException] = []
@@ -65,7 +65,7 @@ def low(work: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001  handed to the caller's thread, whatever it is
             failure.append(error)
 
-    with _guard:  # whoever ends first would switch the collector on for the other one
+    with _guard:  # one at a time, else the first to end would switch the collector on for the other
         collects = gc.isenabled()
         gc.disable()
         try:

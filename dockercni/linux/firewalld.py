@@ -1,4 +1,4 @@
-"""Whether firewalld runs: then the reference firewall plugin speaks to it, and makes no rules of its own."""
+"""Does firewalld run? Then the reference firewall plugin uses it, and makes no rules of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PID: Final = Path("/run/firewalld.pid")
 
 
 def runs() -> bool:
-    """Whether its process lives; a file that it left behind says nothing."""
+    """Whether its process lives. Its pid file alone proves nothing, because it may be left over."""
     try:
         pid = int(_PID.read_text(encoding="ascii"))
     except (OSError, ValueError):

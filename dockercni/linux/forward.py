@@ -1,4 +1,4 @@
-"""What passes the FORWARD chain of iptables: a chain of our own, directly behind the administrator's rules.
+"""The FORWARD chain of iptables, and the chain of ours in it, directly behind the administrator's rules.
 
     FORWARD:  [the administrator's own rules] -> DOCKER-USER -> DOCKERCNI-FORWARD -> [Docker's, CNI-FORWARD, ...]
 
@@ -7,8 +7,8 @@ DROP or ACCEPT, and ours decide before Docker's, whose `-i docker0 ! -o docker0 
 our networks. Drops in an nftables table of our own would not need the right place, but they would be final: nobody
 could connect two networks with an ACCEPT in DOCKER-USER, as people do with Docker's own networks.
 
-What stands in the chain follows from what is to pass (`content`), and replaces what stands there in one transaction
-(`changes`). Both are pure.
+`content` computes the chain from what has to pass, and `changes` the one transaction that brings it there. Both are
+pure.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _LOCK: Final = Path("/run/dockercni/forward.lock")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A link of the host with what is behind it; or, without `link`, addresses that are routed somehow.
+    """A link of the host with the addresses behind it; without `link`, addresses that are routed in some other way.
 
-    `open`: other networks may reach it. `shared`: there are other machines behind the link than those with
-    `addresses`, as with a bridge that is the uplink as well, so only the addresses are let through and kept apart.
+    `open`: other networks may reach it. `shared`: other machines than those with `addresses` are behind the link, such
+    as a bridge that is the uplink as well, so that rules apply to the addresses and not to the link.
     """
 
     link: str = ""
@@ -74,7 +74,7 @@ class Segment:
 
 
 def plain(name: str) -> bool:
-    """Whether iptables can be told the name of that link: quotes end words for it, and "+" stands for anything."""
+    """Whether a link's name may stand in a rule: quotes end words in iptables, and "+" stands for any text."""
     return _PLAIN.fullmatch(name) is not None
 
 
@@ -122,15 +122,15 @@ def content(
 
 
 def admin_jumps(present: Chains) -> list[str]:
-    """The jumps to the administrator's chain that the reference firewall plugin makes first in its own."""
+    """The reference firewall plugin's jumps to the administrator's chain, which stand first in its own."""
     return [*dict.fromkeys(rule for rule in present.get(CNI, ()) if _ADMIN.fullmatch(rule))]
 
 
 def ordered(present: Chains) -> list[str]:
-    """The rules of FORWARD with the jump to our chain in its place, and nobody's accepts before DOCKER-USER.
+    """The rules of FORWARD with the jump to our chain in its place, and no jump of a CNI plugin before DOCKER-USER.
 
-    The reference firewall plugin puts its jump on top of everything, a starting Docker puts its own there. What else
-    the administrator has in FORWARD keeps its order.
+    The reference firewall plugin puts its jump on top, and so does a starting Docker with its own. All other rules in
+    FORWARD keep their order.
     """
     forward = present.get(FORWARD, ())
     ours, theirs = f"-j {CHAIN}", f"-j {DOCKER}"
@@ -151,8 +151,8 @@ def ordered(present: Chains) -> list[str]:
 def changes(present: Chains, wanted: Chains, ours: Collection[str] = ()) -> list[str]:
     """The lines for iptables-restore that bring the filter table to what is `wanted`; none if it is so already.
 
-    `ours` are the links that we let through: what earlier versions wrote for them into the chain of the reference
-    plugin goes, as does all that they wrote into DOCKER-USER.
+    They also delete rules of earlier versions: in the reference plugin's chain those for the links in `ours`, which we
+    let through, and in DOCKER-USER all of them.
     """
     lines = [f":{chain} - [0:0]" for chain in wanted if present.get(chain) != wanted[chain]]
     lines += [f":{chain} - [0:0]" for chain in (CHAIN, ISOLATION) if chain in present and chain not in wanted]
@@ -170,12 +170,12 @@ def changes(present: Chains, wanted: Chains, ours: Collection[str] = ()) -> list
 
 
 def marked(present: Chains) -> set[str]:
-    """The names that our chain lets through."""
+    """The names of the segments that our chain lets through."""
     return {found[1] for rule in present.get(CHAIN, ()) if (found := _EARLIER.search(rule))}
 
 
 def passing(present: Chains) -> Iterator[Segment]:
-    """What our chain lets through, but for links that only some addresses are let through on."""
+    """The segments that our chain lets through, without the `shared` ones."""
     for name in marked(present):
         try:
             segment = Segment(addresses=frozenset(map(ip_address, name.split(","))))
@@ -188,7 +188,7 @@ def passing(present: Chains) -> Iterator[Segment]:
 
 
 def last_change() -> int:
-    """Changes whenever anybody changes such rules: who has seen it knows whether somebody did since."""
+    """A token that changes with every change of such rules by us; an equal one means that nobody changed them since."""
     try:
         return os.stat(_LOCK, follow_symlinks=False).st_mtime_ns
     except OSError:
@@ -196,22 +196,22 @@ def last_change() -> int:
 
 
 class ForwardLock:
-    """Held by the only one who looks at such rules and changes them."""
+    """The lock on reading and changing such rules; see `changing`."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def done(self) -> None:
-        """Something was changed. The time of the lock's file says so, which needs no room in a full file system."""
+        """Note a change, in the lock file's time: that needs no room in a full file system."""
         now = time.time_ns()
         os.utime(self._fd, ns=(now, now))
 
 
 @contextlib.contextmanager
 def changing() -> Iterator[ForwardLock]:
-    """Be the only one who changes such rules: for iptables looking and changing are two steps. Raises IptablesError.
+    """Take the lock on such rules, because iptables cannot read and change in one step. Raises IptablesError.
 
-    One lock for daemon, commands and plugins on their own, so it lies where none of them can be told otherwise.
+    Daemon, commands and plugins started by others share it, so its place is not a setting.
     """
     try:
         _LOCK.parent.mkdir(mode=0o700, exist_ok=True)
@@ -230,7 +230,7 @@ def _leads_to_cni(rule: str) -> bool:
 
 
 def _reordered(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    """The lines that make one order of rules of the other, touching only the jumps that are moved or new."""
+    """The lines that turn one order of rules into the other, for the jumps that are moved or new only."""
     if list(before) == list(after):
         return
     moved = {rule for rule in after if rule in {f"-j {CHAIN}", f"-j {DOCKER}"} and rule not in before}

@@ -1,4 +1,4 @@
-"""Links of the network namespace that the program itself runs in, and what puts addresses of another back.
+"""Links and used subnets of the network namespace that the program itself runs in.
 
 pyroute2 takes 30 MiB and a tenth of a second to import: only what is hardly ever needed uses it, and imports it then.
 """
@@ -21,14 +21,14 @@ _HARDWARE: Final = ("", "bond", "team", "vlan")  # the kernel names no kind for 
 
 
 class RoutedLinks(NamedTuple):
-    """The links of this host that packets are routed over, and those of them behind which there are other machines."""
+    """The names of the host's links that packets are routed over, and of those with other machines behind them."""
 
     routed: frozenset[str]
     shared: frozenset[str]
 
 
 def routed_links() -> RoutedLinks:
-    """Which links there are, as far as they are no bridge's ports and no hardware.
+    """The host's links that are no ports of a bridge and no hardware.
 
     Other machines are behind a link over which a gateway is reached, and behind a bridge with hardware among its ports.
     """
@@ -102,7 +102,7 @@ def has_ports(bridge: str, *, besides: int = 0) -> bool:
 
 
 def remove_bridge(name: str) -> bool:
-    """Remove the bridge `name`, if there is one without ports; whether that was so."""
+    """Remove the bridge `name` if it exists and has no ports; whether it was removed."""
     with Netlink() as netlink:
         link = links.find(netlink, name)
         if link is None or link.kind != "bridge" or links.has_ports(netlink, name):
@@ -112,7 +112,7 @@ def remove_bridge(name: str) -> bool:
 
 
 def _possible(name: str) -> bool:
-    """Whether a link can be called so: a plugin may print anything."""
+    """Whether a link can have that name, which a plugin may have made up."""
     return 0 < len(os.fsencode(name)) < _IFNAMSIZ and "\0" not in name
 
 

@@ -25,7 +25,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def instance(path: str) -> int:
-    """The descriptor of a new instance, which is for `path`. Raises OSError."""
+    """The descriptor of a new instance; `path` is for the error. Raises OSError."""
     fd = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
     if fd < 0:
         raise error(path, INSTANCES)
@@ -33,7 +33,7 @@ def instance(path: str) -> int:
 
 
 def error(path: str, sysctl: str) -> OSError:
-    """The last call's error; where a limit of inotify is behind it, it names the sysctl that raises it."""
+    """The last call's error; where it comes from a limit of inotify, it names the sysctl to raise."""
     code = ctypes.get_errno()
     words = os.strerror(code)
     if code == _AT_THE_LIMIT.get(sysctl) and (code != errno.EMFILE or _descriptors_left()):
@@ -42,7 +42,7 @@ def error(path: str, sysctl: str) -> OSError:
 
 
 def _descriptors_left() -> bool:
-    """Whether this process may open another file: else that is why there is no instance."""
+    """Whether this process may open another file; if not, EMFILE does not come from inotify's limit."""
     try:
         os.close(os.open("/", os.O_PATH | os.O_CLOEXEC))
     except OSError:
@@ -51,9 +51,9 @@ def _descriptors_left() -> bool:
 
 
 class Directories:
-    """A watch over directories. Not thread-safe.
+    """A watch over names that come, go or change in directories. Not thread-safe.
 
-    Where the kernel gives none `problem` says why, and whoever waits has to look by himself when the time is over.
+    Where the kernel refuses it, `problem` says why, and `wait` only waits for its time.
     """
 
     def __init__(self) -> None:
@@ -61,18 +61,18 @@ class Directories:
         self.problem = ""
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._fd >= 0:
             os.close(self._fd)
 
     def watch(self, paths: Iterable[Path]) -> None:
-        """Watch these as well; in place of one that is not there yet the nearest directory above it."""
+        """Watch these as well; for one that does not exist, the nearest directory above it."""
         if self._fd < 0:
             self._begin()
         for path in paths if self._fd >= 0 else ():
             if not self._add(path):
                 any(self._add(above) for above in path.parents)
-                self._add(path)  # it may have come into being between the two
+                self._add(path)  # it may have been created between the two
 
     def _begin(self) -> None:
         try:
@@ -82,13 +82,13 @@ class Directories:
             self.problem = error.strerror or str(error)
 
     def _add(self, path: Path) -> bool:
-        """Watch one directory; for one that is watched already nothing changes."""
+        """Watch one directory; whether that works. Watching it twice changes nothing."""
         return bool(libc.inotify_add_watch(self._fd, os.fsencode(path), _MASK) >= 0)
 
     def wait(self, seconds: float, quiet: float) -> None:
-        """Return some `quiet` seconds after something changed, or when the time is over.
+        """Return when something changed and then nothing for `quiet` seconds, or after `seconds`.
 
-        What changed while nobody waited counts.
+        Changes since the last call count.
         """
         if self._fd < 0:
             time.sleep(seconds)

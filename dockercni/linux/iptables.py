@@ -1,6 +1,6 @@
 """The iptables executables, in the flavour (nft or legacy) in which a given chain already exists.
 
-A native nft rule in a table of iptables-nft makes `iptables-save` fail: foreign tables are touched through these only.
+A native nft rule in a table of iptables-nft makes `iptables-save` fail, so these tables are changed only by iptables.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEGACY: Final = {4: Path("/proc/net/ip_tables_names"), 6: Path("/proc/net/ip6_t
 
 
 class IptablesError(Exception):
-    """An iptables executable failed; the message has its command line and its words."""
+    """An iptables executable failed; the message has its command line and its error output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,10 @@ def restore(command: str, table: str, lines: Sequence[str]) -> None:
 
 
 def filters(version: int) -> list[Filter]:
-    """The filter tables that packets of an IP version meet: of each flavour that has one here, or else of the usual
-    one; none without iptables. Raises NetlinkError.
+    """The filter tables that packets of an IP version pass, of each flavour that has one. Raises NetlinkError.
 
-    Both flavours may have one, and then rules of both apply. A table is asked for without the executables: that of the
-    legacy flavour would make it.
+    Both flavours may have one, and then rules of both apply. Where none has, the default flavour's; none without
+    iptables. Executables are not asked, because iptables-legacy creates a table when it lists it.
     """
     found = []
     if policy(version, "FORWARD") is not None:
@@ -146,7 +145,7 @@ def flavour(command: str) -> str:
 
 
 def legacy_tables() -> list[str]:
-    """The tables of the legacy flavour that exist in this network namespace; asking with it would make them."""
+    """The tables of the legacy flavour in this network namespace. Its executable would create them when asked."""
     return sorted({table for version in FAMILIES for table in _legacy(version)})
 
 
@@ -169,7 +168,7 @@ def _run(argv: list[str], words: str = "") -> str:
             input=words,
             capture_output=True,
             encoding="utf-8",
-            errors="surrogateescape",  # comments are anybody's bytes, and have to be given back as they were
+            errors="surrogateescape",  # comments are arbitrary bytes, and must be written back as they were
             timeout=SECONDS,
             check=False,
         )

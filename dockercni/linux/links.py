@@ -64,10 +64,10 @@ _VLAN: Final = struct.Struct("=HH")
 class Link:
     """A link as the kernel describes it.
 
-    `peer` is the index of a veth's other end, or of a macvlan's parent, in the namespace of that one. `hairpin` and
-    `isolated` are flags of a bridge's port. `forwarding` says of one that it passes frames on, which it does not yet
-    while spanning tree learns; `spanning` of a bridge that spanning tree decides that. `promiscuity` counts who wants
-    promiscuous mode; `all_multicast` is the flag that `ip` shows; `queue` is the length of the transmit queue.
+    `peer` is the index of a veth's other end, or of a macvlan's parent, in the namespace of that link. `hairpin`,
+    `isolated` and `forwarding` are states of a bridge's port; one does not forward yet while spanning tree learns.
+    `spanning` is whether a bridge runs spanning tree. `promiscuity` counts the requests for promiscuous mode,
+    `all_multicast` is the flag that `ip` shows, `queue` the length of the transmit queue.
     """
 
     index: int
@@ -96,7 +96,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a veth pair to make. `netns` is the descriptor of its namespace; None: where it is made."""
+    """One end of a veth pair to create. `netns` is the descriptor of its namespace; None for the socket's own."""
 
     name: str
     mac: str = ""
@@ -136,7 +136,7 @@ def has_ports(socket: Netlink, name: str, *, besides: int = 0) -> bool:
 
 
 def new_bridge(name: str, *, mtu: int = 0, vlan_filtering: bool = False) -> Message:
-    """Make a bridge. EEXIST: there is a link of that name."""
+    """Create a bridge. EEXIST: there is a link of that name."""
     data = (nest(_INFO_DATA, attribute(_BR_VLAN_FILTERING, b"\1")),) if vlan_filtering else ()
     size = u32(_MTU, mtu) if mtu > 0 else b""
     info = nest(_LINKINFO, text(_INFO_KIND, "bridge"), *data)
@@ -144,9 +144,9 @@ def new_bridge(name: str, *, mtu: int = 0, vlan_filtering: bool = False) -> Mess
 
 
 def new_veth(first: End, second: End) -> Message:
-    """Make a veth pair. EEXIST: one of the names is taken.
+    """Create a veth pair. EEXIST: one of the names is taken.
 
-    The kernel lets only the first end join its master, and only the first end be up, in the same step.
+    Only the first end can get its master and be set up in this same request; the kernel ignores both for the second.
     """
     peer = nest(_VETH_PEER, _ifinfo() + _end(second))
     info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, peer))
@@ -185,14 +185,14 @@ def rename(index: int, name: str) -> Message:
 
 
 def set_port(name: str, *, hairpin: bool, isolated: bool) -> Message:
-    """Let a bridge's port send back where a frame came from; keep it from other isolated ports."""
+    """Set hairpin mode (frames may leave by the port that they came in by) and isolation from other isolated ports."""
     flags = attribute(_BRPORT_MODE, bytes([hairpin])), attribute(_BRPORT_ISOLATED, bytes([isolated]))
     info = nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nest(_INFO_SLAVE_DATA, *flags))
     return Message(NEWLINK, 0, _which(name) + info)
 
 
 def set_forwarding(index: int) -> Message:
-    """Have a bridge's port pass frames on. EBUSY: spanning tree decides that."""
+    """Have a bridge's port forward frames. EBUSY: spanning tree decides that."""
     state = nest(_PROTINFO, attribute(_BRPORT_STATE, _FORWARDING))
     return Message(_SETLINK, 0, _IFINFO.pack(_BRIDGE, 0, index, 0, 0) + state)
 

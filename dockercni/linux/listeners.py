@@ -19,13 +19,13 @@ _KINDS: Final = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), 
 _WAITING: Final = {"tcp": "0A", "udp": "07", "sctp": "10"}  # the states LISTEN and, of UDP, not connected
 _TABLES: Final = Path("/proc/net")
 _LISTENING: Final = 0x10000  # __SO_ACCEPTCON of the flags in /proc/net/unix
-# a kernel without that family or protocol has nobody who listens; an address that the host lacks has no listener either
+# errors that mean that nothing can listen: a family or protocol that the kernel lacks, an address that the host lacks
 _NOBODY: Final = {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket that waits on `address` (its wildcard included), and the process that has it; 0 if that is not seen."""
+    """A socket that waits on `address`, which may be a wildcard, and its process; pid 0 if that is not seen."""
 
     address: IPv4Address | IPv6Address
     port: int
@@ -39,7 +39,7 @@ class Listener:
 
 
 class Listeners:
-    """Who listens now; sockets of the process `but` do not count. The kernel's tables are read once, when needed."""
+    """Who listens now, without sockets of the process `but`. The kernel's tables are read once, when needed."""
 
     def __init__(self, but: int | None = None) -> None:
         self._but = but
@@ -48,10 +48,10 @@ class Listeners:
         self._own: frozenset[str] = frozenset()
 
     def find(self, protocol: str, address: str, port: int) -> Listener | None:
-        """Who gets what is sent to `address` ("": any of this host) and `port`; None if nobody.
+        """The listener that gets what is sent to `address` ("": any of this host) and `port`; None if there is none.
 
-        Sockets of connections that exist do not count: nothing new comes to them. Raises OSError where the kernel
-        does not tell.
+        Sockets of existing connections do not count: nothing new reaches them. Raises OSError where the kernel refuses
+        the question.
         """
         if protocol not in _KINDS or _can_bind(protocol, address, port):
             return None
@@ -62,7 +62,7 @@ class Listeners:
         return None
 
     def free(self, protocol: str, address: str, port: int) -> bool:
-        """Whether nobody has it, be it for a connection. Raises OSError as `find`."""
+        """Whether no socket has it, not even one of a connection. Raises OSError as `find`."""
         if protocol not in _KINDS or _can_bind(protocol, address, port):
             return True
         there = self._there(protocol, address, port)
@@ -83,21 +83,21 @@ class Listeners:
 
 
 def pick(protocol: str, address: str) -> int:
-    """A port that the kernel finds free at `address`, in both families where that is any. Raises OSError."""
+    """A port that is free at `address`, in both families where that is "". Raises OSError."""
     with _socket(protocol, address) as probe:
         probe.bind((_bindable(probe, address), 0))
         return int(probe.getsockname()[1])
 
 
 def _can_bind(protocol: str, address: str, port: int) -> bool:
-    """Ask the kernel, which knows at once; only a refusal is worth reading its tables. Raises OSError.
+    """Whether the port can be bound. A bind answers at once; the tables are read only where it fails. Raises OSError.
 
-    Only "address in use" means that somebody has it, and only success that nobody does: an error that says something
-    of us (no CAP_NET_BIND_SERVICE, no descriptors) says nothing of the port.
+    "Address in use" means that a socket has it. Other errors concern this process (no CAP_NET_BIND_SERVICE, no
+    descriptors) and say nothing of the port, so they are raised.
     """
     try:
         with _socket(protocol, address) as probe:
-            if protocol == "tcp":  # else connections that have just ended would be in the way
+            if protocol == "tcp":  # else connections in TIME_WAIT would be in the way
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((_bindable(probe, address), port))
     except OSError as error:
@@ -123,7 +123,7 @@ def _socket(protocol: str, address: str) -> socket.socket:
     if ":" not in address:
         return socket.socket(socket.AF_INET, *kind)
     six = socket.socket(socket.AF_INET6, *kind)
-    six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # [::] is no address of IPv4
+    six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # [::] must not stand for IPv4 here
     return six
 
 
@@ -132,7 +132,7 @@ def _bindable(probe: socket.socket, address: str) -> str:
 
 
 def _waiting(protocol: str) -> Iterator[tuple[IPv4Address | IPv6Address, int, str]]:
-    """The address, port and inode of the sockets that wait."""
+    """The address, port and inode of the waiting sockets."""
     if protocol == "sctp":
         yield from _waiting_sctp()
         return
@@ -144,7 +144,7 @@ def _waiting(protocol: str) -> Iterator[tuple[IPv4Address | IPv6Address, int, st
 
 
 def _waiting_sctp() -> Iterator[tuple[IPv4Address | IPv6Address, int, str]]:
-    """Of SCTP: state, port and inode are fields 4, 6 and 8, and addresses come behind them."""
+    """The same for SCTP: state, port and inode are fields 4, 6 and 8, then come the addresses."""
     for fields in _lines("sctp/eps"):
         if fields[3] == _WAITING["sctp"]:
             for address in fields[8:]:
@@ -167,7 +167,7 @@ def _address(text: str) -> IPv4Address | IPv6Address:
 
 
 def _meet(wanted: str, held: IPv4Address | IPv6Address) -> bool:
-    """Whether a socket at `held` can be what keeps `wanted` from being bound: one at [::] may serve IPv4, too."""
+    """Whether a socket at `held` can keep `wanted` from being bound. One at [::] may serve IPv4 as well."""
     if not wanted:
         return True
     address = ip_address(wanted)
@@ -187,7 +187,7 @@ def _sockets(pid: int) -> Iterator[str]:
 
 
 def _owner(inode: str) -> int:
-    """The process that has the socket; 0 if it lives where we do not see it."""
+    """The process that has the socket; 0 if it is not visible here."""
     wanted = f"socket:[{inode}]"
     for entry in os.scandir("/proc"):
         if not entry.name.isdecimal():
@@ -201,7 +201,7 @@ def _owner(inode: str) -> int:
 
 
 def unix_sockets(path: str) -> frozenset[str]:
-    """The inodes of the sockets that listen at `path`, of this network namespace; empty if none does."""
+    """The inodes of the Unix sockets of this network namespace that listen at `path`."""
     try:
         lines = (_TABLES / "unix").read_bytes().split(b"\n")[1:]
     except OSError:
@@ -219,9 +219,9 @@ def unix_sockets(path: str) -> frozenset[str]:
 
 
 def holders(inodes: frozenset[str], name: str) -> list[int]:
-    """The processes that have one of these sockets open; if there are such, only those whose program is called `name`.
+    """The processes that have one of these sockets open; those whose program is called `name`, if there are any.
 
-    A service manager holds a socket as well, for the program that it starts when somebody connects.
+    With socket activation the service manager has the socket open as well.
     """
     wanted = {f"socket:[{inode}]" for inode in inodes}
     pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()] if wanted else []
@@ -232,7 +232,7 @@ def holders(inodes: frozenset[str], name: str) -> list[int]:
 def thread_namespaces(pid: int) -> Iterator[tuple[int, int]]:
     """The network namespaces that threads of a process are in: device and inode of each.
 
-    Raises PermissionError where we may not look.
+    Raises PermissionError where this process may not look.
     """
     try:
         threads = os.listdir(f"/proc/{pid}/task")

@@ -1,7 +1,8 @@
-"""Netlink by hand: messages are bytes that pure functions build, a socket that lives for one operation carries them.
+"""Netlink by hand, for the measured path of ADD, DEL and reconciling: functions build messages, a socket sends them.
 
-A message and its answer take 20 to 30 us this way, and importing it next to nothing. The IPRoute object of pyroute2
-takes 0.3 ms and more to open, and 95 ms and 24 MiB to import, which each start of a plugin as an executable pays.
+A message and its answer take 20 to 30 us this way, and the import next to nothing. pyroute2's IPRoute takes 0.3 ms and
+more to open, and 95 ms and 24 MiB to import, which each start of a plugin as an executable would pay, and the daemon in
+memory. `links`, `addr`, `nft_elements`, `conntrack` and `events` are the families; each format stands in one of them.
 Formats: linux/netlink.h, RFC 3549.
 """
 
@@ -30,19 +31,19 @@ APPEND: Final = 0x800
 
 _REQUEST: Final = 0x1
 _DUMP_INTERRUPTED: Final = 0x10
-_TLVS: Final = 0x200  # in an acknowledgement: attributes with the kernel's words follow
+_TLVS: Final = 0x200  # in an acknowledgement: attributes with the kernel's message follow
 _ERROR: Final = 2
 _DONE: Final = 3
 _NESTED: Final = 0x8000
 _TYPE_MASK: Final = 0x3FFF
 _SOL_NETLINK: Final = 270
-_OPTIONS: Final = (10, 11, 12)  # short acknowledgements, the kernel's words with them, dumps that honour filters
+_OPTIONS: Final = (10, 11, 12)  # NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK (dumps honour filters)
 _ERROR_WORDS: Final = 1
 _BUFFER: Final = 1 << 15  # the kernel's own limit for one datagram of answers
-_WINDOW: Final = 32  # requests under way: their answers wait in a buffer with room for 270 of the smallest
-_SEND_BUFFER_FORCE: Final = 32  # SO_SNDBUFFORCE; the kernel takes a datagram that is smaller than that buffer
+_WINDOW: Final = 32  # requests at a time: the buffer for their answers has room for 270 of the smallest
+_SEND_BUFFER_FORCE: Final = 32  # SO_SNDBUFFORCE: a datagram must be smaller than that buffer
 _RETRIES: Final = 10
-_PATIENCE: Final = struct.pack("@ll", 60, 0)  # seconds for an answer that should be there at once
+_PATIENCE: Final = struct.pack("@ll", 60, 0)  # seconds for an answer, which normally is there at once
 
 _HEADER: Final = struct.Struct("=IHHII")
 _ATTRIBUTE: Final = struct.Struct("=HH")
@@ -54,7 +55,7 @@ _EVENTS_BUFFER: Final = 1 << 16  # bytes: one datagram of events
 
 
 class NetlinkError(OSError):
-    """The kernel refused; `errno` says why, the text also with the kernel's own words if it had any.
+    """The kernel refused; `errno` says why, the text has the kernel's own message as well, if there is one.
 
     `index` is the position of the refused message among those that were sent together.
     """
@@ -116,7 +117,7 @@ def items(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
 
 def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
     """The attributes in `data` from `start` on, by type."""
-    found: dict[int, bytes] = {}  # as `items`; a link has fifty of them, and an ADD asks for seven links
+    found: dict[int, bytes] = {}  # `items` inlined: a link has fifty attributes, and an ADD asks for seven links
     unpack, end = _ATTRIBUTE.unpack_from, len(data) - 3
     while start < end:
         size, kind = unpack(data, start)
@@ -138,7 +139,7 @@ def string(value: bytes) -> str:
 
 
 class Netlink:
-    """A netlink socket, bound to the namespace of the thread that opens it; usable from any thread, by one at a time.
+    """A netlink socket in the namespace of the thread that opens it. Any thread may use it, one at a time.
 
     A context manager. Every method raises NetlinkError.
     """
@@ -159,19 +160,16 @@ class Netlink:
         self.close()
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._socket.close()
 
     def do(self, *messages: Message) -> None:
-        """Carry `messages` out in their order; raises for the first that was refused.
-
-        The kernel goes on after a message that it refused.
-        """
+        """Send `messages`, which the kernel handles in order; raises the first refusal, after handling the others."""
         if failures := self.try_all(messages):
             raise failures[0]
 
     def try_all(self, messages: Sequence[Message]) -> list[NetlinkError]:
-        """Carry `messages` out in their order, and return what was refused of them."""
+        """Send `messages`, which the kernel handles in order; returns the refusals."""
         failures = []
         for start in range(0, len(messages), _WINDOW):
             asked = [Message(each.kind, each.flags | ACK, each.body) for each in messages[start : start + _WINDOW]]
@@ -180,10 +178,10 @@ class Netlink:
         return failures
 
     def batch(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
-        """Carry `messages` out as the one transaction of netfilter that `begin` and `end` make of them.
+        """Send `messages` as one netfilter transaction, between `begin` and `end`.
 
-        Only the last one asks for an acknowledgement, which comes after all refusals: one for each of them would not
-        fit into the buffer for answers, and the kernel says "No buffer space available" of a batch that it carried out.
+        Only the last one asks for an acknowledgement, which comes after all refusals. One for each would overflow the
+        buffer for answers, and the kernel would report "No buffer space available" for a batch that it carried out.
         """
         *before, last = messages
         first = self._send([begin, *before, Message(last.kind, last.flags | ACK, last.body), end])
@@ -191,9 +189,9 @@ class Netlink:
             raise failures[0]
 
     def _failures(self, first: int, last: int, waiting_from: int, index: int) -> list[NetlinkError]:
-        """What was refused of the requests from `first` to `last`, of which those from `waiting_from` on all answer.
+        """The refusals of the requests `first` to `last`; those from `waiting_from` on are acknowledged.
 
-        `index` is that of the first one.
+        `index` is the index of the first one.
         """
         waiting = set(range(waiting_from, last + 1))
         failures = []
@@ -209,7 +207,7 @@ class Netlink:
         return failures
 
     def ask_each(self, messages: Sequence[Message]) -> Iterator[bytes | NetlinkError]:
-        """The body of the one answer to each of `messages`, or how it was refused; several are under way at a time."""
+        """The body of the one answer to each of `messages`, or its refusal; sends several at a time."""
         for start in range(0, len(messages), _WINDOW):
             window = messages[start : start + _WINDOW]
             first = self._send(window)
@@ -234,7 +232,7 @@ class Netlink:
                     raise error
 
     def dump(self, message: Message) -> list[bytes]:
-        """The bodies of all answers to `message`, which asks for a list; asked again if the list changed meanwhile."""
+        """The bodies of all answers to `message`, a dump; repeats it if the list changed meanwhile."""
         for _ in range(_RETRIES):
             complete, found = self._dump(Message(message.kind, message.flags | DUMP, message.body))
             if complete:
@@ -242,7 +240,7 @@ class Netlink:
         return found
 
     def some(self, message: Message) -> list[bytes]:
-        """The bodies of the first answers to `message`, which asks for a list; this socket is of no use afterwards."""
+        """The bodies of the first answers to `message`, a dump; the socket is useless afterwards."""
         self._send([Message(message.kind, message.flags | DUMP, message.body)])
         return [payload for kind, _, _, payload in self._receive() if kind not in {_ERROR, _DONE}]
 
@@ -279,7 +277,7 @@ class Netlink:
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
                 raise
-            # a transaction cannot be divided; and no limit of the system's stands in the way of who changes its rules
+            # A transaction cannot be divided, and CAP_NET_ADMIN, which changing rules takes anyway, exceeds wmem_max.
             self._socket.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_FORCE, len(data) + _BUFFER)
             self._socket.send(data)
 
@@ -362,7 +360,7 @@ _LITTLE: Final = struct.pack("=H", 1) == b"\1\0"
 
 
 def some(message: Message) -> list[bytes]:
-    """The bodies of the kernel's first answers to `message`, which asks for a list. Raises OSError."""
+    """The bodies of the first answers to `message`, a dump, over a socket of its own. Raises OSError."""
     with Netlink() as opened:
         return opened.some(message)
 
@@ -371,6 +369,6 @@ def _failure(flags: int, payload: bytes, index: int) -> NetlinkError | None:
     (code,) = _CODE.unpack_from(payload)
     if code == 0:
         return None
-    start = 4 + _HEADER.size  # the code, and of the request no more than its header
+    start = 4 + _HEADER.size  # the code, and the header of the request
     words = string(attributes(payload, start).get(_ERROR_WORDS, b"")) if flags & _TLVS else ""
     return NetlinkError(-code, words, index)

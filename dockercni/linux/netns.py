@@ -1,8 +1,8 @@
 """Network namespaces: open, identify, enter, pin.
 
-A namespace is known by a descriptor. Device and inode tell two namespaces apart only while both are held: the kernel
-gives the very next namespace the inode of one that is gone. SO_NETNS_COOKIE (Linux 5.14) is never given twice in one
-boot, so the cookie together with the boot id is what can be written down.
+A namespace is held by a descriptor. Device and inode tell two namespaces apart only while both are held: the kernel
+gives the next namespace the inode of one that is gone. SO_NETNS_COOKIE (Linux 5.14) is unique within a boot, so records
+name a namespace by cookie and boot id.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Namespace:
         """Open the namespace that process `pid` lives in. Raises as `open`."""
         try:
             return cls.open(f"/proc/{pid}/ns/net")
-        except PermissionError as error:  # what the kernel says of a process that has ended meanwhile, too
+        except PermissionError as error:  # also the kernel's answer for a process that has ended meanwhile
             if os.path.exists(f"/proc/{pid}"):
                 raise
             raise NamespaceGone(errno.ESRCH, "that process has ended", error.filename) from error
@@ -117,9 +117,9 @@ class Namespace:
     def run(self, work: Callable[[], T]) -> T:
         """Run `work` inside the namespace and return what it returns, or raise what it raises.
 
-        In a thread of its own that ends afterwards: setns is per thread, and one that never comes back can not end
-        up in the wrong namespace. Keep `work` short: open a socket inside, use it outside. Raises OSError (EAGAIN) when
-        there can be no thread now.
+        In a thread of its own that ends afterwards: setns is per thread, and a thread that never goes back cannot be
+        left in the wrong namespace. Keep `work` short: open a socket inside, use it outside. Raises OSError (EAGAIN)
+        when no thread can be started.
         """
         outcome: list[T] = []
         failure: list[BaseException] = []
@@ -156,10 +156,10 @@ class Namespace:
         return self.run(lambda: frozenset(name for _, name in socket.if_nameindex()))
 
     def owners(self) -> frozenset[tuple[int, int]]:
-        """Device and inode of the user namespace that owns this one, and of those around it (ioctl_ns(2)).
+        """Device and inode of the user namespace that owns this one, and of its ancestors (ioctl_ns(2)).
 
-        Capabilities in any of them hold here, those in a user namespace that a process made for itself do not. Ends
-        with the one that this process lives in, which may not look farther.
+        Capabilities in any of them are valid here; those in a user namespace that a process made for itself are not.
+        The last one is this process's own, since it may not ask for the parents of that.
         """
         found: list[tuple[int, int]] = []
         fd = os.dup(self.fd)
@@ -168,7 +168,7 @@ class Namespace:
             while True:
                 try:
                     outer = fcntl.ioctl(fd, request)
-                except PermissionError:  # that is the outermost one, or outside of ours
+                except PermissionError:  # the outermost one, or outside of ours
                     return frozenset(found)
                 os.close(fd)
                 fd = outer
@@ -206,12 +206,12 @@ def cookie() -> int | None:
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot: what is recorded with a cookie, which starts over at every boot."""
+    """The kernel's id of this boot. It is recorded with cookies, which begin anew at every boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def inhabited(tell: Callable[[Namespace], T]) -> Iterator[T]:
-    """What `tell` says of each network namespace that a process lives in."""
+def inhabited(ask: Callable[[Namespace], T]) -> Iterator[T]:
+    """The result of `ask` for each network namespace that a process lives in."""
     seen = set()
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
@@ -219,7 +219,7 @@ def inhabited(tell: Callable[[Namespace], T]) -> Iterator[T]:
                 with Namespace.of_process(int(entry.name)) as namespace:
                     if namespace.identity not in seen:
                         seen.add(namespace.identity)
-                        yield tell(namespace)
+                        yield ask(namespace)
             except OSError:  # ended meanwhile, or a kernel thread
                 continue
 
@@ -240,16 +240,16 @@ def pin(namespace: Namespace, path: Path) -> None:
 
 
 def unpin(path: Path) -> None:
-    """Take the pin at `path` away. Already gone is success. Raises OSError."""
+    """Remove the pin at `path`. Already gone is success. Raises OSError."""
     while _libc.umount2(os.fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW) == 0:
-        continue  # pinned more than once, by whoever: all of it goes
+        continue  # mounts may be stacked: remove all of them
     if (code := ctypes.get_errno()) not in {errno.EINVAL, errno.ENOENT}:
         raise OSError(code, os.strerror(code), str(path))
     path.unlink(missing_ok=True)
 
 
 def remove_directory(directory: Path) -> None:
-    """Remove the directory of pins if it is empty, and the mount that `pin` may have made of it."""
+    """Remove the directory of pins if it is empty, and the mount on it that `pin` may have made."""
     with contextlib.suppress(OSError):
         if not any(directory.iterdir()):
             while _libc.umount2(os.fsencode(directory), _UMOUNT_NOFOLLOW) == 0:

@@ -1,4 +1,4 @@
-"""What a network namespace holds: its links, addresses and routes, cheap enough to be asked for every container.
+"""What a network namespace contains: links, addresses and routes, read fast enough to be read for every container.
 
 And the addresses of all namespaces of the machine.
 """
@@ -28,9 +28,9 @@ _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class NetnsState:
-    """The links by name, the addresses of each link, and each route's destination (default routes too) and table.
+    """The links by name, (link, address) pairs, and (destination, table) of each route; a default route's has length 0.
 
-    `cookie` is the namespace's own: see Namespace.cookie.
+    `cookie` is that of Namespace.cookie.
     """
 
     links: Mapping[str, Link] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class NetnsState:
 
     @classmethod
     def read(cls, namespace: Namespace) -> Self:
-        """Look into the namespace. Raises OSError."""
+        """Read it in one visit to the namespace. Raises OSError."""
         opened, number = namespace.run(lambda: (Netlink(), cookie()))
         with opened:
             found = {link.index: link for link in links.every(opened)}
@@ -55,9 +55,9 @@ class NetnsState:
 
 
 def addresses_everywhere() -> frozenset[IPAddress]:
-    """Every address of every namespace that a process lives in, or that is pinned by a mount here.
+    """All addresses of all network namespaces that a process lives in, or that a mount pins.
 
-    Raises OSError if one of them cannot be looked into: an address that is not among the others may then be in use.
+    Raises OSError if one of them cannot be read: an address that is in no other one may then still be in use.
     """
     found: set[IPAddress] = set()
     seen: set[tuple[int, int]] = set()
@@ -77,8 +77,8 @@ def _namespaces() -> Iterator[Namespace]:
             except NamespaceGone:
                 continue
             except PermissionError:
-                # Without the capability that is what every foreign process says. With it there are a few that nobody
-                # may look into (the first process of a sandbox), and such as have just ended.
+                # Without the capability every foreign process is refused, so the result would be incomplete. With it
+                # only a few are, such as the first process of a sandbox, and processes that have just ended.
                 if "CAP_SYS_PTRACE" in capabilities.missing():
                     raise
     for line in _MOUNTS.read_bytes().splitlines():

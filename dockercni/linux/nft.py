@@ -1,6 +1,6 @@
-"""libnftables, loaded when it is first needed: what is written down as a ruleset goes through it.
+"""libnftables, for rulesets written as text; loaded at its first use.
 
-Single elements do not (see `elements`): for each of them the library lists all sets and chains of the machine first.
+Single elements go over netlink (see nft_elements): for each change the library lists all sets and chains first.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dockercni.linux import descriptors
 
 _NAME: Final = "libnftables.so.1"
 _JSON: Final = 1 << 4
-_lock = threading.Lock()  # a context may not be shared, and the library keeps tables of its own besides
+_lock = threading.Lock()  # contexts may not be shared between threads, and the library has global tables as well
 _loaded: list[ctypes.CDLL] = []
 
 
 class NftablesError(Exception):
-    """nft refused a ruleset, in its own words, or the library is missing; `exists` and `missing` say how it refused."""
+    """nft refused a ruleset, or the library is missing. `exists` and `missing`: the refusal is EEXIST or ENOENT."""
 
     def __init__(self, words: str) -> None:
         super().__init__(words)
@@ -54,7 +54,7 @@ def available() -> bool:
 def _run(commands: str, output_flags: int) -> str:
     with _lock:
         library = _library()
-        # each context opens a socket, and waits for it by select()
+        # each context opens a socket and waits for it by select(), which needs low descriptors
         try:
             return descriptors.low(lambda: _run_with(library, commands, output_flags))
         except OSError as error:
@@ -64,7 +64,7 @@ def _run(commands: str, output_flags: int) -> str:
 def _run_with(library: ctypes.CDLL, commands: str, output_flags: int) -> str:
     context = library.nft_ctx_new(0)
     if not context:
-        raise NftablesError("libnftables gives no context")
+        raise NftablesError("libnftables cannot create a context")
     try:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
@@ -75,7 +75,7 @@ def _run_with(library: ctypes.CDLL, commands: str, output_flags: int) -> str:
     finally:
         library.nft_ctx_free(context)
     if failed:
-        raise NftablesError(" ".join(words.split()) or "nft refused the ruleset without a word")
+        raise NftablesError(" ".join(words.split()) or "nft refused the ruleset without a message")
     return output
 
 

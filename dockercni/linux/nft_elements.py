@@ -51,7 +51,7 @@ _END: Final = Message(0x11, 0, nfgenmsg(resource=_SUBSYSTEM))
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verdict map decides: DROP, RETURN, or to go to `chain`, which is read and never written."""
+    """A verdict of a map: DROP, RETURN, or a jump to `chain`; jumps are read and never written."""
 
     code: int
     chain: str = ""
@@ -59,7 +59,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element as the kernel has it: the fields of its key (and of its data) padded to four bytes each."""
+    """An element as the kernel has it: the fields of key and data are padded to four bytes each."""
 
     set: str
     key: bytes
@@ -85,7 +85,7 @@ class Table:
                 socket.batch(_BEGIN, messages, _END)
 
     def find(self, elements: Sequence[Element]) -> list[Element]:
-        """Those elements of the table that have the set and key of one of `elements`."""
+        """The elements of the table with the set and key of one of `elements`."""
         found: list[Element] = []
         asked = [Message(_GET, 0, self._body(each.set, _entry(each, whole=False))) for each in elements]
         with netfilter() as socket:
@@ -123,7 +123,7 @@ class Table:
         return Counter(chain for table, chain in names if table == self.name)
 
     def _messages(self, kind: int, flags: int, elements: Iterable[Element], *, whole: bool) -> Iterator[Message]:
-        """As few messages as possible: each holds elements of one set, up to what an attribute can hold."""
+        """As few messages as possible: each has elements of one set, up to the size of an attribute."""
         for name, entries in _by_set(elements, whole=whole).items():
             part: list[bytes] = []
             size = 0
@@ -148,7 +148,7 @@ def _by_set(elements: Iterable[Element], *, whole: bool) -> dict[str, list[bytes
 
 
 def _entry(element: Element, *, whole: bool) -> bytes:
-    """An element as an item of a list: its key, or all of it."""
+    """An element as an item of a list: only its key, or the whole of it."""
     parts = [nest(_KEY, attribute(_VALUE, element.key))]
     if whole:
         if isinstance(element.data, Verdict):

@@ -17,18 +17,18 @@ _libc = ctypes.CDLL(None)
 
 
 def few_arenas() -> None:
-    """Have this process's threads share two arenas of malloc (mallopt(3)): each keeps what its threads have freed.
+    """Have this process's threads share two arenas of malloc (mallopt(3)), because each arena keeps freed memory.
 
-    Does nothing with a C library that has none.
+    Does nothing with a C library without arenas.
     """
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(_M_ARENA_MAX, 2)
 
 
 def start_time(pid: int) -> int | None:
-    """When process `pid` began, in clock ticks since boot: with the pid, what names a process for ever.
+    """When process `pid` began, in clock ticks since boot; together with the pid it names a process uniquely.
 
-    None if it has ended, even if nobody has reaped it yet (proc(5), /proc/pid/stat, fields 3 and 22).
+    None if it has ended, even if it is not reaped yet (proc(5), /proc/pid/stat, fields 3 and 22).
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -40,9 +40,9 @@ def start_time(pid: int) -> int | None:
 
 
 def holding(path: Path) -> list[int]:
-    """The processes, but ourselves, that have the file at `path` open and locked by flock.
+    """The other processes that have the file at `path` open and locked by flock.
 
-    Having it open is not enough: whoever tries to lock it has it open for a moment, too.
+    Having it open is not enough: a process that tries to lock it has it open for a moment as well.
     """
     wanted = path.lstat()
     found = []
@@ -61,9 +61,9 @@ def holding(path: Path) -> list[int]:
 
 
 def locking(path: Path, first: int, last: int) -> int:
-    """A process, maybe ourselves, with a lock on any of the bytes from `first` to `last` of a file; 0 if none is seen.
+    """A process, maybe this one, with a lock on any byte from `first` to `last` of a file; 0 if none is seen.
 
-    Locks of an open file description do not name their process, but those who have it open show them (proc(5), fdinfo).
+    Locks of an open file description name no process, but fdinfo of those who have it open shows them (proc(5)).
     """
     wanted = path.stat()
     for entry in os.scandir("/proc"):
@@ -90,12 +90,12 @@ def command(pid: int) -> tuple[str, ...]:
 
 
 def command_line(pid: int) -> str:
-    """The same for people."""
+    """The command line as text, cut to 80 characters."""
     return " ".join(command(pid))[:_WIDTH]
 
 
 def of_container(pid: int, container_id: str) -> bool:
-    """Whether a process is of that container, after which its control groups are named, and not of one that joined."""
+    """Whether a process belongs to that container, by its cgroup's name, and not to one that joined its namespace."""
     try:
         return container_id in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
     except OSError:  # ended meanwhile

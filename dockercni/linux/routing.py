@@ -1,4 +1,4 @@
-"""Whether this host forwards packets, and what its own routes from router advertisements need for that."""
+"""Switches forwarding on, without losing the host's own routes from router advertisements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PHYSICAL: Final = frozenset({"", "bond", "team", "vlan"})  # kinds of links tha
 
 
 class AdvertisementsLost(OSError):
-    """Forwarding would cost the host its default route, and that cannot be prevented; the message says where."""
+    """Forwarding would cost the host its default route, and this cannot be prevented; the message names the link."""
 
     def __str__(self) -> str:
         return str(self.strerror)
@@ -27,11 +27,11 @@ def forward(version: int) -> None:
 
 
 def keep_advertisements() -> list[str]:
-    """Have those links go on that listen to router advertisements, once this host forwards IPv6; returns their names.
+    """Have links accept router advertisements even while this host forwards IPv6; returns the names of those changed.
 
-    With accept_ra at 1, the default, a link does so only while it does not forward: the kernel drops the routes that
-    it learned, and ignores later advertisements, when forwarding is switched on (ip-sysctl, accept_ra). At boot a link
-    may not have heard the first one yet, so it counts as soon as it is one that can lead to a router. Raises OSError.
+    With accept_ra at 1, the default, a link accepts them only while it does not forward: when forwarding is switched
+    on, the kernel drops the routes that it learned and ignores later advertisements (ip-sysctl, accept_ra). At boot the
+    first one may not have come yet, so every link that can lead to a router counts. Raises OSError.
     """
     try:
         if sysctl.read(SETTINGS[6]) == "1":
@@ -49,8 +49,8 @@ def keep_advertisements() -> list[str]:
             try:
                 sysctl.write(name, "2")
             except OSError as error:
-                problem = f"the host's IPv6 routes over {link.name} come by router advertisement, and would go"
-                remedy = f"{name} cannot be set to 2 ({error.strerror}): set it by sysctl"
+                problem = f"the host's IPv6 routes over {link.name} come from router advertisements and would be lost"
+                remedy = f"{name} cannot be set to 2 ({error.strerror}); set it with sysctl"
                 raise AdvertisementsLost(error.errno, f"{problem}: {remedy}") from error
             kept.append(link.name)
     return kept

@@ -1,4 +1,4 @@
-"""A container's process while the runtime still makes it: what /proc says. Light: the hold's helper imports it."""
+"""A container's process while the runtime makes it, by /proc. Keep the imports light: the hold's helper has this."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 # crun makes a cgroup `container` in the scope that systemd gives it, moves the processes there, and leaves the scope
-# itself empty. Read in this order, one that moves meanwhile is seen twice rather than never.
+# itself empty. Read in this order, a process that moves meanwhile is seen twice rather than never.
 PROCS: Final = ("cgroup.procs", "container/cgroup.procs")
 
 
@@ -40,14 +40,14 @@ def members(cgroup: str) -> Iterator[str]:
 
 
 def alive(pidfd: int) -> bool:
-    """Whether the process has not ended; until it is reaped, nobody else gets its id."""
+    """Whether the process has not ended. Its id is not reused before it is reaped."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return not poll.poll(0)
 
 
 def forking(pid: int) -> bool:
-    """Whether it is a stage of runc that only makes the next one, and never executes anything."""
+    """Whether it is a stage of runc that only forks the next one and never executes anything."""
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
             return file.read().startswith((b"runc:[0", b"runc:[1"))
@@ -56,7 +56,7 @@ def forking(pid: int) -> bool:
 
 
 def tracer(pid: int, tid: int) -> int | None:
-    """Who traces a thread, 0 if nobody does; None if it has ended."""
+    """The process that traces a thread, 0 if none does; None if the thread has ended."""
     try:
         with open(f"/proc/{pid}/task/{tid}/status", encoding="utf-8", errors="replace") as file:
             fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
@@ -66,9 +66,9 @@ def tracer(pid: int, tid: int) -> int | None:
 
 
 def executed(pid: int) -> bool:
-    """Whether process `pid` executes the container's program already, and no longer the runtime's.
+    """Whether process `pid` executes the container's program, and no longer the runtime's.
 
-    It does if its executable lies in its own root, and that root is not its parent's any more.
+    It does if its executable lies in its own root, and that root is no longer its parent's.
     """
     own = f"/proc/{pid}/root"
     try:

@@ -1,4 +1,4 @@
-"""LinkSysctls below /proc/sys/net, of this namespace or of another one."""
+"""Sysctls below /proc/sys/net, of this namespace or of another one."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from typing import Final
 
 ROOT: Final = "/proc/sys"
 _LIMIT: Final = 4096
-# Whoever writes disable_ipv6 or forwarding while somebody else changes links does not sleep but tries again and again
-# (restart_syscall): several of us who do that leave nothing of a small machine to the one they wait for.
+# Writing disable_ipv6 or forwarding tries RTNL and restarts the system call if another thread holds it
+# (restart_syscall), so it spins. Writers take turns, or several of them starve RTNL's holder on a small machine.
 # Measured while fifty containers started on two cores: eight such threads kept both busy for 10 to 60 s, and nothing
-# else ran (4,144 of 4,156 samples of perf). So one thread writes at a time, and ports of a bridge are kept from IPv6 by
-# netlink instead.
+# else ran (4,144 of 4,156 samples of perf). So netlink, and not this sysctl, keeps IPv6 from the ports of a bridge.
 turn: Final = threading.Lock()
 
 
 class LinkSysctls:
-    """The settings of each link (net/ipv4/conf, net/ipv6/conf) in the namespace of the thread that opens it.
+    """The sysctls of each link (net/ipv4/conf, net/ipv6/conf) in the namespace of the thread that opens them.
 
-    The two directories are held open: whoever looks below them, from whichever namespace, sees those of that one.
-    Names are relative to net/, such as "ipv4/conf/eth0/arp_notify". A context manager. Methods raise OSError, which is
-    FileNotFoundError where the kernel has no IPv6 or the link is gone.
+    The two directories are held open, and show that namespace to threads of any other. Names are relative to net/, such
+    as "ipv4/conf/eth0/arp_notify". Methods raise OSError; FileNotFoundError where the kernel has no IPv6 or the link is
+    gone.
     """
 
     def __init__(self) -> None:
         self._directories = {family: _directory(f"{ROOT}/net/{family}/conf") for family in ("ipv4", "ipv6")}
 
     def close(self) -> None:
-        """Let the directories go."""
+        """Close the directories."""
         for fd in self._directories.values():
             if fd is not None:
                 os.close(fd)
@@ -41,7 +40,7 @@ class LinkSysctls:
             return os.read(fd, _LIMIT).decode().strip()
 
     def write(self, name: str, value: str) -> None:
-        """Write `value`, whatever is there."""
+        """Write `value`, without reading the present one."""
         with self._open(name, os.O_WRONLY) as fd, turn:
             os.write(fd, value.encode())
 
@@ -54,13 +53,13 @@ class LinkSysctls:
 
 
 def read(name: str) -> str:
-    """The value of a setting such as "net/ipv4/ip_forward" in the namespace of this thread. Raises OSError."""
+    """The value of a sysctl such as "net/ipv4/ip_forward" in the namespace of this thread. Raises OSError."""
     with _opened(f"{ROOT}/{name}", os.O_RDONLY) as fd:
         return os.read(fd, _LIMIT).decode().strip()
 
 
 def write(name: str, value: str) -> None:
-    """See to it that the setting has `value`; it is written only if it has not. Raises OSError."""
+    """Set a sysctl to `value`, unless it has that value. Raises OSError."""
     if read(name) != value:
         with _opened(f"{ROOT}/{name}", os.O_WRONLY) as fd, turn:
             os.write(fd, value.encode())

@@ -1,4 +1,4 @@
-"""Threads, where the kernel may refuse another one: a limit on processes counts threads, too."""
+"""Starts threads. The kernel may refuse one, because limits on processes count threads as well."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _REFUSED = "no thread can be started: a limit on processes (pids.max of the cgro
 
 
 def start(name: str, work: Callable[[], None]) -> threading.Thread:
-    """Run `work` in a thread of its own, which does not keep the process alive.
+    """Run `work` in a daemon thread.
 
-    Raises OSError (EAGAIN) when the kernel refuses it, as a refused fork does: Python has no error of its own for that.
+    Raises OSError (EAGAIN) where the kernel refuses the thread, for which Python only has RuntimeError.
     """
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:

@@ -1,7 +1,7 @@
-"""A processor at once, for the gate and the hold's helper: they compute next to nothing, and must not be late.
+"""Priority for the gate and the hold's helper, which compute next to nothing but must not run late.
 
-With twenty programs that compute on two processors a process that wakes up waits 25 ms in one of ten cases and 120 ms
-in one of a hundred, and an entrypoint may begin meanwhile; by what is done here it is 3 ms and 15 ms.
+Beside twenty computing programs on two processors, a process that wakes up waits 25 ms for a processor in one of ten
+cases and 120 ms in one of a hundred, and an entrypoint may begin meanwhile. With this priority it is 3 ms and 15 ms.
 Without it the helper came after the execve in one of sixty starts.
 """
 
@@ -13,16 +13,20 @@ import os
 import struct
 from typing import Final
 
-_SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274, "riscv64": 274}  # the number of the call, which few libcs have
+_SCHED_SETATTR: Final = {
+    "x86_64": 314,
+    "aarch64": 274,
+    "riscv64": 274,
+}  # system calls; few C libraries have it
 _ATTRIBUTES: Final = struct.Struct("IIQiIQQQ")  # size, policy, flags, niceness, priority, runtime, deadline, period
 _FIRST: Final = -20
-_SLICE: Final = 100_000  # nanoseconds that it asks for at a time, which is the least; kernels before 6.12 do not care
+_SLICE: Final = 100_000  # nanoseconds, the shortest slice there is; kernels before 6.12 ignore it
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def ask() -> None:
-    """Have this process served before others, as far as it may. Real-time priority would not be ours to take."""
+    """Give this process the highest normal priority, as far as it may. Real-time priority is the administrator's."""
     with contextlib.suppress(OSError):  # neither CAP_SYS_NICE nor RLIMIT_NICE
         os.setpriority(os.PRIO_PROCESS, 0, _FIRST)
     if number := _SCHED_SETATTR.get(os.uname().machine):

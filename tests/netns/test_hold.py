@@ -230,7 +230,7 @@ def test_limit_that_kills(holder: Holder, victim: Callable[..., Victim]) -> None
     one = victim()
     hold = _hold(holder, one, 0.5, kill=True)
     one.execute()
-    assert one.line() == "dockercni: stopped, since its network was not ready within 0.5 s (on-failure is stop)"
+    assert one.line() == "dockercni: stopped because its network was not ready within 0.5 s (on-failure is stop)"
     assert one.line() == ""
     assert one.process.wait(10) == -signal.SIGKILL
     wait_until(lambda: bool(hold.over), 10, "its end")

@@ -83,7 +83,7 @@ def test_images_are_kept(tmp_path: Path) -> None:
     assert again.known("sha256:1") == {"dockercni.ip": "10.0.0.1"}
     assert again.known("sha256:2") is None
     assert again.known("sha256:3") == {}
-    for number in range(image_labels.MOST):
+    for number in range(image_labels.MAX_IMAGES):
         again.learn(f"sha256:x{number}", {}, keep=False)
     assert again.known("sha256:1") is None
     (tmp_path / "images.json").write_text("{")
@@ -126,7 +126,7 @@ def test_fifo(root: Path) -> None:
 def test_too_large(root: Path) -> None:
     """A file without end is not read to the end."""
     with (root / "containers" / ID / "config.v2.json").open("ab") as file:
-        file.truncate(data_root.MOST + 1)
+        file.truncate(data_root.MAX_BYTES + 1)
     with pytest.raises(FilesUnclear, match="larger than"):
         Files(root, False, Images()).container(ID)
 

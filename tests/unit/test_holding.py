@@ -51,7 +51,7 @@ def test_malformed(ours: dict[str, str], problem: str) -> None:
     [
         ({}, ""),
         ({"/proc/self/status": "CapEff:\t00000000a80425fb"}, "CAP_SYS_PTRACE is missing"),
-        ({"/proc/sys/kernel/yama/ptrace_scope": "3"}, "nobody may trace"),
+        ({"/proc/sys/kernel/yama/ptrace_scope": "3"}, "forbids all tracing"),
         ({"/proc/sys/kernel/yama/ptrace_scope": "1"}, ""),
         ({"/proc/self/attr/apparmor/current": "docker-default (enforce)"}, "confined"),
         ({"/proc/self/attr/apparmor/current": "a//&b (mixed)"}, "confined"),

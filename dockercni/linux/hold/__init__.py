@@ -1,1 +1,1 @@
-"""Holds a starting container's process at its execve, through a helper process that traces it."""
+"""How does Linux hold a process at its execve? A helper process traces it; see docker.start_watch for the states."""

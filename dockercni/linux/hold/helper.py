@@ -1,16 +1,18 @@
-"""The hold's helper process: traces what it is told to, stops it at its execve, lets it go when it is told to.
+"""The hold's helper process: traces processes, stops each at its execve, and releases it.
 
-A process of its own, because a tracer that hangs makes `docker kill` hang: this one does nothing else, and a kernel
-timer kills it if it does not come round its loop. Whatever ends it, the kernel lets everything go. It imports next to
-nothing, and all tracing is done by its one thread, which never waits for anything but the next thing to do.
+It is a process of its own because a tracer that hangs makes `docker kill` hang. This one does nothing else, and a
+kernel timer kills it if it does not come round its loop. Whatever ends it, the kernel then detaches every process that
+it traced, and they run on. One thread does all the tracing, because for the kernel a tracer is a thread. It imports
+next to nothing: it must be up before the next container reaches its entrypoint.
 
-It talks by datagrams of words, a pidfd beside the first:
+The holder and it exchange datagrams of words, a pidfd beside the first:
 
-    seize HOLD PID SECONDS THEN DEVICE INODE CGROUP   go HOLD    from the daemon; its end means: let everything go
-    seized HOLD PID    stopped HOLD PID    left HOLD PID US WHY  to the daemon; US is how long it stood still, or -1
-    alive 0 0                                         to the daemon, when there was nothing to say for a while
+    seize HOLD PID SECONDS THEN DEVICE INODE CGROUP   go HOLD    from the holder; the link's end releases everything
+    seized HOLD PID    stopped HOLD PID    left HOLD PID US WHY  to the holder; US is how long it stood still, or -1
+    alive 0 0                                         to the holder, after a second without another message
 
-SECONDS is how long it may stand still, THEN what happens after that: `go` or `kill`.
+SECONDS is how long it may stand still, THEN what happens after that: `go` or `kill`. A holder starts the helper that is
+installed when it needs one, which may be newer than itself: these words must stay as they are.
 """
 
 from __future__ import annotations
@@ -26,25 +28,25 @@ from typing import Final
 from dockercni.linux import runc_stages, urgency
 from dockercni.linux.hold import last_words, ptrace
 
-HANGING: Final = 30.0  # seconds until the kernel ends a helper that hangs, should the daemon not do it before
-ALIVE: Final = 1.0  # seconds from one sign of life to the next
-STARTING: Final = 60.0  # seconds, at least, from a process's seizing to its execve; it runs meanwhile
-_FEED: Final = 0.5
-_AT_ONCE: Final = 16
-_STANDSTILL: Final = 1.0  # seconds that a sleep takes longer than it should
-_LATE: Final = "dockercni: stopped, since its network was not ready within {:g} s (on-failure is stop)"
+HANGING: Final = 30.0  # seconds until the kernel kills a helper that hangs, in case the holder does not
+ALIVE: Final = 1.0  # seconds between two signs of life
+STARTING: Final = 60.0  # seconds, at least, that a seized process has for its execve; it runs meanwhile
+_FEED: Final = 0.5  # seconds, at most, between two rounds of the loop while something is traced
+_AT_ONCE: Final = 16  # stops that are handled before the next look at the link
+_STANDSTILL: Final = 1.0  # seconds by which a sleep must be too long to count as a standstill of the machine
+_LATE: Final = "dockercni: stopped because its network was not ready within {:g} s (on-failure is stop)"
 _STOP_SIGNALS: Final = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
 class Traced:
-    """One process: its threads that are traced, and how far it is."""
+    """One process: its traced threads, its limit, and how far it is. `leaving` says why it is being released."""
 
     def __init__(self, hold: str, pid: int, pidfd: int, seconds: float, then: str) -> None:
         self.hold = hold
         self.pid = pid
         self.pidfd = pidfd
         self.seconds = seconds
-        self.deadline = time.monotonic() + max(STARTING, seconds)  # long where machines are slow
+        self.deadline = time.monotonic() + max(STARTING, seconds)  # `seconds` is long where machines are slow
         self.then = then
         self.threads: set[int] = set()
         self.stopped_at = 0.0
@@ -52,22 +54,22 @@ class Traced:
 
 
 class Helper:
-    """What is traced, and the loop."""
+    """All traced processes, and the loop that serves them."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._traced: dict[int, Traced] = {}
         self._owner: dict[int, Traced] = {}  # by thread
-        self._early: dict[int, int] = {}  # stops of new threads that nobody told us of yet
-        self._more = False  # stops that are yet to be read
-        self._said = 0.0  # when we said something last
+        self._early: dict[int, int] = {}  # stops of new threads whose EVENT_CLONE we have not read yet
+        self._more = False  # there may be stops to read
+        self._said = 0.0  # when the last message was sent
         self._watchdog = ptrace.Watchdog()
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
 
     def run(self) -> None:
-        """Serve until the daemon's end of the link is gone."""
+        """Serve until the holder closes its end of the link."""
         poll = select.poll()
         poll.register(self._link, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -89,7 +91,7 @@ class Helper:
             self._show_life()
 
     def _read_stops(self) -> bool:
-        """Handle threads that stopped; whether there may be more. Not all at once: orders are not to wait for them."""
+        """Handle some threads that stopped; whether there may be more. Not all, so that orders need not wait."""
         for _ in range(_AT_ONCE):
             if not (stop := ptrace.next_stop()):
                 return False
@@ -97,7 +99,10 @@ class Helper:
         return True
 
     def _make_up_for(self, standstill: float) -> None:
-        """We did not run meanwhile (the machine was moved, or had too much to do), and so hardly anybody got ready."""
+        """Extend all deadlines by a time in which this process did not run: then hardly any network got ready either.
+
+        The machine was suspended or migrated, or had too much to do.
+        """
         if standstill > _STANDSTILL:
             for traced in self._traced.values():
                 traced.deadline += standstill
@@ -113,17 +118,17 @@ class Helper:
                     last_words.write(traced.pid, traced.pidfd, _LATE.format(traced.seconds))
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(traced.pidfd, signal.SIGKILL)
-            self._let_go(traced, "limit")
+            self._release(traced, "limit")
 
     def _show_life(self) -> None:
         if time.monotonic() - self._said < ALIVE:
             return
         self._said = time.monotonic()
-        with contextlib.suppress(BlockingIOError):  # the daemon hangs, and will find enough of it
+        with contextlib.suppress(BlockingIOError):  # the holder hangs, and will find older signs of life
             self._link.send(b"alive 0 0", socket.MSG_DONTWAIT)
 
     def _pause(self) -> float:
-        """Milliseconds until there is something to do by ourselves, be it only to show that we can."""
+        """Milliseconds until a deadline, a sign of life or the watchdog needs this loop."""
         if self._more:
             return 0
         if not self._traced:
@@ -139,7 +144,7 @@ class Helper:
                 self._seize(traced, (int(device), int(inode)), cgroup)
             case ["go", hold]:
                 for traced in [one for one in self._traced.values() if one.hold == hold]:
-                    self._let_go(traced, "go")
+                    self._release(traced, "go")
         return bool(data)
 
     def _seize(self, traced: Traced, namespace: tuple[int, int], cgroup: str) -> None:
@@ -154,7 +159,7 @@ class Helper:
         if not problem:
             self._say(f"seized {traced.hold} {traced.pid}")
         elif traced.threads:
-            self._let_go(traced, problem)
+            self._release(traced, problem)
         else:
             self._traced.pop(traced.pid, None)
             self._left(traced, problem)
@@ -170,9 +175,9 @@ class Helper:
                     continue
                 except PermissionError:
                     tracer = runc_stages.tracer(traced.pid, tid)
-                    if tracer is None and tid != traced.pid:  # it was ending
+                    if tracer is None and tid != traced.pid:  # it is ending
                         continue
-                    if tracer != os.getpid():  # else a traced thread has made it: it is traced from its first moment on
+                    if tracer != os.getpid():  # ours already if a traced thread created it (PTRACE_O_TRACECLONE)
                         raise
                 self._adopt(tid, traced)
             if not new & traced.threads:
@@ -190,13 +195,13 @@ class Helper:
             self._ended(tid)
             return
         if traced is None:
-            self._early[tid] = status  # its maker's EVENT_CLONE is yet to come
+            self._early[tid] = status  # a new thread may stop before its creator's EVENT_CLONE is read
             return
         number, event = os.WSTOPSIG(status), status >> 16
         try:
             if event == ptrace.EVENT_CLONE:
                 self._adopt(ptrace.message(tid), traced)
-            if event == ptrace.EVENT_EXEC:
+            if event == ptrace.EVENT_EXEC:  # ended all other threads, without a report of each
                 for gone in traced.threads - {tid}:
                     self._owner.pop(gone, None)
                 traced.threads &= {tid}
@@ -211,19 +216,19 @@ class Helper:
             else:
                 ptrace.resume(tid, 0 if event else number)
         except ProcessLookupError:
-            pass  # killed meanwhile: its end is reported next
+            pass  # killed meanwhile: the next stop reports its end
 
-    def _let_go(self, traced: Traced, why: str) -> None:
+    def _release(self, traced: Traced, why: str) -> None:
         traced.leaving = why
         traced.deadline = time.monotonic() + _FEED
         if traced.stopped_at:
-            with contextlib.suppress(ProcessLookupError):  # killed: its end is reported next
+            with contextlib.suppress(ProcessLookupError):  # killed: the next stop reports its end
                 self._detach(traced, traced.pid, 0)
             return
         self._interrupt(traced)
 
     def _ask_again(self, traced: Traced) -> None:
-        """It should have left by now: forget the threads whose end was read before we knew of them."""
+        """Retry a release that did not finish. Forget threads whose end was read before their EVENT_CLONE."""
         traced.deadline = time.monotonic() + _FEED
         for tid in list(traced.threads):
             if runc_stages.tracer(traced.pid, tid) != os.getpid():
@@ -232,7 +237,7 @@ class Helper:
 
     def _interrupt(self, traced: Traced) -> None:
         for tid in list(traced.threads):
-            with contextlib.suppress(OSError):  # it ends, or stands in a stop that is yet to be read
+            with contextlib.suppress(OSError):  # it ends, or is stopped already, which is read next
                 ptrace.interrupt(tid)
 
     def _detach(self, traced: Traced, tid: int, number: int) -> None:
@@ -261,7 +266,10 @@ class Helper:
 
 
 def _unlike(traced: Traced, namespace: tuple[int, int], cgroup: str) -> str:
-    """Why the process that is now traced is not the one that was meant; empty if it is."""
+    """Why the process that is now traced is not the one that was meant; empty if it is.
+
+    Asked after seizing it: before, its id could have become another's at any moment.
+    """
     if not runc_stages.alive(traced.pidfd):
         return "ended"
     if str(traced.pid) not in runc_stages.members(cgroup):
@@ -276,8 +284,8 @@ def _unlike(traced: Traced, namespace: tuple[int, int], cgroup: str) -> str:
 def main(fd: int) -> None:
     """Serve on the socket `fd`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)  # the daemon decides when to end
+        signal.signal(number, signal.SIG_IGN)  # the holder decides when this ends
     urgency.ask()
-    with contextlib.suppress(ConnectionError):  # the daemon is gone
+    with contextlib.suppress(ConnectionError):  # the holder is gone
         Helper(socket.socket(fileno=fd)).run()
-    os._exit(0)  # at once: every moment that it takes, somebody stands still
+    os._exit(0)  # no cleanup: processes stand still until the kernel detaches them

@@ -1,4 +1,4 @@
-"""Holds a starting container's process at its execve, through a helper process (see hold_helper)."""
+"""Holds starting containers at their execve, through the helper process (see helper)."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ _PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
 _PROGRAM: Final = (
     "import sys; sys.path.append(sys.argv[1]); from dockercni.linux.hold.helper import main; main(int(sys.argv[2]))"
 )
-_GRACE: Final = 5.0
-_SILENT: Final = 3 * helper.ALIVE  # seconds
-_SETTLED: Final = 0.5  # seconds: a helper that ends sooner, and held nothing, would only end again
+_GRACE: Final = 5.0  # seconds for a killed helper to end
+_SILENT: Final = 3 * helper.ALIVE  # seconds without a message after which a helper counts as hanging
+_SETTLED: Final = 0.5  # seconds: a helper that ends sooner without having held anything would only end again
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How long a process may stand at its execve, and whether it is killed then, or let go."""
+    """How long a process may stand at its execve, and whether it is then killed or released."""
 
     seconds: float
     kill: bool = False
 
 
 class Held(Protocol):
-    """The hold of one starting container, as whoever decides about it sees it; see Hold."""
+    """The hold of one starting container, as the one who decides about it sees it; see Hold."""
 
     stopped: bool
     over: str
     held: float
 
     def go(self) -> None:
-        """Let it go."""
+        """Release it."""
 
     def kill(self, words: str) -> None:
-        """Kill what is held; `words` become the last ones of its stderr."""
+        """Kill it; `words` become the last line of its stderr."""
 
 
 class Hold:
     """The hold of one starting container. Made by Holder.hold; `changed` is called when a field has changed.
 
-    `stopped` says that the process stands at its execve now, or did before it was let go; `over` why it does not any
-    more, or never will. `held` is how long it stood there (seconds).
+    `stopped` is true once the process stands at its execve, and stays true afterwards. `over` says why it does not
+    stand there any more, or never will; "" until then. `held` is how long it stood there (seconds).
     """
 
     def __init__(self, holder: Holder, name: str, limit: Limit, changed: Callable[[], None]) -> None:
@@ -88,14 +88,14 @@ class Hold:
         limit = f"{self._limit.seconds:g} {'kill' if self._limit.kill else 'go'}"
         words = f"seize {self._name} {pid} {limit} {namespace[0]} {namespace[1]} {cgroup}"
         if not self._holder.say(words, pidfd):
-            self.end("the helper does not answer")
+            self.end("the helper cannot be reached")
 
     def go(self) -> None:
-        """Let it go."""
+        """Release it."""
         self._holder.say(f"go {self._name}")
 
     def kill(self, words: str) -> None:
-        """Kill what is held: it never executes its first instruction. `words` become the last ones of its stderr."""
+        """Kill it before its first instruction; `words` become the last line of its stderr."""
         with self._guard:
             if pidfd := self._pidfds.get(self._standing):
                 last_words.write(self._standing, pidfd, words)
@@ -104,7 +104,7 @@ class Hold:
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def end(self, why: str) -> None:
-        """Nothing is held any more."""
+        """Close the hold: nothing is held any more, for the reason `why`."""
         with self._guard:
             for pidfd in self._pidfds.values():
                 os.close(pidfd)
@@ -115,15 +115,15 @@ class Hold:
             self._changed()
 
     def finish(self) -> None:
-        """No other process will come: it is over when the helper has told the end of those that it knows."""
+        """No other process will come: the hold is over when all that were seized have ended."""
         with self._guard:
             self._finished = True
             idle = not self._pidfds
         if idle:
             self.end("ended")
 
-    def told(self, what: str, pid: int, rest: str) -> None:
-        """The helper said something about it."""
+    def report(self, what: str, pid: int, rest: str) -> None:
+        """Take note of a message of the helper about this hold."""
         if what == "stopped":
             self._standing = pid
             self.stopped = True
@@ -141,7 +141,7 @@ class Hold:
 
 
 class Holder:
-    """Starts the helper, and again if it ends, and hands its words to the holds. Thread-safe."""
+    """Runs the helper, starts another one when it ends, and passes its messages to the holds. Thread-safe."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -166,7 +166,7 @@ class Holder:
                 )
             try:
                 supervision.start("hold", partial(self._serve, link, helper, time.monotonic()))
-            except OSError:  # nobody would hear it
+            except OSError:  # nobody would read its messages
                 link.close()
                 helper.kill()
                 helper.wait()
@@ -182,18 +182,18 @@ class Holder:
         return hold
 
     def forget(self, name: str) -> None:
-        """What the helper says of that hold is of no interest any more."""
+        """Ignore what the helper reports of that hold from now on."""
         self._holds.pop(name, None)
 
     def close(self) -> None:
-        """Let everything go and end the helper."""
+        """Release everything and end the helper."""
         with self._guard:
             self._closed = True
             if self._link:
                 self._link.shutdown(socket.SHUT_RDWR)
 
     def say(self, words: str, *fds: int) -> bool:
-        """Send words to the helper; whether they are on their way."""
+        """Send words to the helper; whether they were sent."""
         with self._guard:
             if self._link is None:
                 return False
@@ -204,10 +204,10 @@ class Holder:
             return True
 
     def _serve(self, link: socket.socket, helper: subprocess.Popen[bytes], began: float) -> None:
-        """Hear one helper out, and see to what comes after its end.
+        """Read one helper's messages until it ends, then start its successor.
 
-        An exception of ours ends it, too: what it was saying is lost, and a hold that missed its own end would stay for
-        ever. After that exception this is called again, to do what is left of it.
+        An exception in here ends the helper as well: the message that was being read is lost, and a hold that missed
+        its own end would stay for ever. The supervisor then calls this again, for what is left to do.
         """
         able = False
         if link.fileno() >= 0:
@@ -218,19 +218,19 @@ class Holder:
                 self._ended(link, helper)
         if able or time.monotonic() - began > _SETTLED:
             with contextlib.suppress(OSError):  # the next hold tries again
-                self.start()  # now: the next container would be at its entrypoint before a new one is up
+                self.start()  # not only then: the next container would reach its entrypoint before the helper is up
 
     def _listen(self, link: socket.socket) -> bool:
-        """Hear it until it ends, or hangs; whether it held a process meanwhile."""
+        """Read its messages until it ends or hangs; whether it held a process meanwhile."""
         able = False
-        silence = helper.HANGING / 2  # that it takes to start is no sign of hanging
-        with contextlib.suppress(OSError):  # it hangs (TimeoutError), or ended in the middle of something
+        silence = helper.HANGING / 2  # it may take long to start
+        with contextlib.suppress(OSError):  # it hangs (TimeoutError), or it ended with words of ours unread
             while data := _next(link, silence):
                 silence = _SILENT
                 what, name, pid, *rest = data.decode().split(" ", 3)
                 able = able or what == "stopped"
                 if hold := self._holds.get(name):
-                    hold.told(what, int(pid), rest[0] if rest else "")
+                    hold.report(what, int(pid), rest[0] if rest else "")
         return able
 
     def _ended(self, link: socket.socket, helper: subprocess.Popen[bytes]) -> None:
@@ -246,15 +246,15 @@ class Holder:
             helper.wait()
         for hold in orphans:
             hold.end("the helper ended")
-            hold.go()  # the next helper may have been told to seize another process of it meanwhile
+            hold.go()  # the next helper may have seized another process of it meanwhile
         link.close()
 
 
 def _next(link: socket.socket, silence: float) -> bytes:
-    """The helper's next words; none at its end. Raises TimeoutError when it hangs, OSError."""
+    """The helper's next message; empty at its end. Raises TimeoutError when it hangs, OSError."""
     poll = select.poll()
     poll.register(link, select.POLLIN)
-    for _ in range(2):  # once is no proof: the whole machine may have stood still
+    for _ in range(2):  # a single silence may mean that the whole machine stood still
         if poll.poll(silence * 1000):
             return link.recv(4096)
     raise TimeoutError

@@ -1,8 +1,8 @@
-"""A word to the standard error of a process that stands at its execve, and is killed next.
+"""Writes a line to the standard error of a process that stands at its execve and is about to be killed.
 
-There its descriptor 2 is still what the runtime gave it: a pipe to the engine, which shows it in `docker logs` and to
-`docker run`, or the container's terminal. It is opened anew, so that writing without waiting is a matter of our own
-descriptor, and nothing else but a pipe or a terminal is ever opened. Light: the hold's helper imports it.
+Its descriptor 2 is still what the runtime gave it: a pipe to the engine, which shows it in `docker logs` and to
+`docker run`, or the container's terminal. We open it again, so that O_NONBLOCK holds for our descriptor only, and open
+nothing but a pipe or a terminal. Keep the imports light: the hold's helper has this module.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import stat
 
 from dockercni.linux import runc_stages
 
-_MOST = 4000  # bytes: less than a pipe takes at once, or not at all
+_MAX_BYTES = 4000  # below PIPE_BUF: a pipe takes all of it at once, or nothing
 _TERMINALS = range(136, 144)  # major device numbers of pseudo-terminals
 
 
 def write(pid: int, pidfd: int, words: str) -> bool:
-    """Write a line there, if it can be done at once; whether it was."""
+    """Write a line there if that is possible without waiting; whether it was."""
     with contextlib.suppress(OSError):
         found = os.open(f"/proc/{pid}/fd/2", os.O_PATH | os.O_CLOEXEC)
         try:
@@ -28,7 +28,7 @@ def write(pid: int, pidfd: int, words: str) -> bool:
         finally:
             os.close(found)
         try:
-            return os.write(stderr, words.encode("utf-8", "backslashreplace")[:_MOST] + b"\n") > 0
+            return os.write(stderr, words.encode("utf-8", "backslashreplace")[:_MAX_BYTES] + b"\n") > 0
         finally:
             os.close(stderr)
     return False

@@ -1,6 +1,6 @@
-"""ptrace(2), as far as the hold needs it, and a timer that kills. Imported by the hold's helper: keep it light.
+"""ptrace(2), as far as the hold needs it, and a timer that kills. Keep the imports light: the hold's helper has it.
 
-Every call here has to come from the one thread that seized: for the kernel a tracer is a thread, not a process.
+Every call here must come from the thread that seized: for the kernel a tracer is a thread, not a process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GETEVENTMSG: Final = 0x4201
 _SEIZE: Final = 0x4206
 _INTERRUPT: Final = 0x4207
 _LISTEN: Final = 0x4208
-# Not EXITKILL: whatever happens to the tracer, the container lives on.
+# Without PTRACE_O_EXITKILL, so that the container lives on whatever happens to the tracer.
 _OPTIONS: Final = 1 << EVENT_EXEC | 1 << EVENT_CLONE
 _WALL: Final = 0x40000000
 _CLOCK_MONOTONIC: Final = 1
@@ -31,7 +31,7 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 def seize(tid: int) -> None:
-    """Trace one thread without stopping it; it will stop at its execve, and threads it makes are traced, too."""
+    """Trace one thread without stopping it. It stops at its execve, and threads that it creates are traced as well."""
     _ptrace(_SEIZE, tid, _OPTIONS)
 
 
@@ -41,7 +41,7 @@ def resume(tid: int, number: int = 0) -> None:
 
 
 def listen(tid: int) -> None:
-    """Leave a thread stopped that a stop signal stopped: as if nobody traced it."""
+    """Leave a thread stopped that a stop signal stopped, as if it were not traced (group-stop)."""
     _ptrace(_LISTEN, tid)
 
 
@@ -51,12 +51,12 @@ def interrupt(tid: int) -> None:
 
 
 def detach(tid: int, number: int = 0) -> None:
-    """Let a stopped thread go for good, with the signal that it stopped for."""
+    """Stop tracing a stopped thread, which runs on with the signal that it stopped for."""
     _ptrace(_DETACH, tid, number)
 
 
 def message(tid: int) -> int:
-    """What belongs to the event of a stopped thread: the new thread's id for EVENT_CLONE."""
+    """The event message of a stopped thread: for EVENT_CLONE the new thread's id."""
     value = ctypes.c_ulong()
     _ptrace(_GETEVENTMSG, tid, ctypes.addressof(value))
     return value.value
@@ -72,7 +72,7 @@ def next_stop() -> tuple[int, int] | None:
 
 
 class Watchdog:
-    """A kernel timer that kills this process unless it is fed: also when it hangs, or is stopped."""
+    """A kernel timer that kills this process unless it is fed, even where the process hangs or is stopped."""
 
     def __init__(self) -> None:
         event = _SigEvent(sigev_signo=_SIGKILL, sigev_notify=0)
@@ -81,7 +81,7 @@ class Watchdog:
         _check(self._calls.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)))
 
     def feed(self, seconds: float) -> None:
-        """Kill in so many seconds from now, and not before; 0: not at all."""
+        """Put the kill off to that many seconds from now; 0 switches the timer off."""
         value = _TimerSpec(value=_TimeSpec(int(seconds), int(seconds % 1 * 1e9)))
         _check(self._calls.timer_settime(self._timer, 0, ctypes.byref(value), None))
 

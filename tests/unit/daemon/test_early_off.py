@@ -64,7 +64,7 @@ def test_no_hierarchy(early: Any, off: dict[str, str], tmp_path: Path, monkeypat
 
 def test_confined(early: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What we may not trace is not held, but attached early all the same."""
-    monkeypatch.setattr(capabilities, "obstacle", lambda: "we are confined ourselves")
+    monkeypatch.setattr(capabilities, "obstacle", lambda: "this process is confined")
     orders: list[Any] = []
     monkeypatch.setattr(GateClient, "start", lambda _, said, __: orders.append(said))
     with capture_logs() as logs:

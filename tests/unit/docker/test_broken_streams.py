@@ -93,6 +93,6 @@ def _follow(path: Path, serve: Callable[[StreamRequestHandler], None], heard: li
 
     def run() -> None:
         with raw_server(path, serve) as url:
-            Watch(Client(url), connected=lambda: heard.append("all"), look=look, stop=stop).run()
+            Watch(Client(url), connected=lambda: heard.append("all"), changed=look, stop=stop).run()
 
     threading.Thread(target=run, daemon=True).start()

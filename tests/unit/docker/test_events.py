@@ -64,7 +64,7 @@ def follow(stream: Stream, subscriptions: int) -> list[str]:
     watch = Watch(
         stream,  # type: ignore[arg-type]
         connected=lambda: stream.log.append("all"),
-        look=lambda container_id, action: stream.log.append(f"{action} {container_id}"),
+        changed=lambda container_id, action: stream.log.append(f"{action} {container_id}"),
         stop=stop,
         networks=lambda: stream.log.append("networks"),
     )

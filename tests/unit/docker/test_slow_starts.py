@@ -33,7 +33,7 @@ def test_a_namespace_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with capture_logs() as logs:
         for later, followed in ((within - 0.5, True), (within + 0.5, False)):
             monkeypatch.setattr(module.time, "monotonic", lambda later=later: finding.since + later)
-            one._look(finding)
+            one._advance(finding)
             assert bool(one._findings) is followed
             assert [(log["event"], log["container"]) for log in logs] == (
                 [] if followed else [("start not followed", "web")]
@@ -55,7 +55,7 @@ def test_a_cgroup_that_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for later, populated, over in ((1.0, False, False), (60.0, True, False), (60.0, False, True)):
         monkeypatch.setattr(module.time, "monotonic", lambda later=later: finding.since + later)
         monkeypatch.setattr(module.cgroups, "populated", lambda _, populated=populated: populated)
-        one._look(finding)
+        one._advance(finding)
         assert bool(one._findings) is not over
         assert ended == [True] * over
 

@@ -48,7 +48,7 @@ class World:
 
     def serve(self) -> None:
         try:
-            self.gate._hear_out()
+            self.gate._serve_one()
         except BaseException as error:  # noqa: BLE001
             self.failure = error
 
