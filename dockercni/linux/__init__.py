@@ -1,1 +1,1 @@
-"""How Linux does it: namespaces, links, iptables. Thin, and the only importers of pyroute2 and ctypes."""
+"""How does Linux do it? Namespaces, links, rules, processes. Thin, and the only importer of ctypes."""

@@ -105,11 +105,10 @@ def remove_address(link: int, address: Interface) -> Message:
 
 def every_address(socket_: Netlink) -> list[tuple[int, Address]]:
     """The addresses of all links, each with the index of its link."""
-    found = []
-    for body in socket_.dump(Message(_GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, 0))):
-        parts = netlink.attributes(body, _IFADDR.size)
-        found.append((_IFADDR.unpack_from(body)[4], ip_address(parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS])))
-    return found
+    bodies = socket_.dump(Message(_GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, 0)))
+    return [
+        (_IFADDR.unpack_from(body)[4], ip_address(_packed(netlink.attributes(body, _IFADDR.size)))) for body in bodies
+    ]
 
 
 def addresses(socket_: Netlink, link: int, version: int = 0) -> list[LinkAddress]:
@@ -122,8 +121,8 @@ def addresses(socket_: Netlink, link: int, version: int = 0) -> list[LinkAddress
             continue
         parts = netlink.attributes(body, _IFADDR.size)
         flags |= number(parts.get(_IFA_FLAGS, b"\0"))
-        packed = parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS]
-        found.append(LinkAddress(_interface(packed, prefix), bool(flags & _TENTATIVE), bool(flags & _DAD_FAILED)))
+        address = _interface(_packed(parts), prefix)
+        found.append(LinkAddress(address, bool(flags & _TENTATIVE), bool(flags & _DAD_FAILED)))
     return found
 
 
@@ -265,6 +264,11 @@ def _default_routes(socket: Netlink) -> list[Route]:
 
 def _ifaddr(link: int, address: Interface, flags: int = 0) -> bytes:
     return _IFADDR.pack(_FAMILY[address.version], address.network.prefixlen, flags, 0, link)
+
+
+def _packed(parts: dict[int, bytes]) -> bytes:
+    """The link's own address: IFA_ADDRESS is the other end's on a point-to-point link, and all there is for IPv6."""
+    return parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS]
 
 
 def _whole(address: Interface) -> bytes:

@@ -135,15 +135,6 @@ def _decision(question: str) -> str:
         os.close(fd)
 
 
-def cgroup_layout(root: Path = Path("/sys/fs/cgroup")) -> str:
-    """ "v2", "v1" or "hybrid"; "" where no cgroups are mounted."""
-    if (root / "cgroup.controllers").exists():
-        return "v2"
-    if not root.is_dir() or not any(root.iterdir()):
-        return ""
-    return "hybrid" if (root / "unified" / "cgroup.controllers").exists() else "v1"
-
-
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0\n ")

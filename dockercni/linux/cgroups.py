@@ -33,6 +33,15 @@ class NoHierarchy(OSError):
     """The machine's cgroups cannot be seen from here; the message says why."""
 
 
+def layout(root: Path = Path("/sys/fs/cgroup")) -> str:
+    """ "v2", "v1" or "hybrid"; "" where no cgroups are mounted."""
+    if (root / "cgroup.controllers").exists():
+        return "v2"
+    if not root.is_dir() or not any(root.iterdir()):
+        return ""
+    return "hybrid" if (root / "unified" / "cgroup.controllers").exists() else "v1"
+
+
 def hierarchy(mountinfo: str | None = None) -> Path:
     """Where the hierarchy to watch is mounted, by our own mountinfo or the one given. Raises NoHierarchy."""
     shown = mountinfo is not None

@@ -1,19 +1,14 @@
-"""Links and used subnets of the network namespace that the program itself runs in.
-
-pyroute2 takes 30 MiB and a tenth of a second to import: only what is hardly ever needed uses it, and imports it then.
-"""
+"""Links and used subnets of the network namespace that the program itself runs in."""
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from dockercni.linux import addr, links
 from dockercni.linux.netlink import Netlink
-from dockercni.linux.netns import Namespace
 
 _IFNAMSIZ: Final = 16
 _LINK_LOCAL: Final = IPv6Network("fe80::/10")  # every link has its own
@@ -114,41 +109,3 @@ def remove_bridge(name: str) -> bool:
 def _possible(name: str) -> bool:
     """Whether a link can have that name, which a plugin may have made up."""
     return 0 < len(os.fsencode(name)) < _IFNAMSIZ and "\0" not in name
-
-
-def put_back(namespace: Namespace, ifname: str, addresses: Sequence[str], routes: Sequence[tuple[str, str]]) -> None:
-    """Give link `ifname` of the namespace addresses ("10.0.0.2/24") and routes (destination, gateway or "") again.
-
-    What is there already is no error. Raises OSError.
-    """
-    # all of it inside: pyroute2 opens a socket for each thread that uses the object, wherever that thread is
-    namespace.run(lambda: _put_back(ifname, addresses, routes))
-
-
-def _put_back(ifname: str, addresses: Sequence[str], routes: Sequence[tuple[str, str]]) -> None:
-    from pyroute2 import IPRoute  # noqa: PLC0415  see above
-
-    with IPRoute() as netlink:
-        link = _link(netlink, ifname)
-        if link is None:
-            raise OSError(errno.ENODEV, "no such link", ifname)
-        for address in addresses:
-            _tolerant(netlink.addr, "add", index=link["index"], address=address)
-        _tolerant(netlink.link, "set", index=link["index"], state="up")
-        for destination, gateway in routes:
-            via = {"gateway": gateway} if gateway else {}
-            _tolerant(netlink.route, "add", dst=destination, oif=link["index"], **via)
-
-
-def _tolerant(change: Callable[..., Any], verb: str, **what: Any) -> None:
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415  see above
-
-    try:
-        change(verb, **what)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
-            raise OSError(error.code, str(error), str(what)) from error
-
-
-def _link(netlink: Any, name: str) -> Any | None:
-    return next((link for link in netlink.get_links() if link.get("IFLA_IFNAME") == name), None)

@@ -214,7 +214,7 @@ def delete(index: int) -> Message:
 def remove(namespace: Namespace, socket: Netlink, index: int) -> None:
     """Remove the link with that index from `namespace`, to which `socket` belongs. Already gone is success.
 
-    After RTMDELLINK the kernel keeps the caller for 12 to 25 ms, until nobody can look at the link any more (RCU). But
+    After RTM_DELLINK the kernel keeps the caller for 12 to 25 ms, until no reader can hold the link any more (RCU). But
     the link has left its namespace, and a veth's other end its own, after 1 to 5 ms, and nothing can bring them back.
     So a thread of its own makes the call, and this returns when the link is gone. Raises NetlinkError.
     """

@@ -188,16 +188,8 @@ def _sockets(pid: int) -> Iterator[str]:
 
 def _owner(inode: str) -> int:
     """The process that has the socket; 0 if it is not visible here."""
-    wanted = f"socket:[{inode}]"
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
-            continue
-        try:
-            if any(os.readlink(fd.path) == wanted for fd in os.scandir(f"/proc/{entry.name}/fd")):
-                return int(entry.name)
-        except OSError:  # ended meanwhile
-            continue
-    return 0
+    wanted = {f"socket:[{inode}]"}
+    return next((pid for pid in processes.ids() if _has(pid, wanted)), 0)
 
 
 def unix_sockets(path: str) -> frozenset[str]:
@@ -224,7 +216,7 @@ def holders(inodes: frozenset[str], name: str) -> list[int]:
     With socket activation the service manager has the socket open as well.
     """
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()] if wanted else []
+    pids = list(processes.ids()) if wanted else []
     called = [pid for pid in pids if _name(pid) == name]
     return [pid for pid in called if _has(pid, wanted)] or [pid for pid in pids if _has(pid, wanted)]
 
@@ -256,5 +248,5 @@ def _name(pid: int) -> str:
 def _has(pid: int, wanted: set[str]) -> bool:
     try:
         return any(os.readlink(fd.path) in wanted for fd in os.scandir(f"/proc/{pid}/fd"))
-    except OSError:
+    except OSError:  # ended meanwhile
         return False

@@ -1,8 +1,8 @@
 """Netlink by hand, for the measured path of ADD, DEL and reconciling: functions build messages, a socket sends them.
 
 A message and its answer take 20 to 30 us this way, and the import next to nothing. pyroute2's IPRoute takes 0.3 ms and
-more to open, and 95 ms and 24 MiB to import, which each start of a plugin as an executable would pay, and the daemon in
-memory. `links`, `addr`, `nft_elements`, `conntrack` and `events` are the families; each format stands in one of them.
+more to open, and 95 ms and 24 MiB to import, which each start of a plugin as an executable would pay. So only tests use
+pyroute2. `links`, `addr`, `nft_elements`, `conntrack` and `events` are the families; each format stands in one of them.
 Formats: linux/netlink.h, RFC 3549.
 """
 
@@ -288,7 +288,7 @@ class Netlink:
 class Subscription:
     """A subscription to multicast groups of the kernel, in the namespace of the thread that opens it. Raises OSError.
 
-    By hand as well, though nothing is measured here: pyroute2 would cost the daemon 30 MiB of its 75.
+    Speed does not matter here, but memory does: importing pyroute2 for it would cost the daemon 30 MiB of its 75.
     """
 
     def __init__(self, family: int, groups: Iterable[int], room: int = 0) -> None:
@@ -334,7 +334,7 @@ def netfilter() -> Iterator[Netlink]:
     """This process's one netfilter socket, for one user at a time. Raises OSError.
 
     It belongs to the namespace of the thread that used it first. It is never closed: the kernel would first wait until
-    everything that was deleted, by anybody, is freed, which takes 15 ms.
+    everything that any process deleted is freed, which takes 15 ms.
     """
     with _netfilter_lock:
         if not _netfilter:

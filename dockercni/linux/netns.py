@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from dockercni.linux import threads
+from dockercni.linux import processes, threads
 from dockercni.linux.netlink import Netlink
 from dockercni.linux.sysctl import LinkSysctls
 
@@ -181,15 +181,13 @@ class Namespace:
     def processes(self) -> list[int]:
         """The processes that live in this namespace, by their id as seen in our /proc."""
         found = []
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdecimal():
-                continue
+        for pid in processes.ids():
             try:
-                stat = os.stat(f"/proc/{entry.name}/ns/net")
+                stat = os.stat(f"/proc/{pid}/ns/net")
             except OSError:  # ended meanwhile, or a kernel thread
                 continue
             if (stat.st_dev, stat.st_ino) == self.identity:
-                found.append(int(entry.name))
+                found.append(pid)
         return found
 
 
@@ -213,15 +211,14 @@ def boot_id() -> str:
 def inhabited(ask: Callable[[Namespace], T]) -> Iterator[T]:
     """The result of `ask` for each network namespace that a process lives in."""
     seen = set()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            try:
-                with Namespace.of_process(int(entry.name)) as namespace:
-                    if namespace.identity not in seen:
-                        seen.add(namespace.identity)
-                        yield ask(namespace)
-            except OSError:  # ended meanwhile, or a kernel thread
-                continue
+    for pid in processes.ids():
+        try:
+            with Namespace.of_process(pid) as namespace:
+                if namespace.identity not in seen:
+                    seen.add(namespace.identity)
+                    yield ask(namespace)
+        except OSError:  # ended meanwhile, or a kernel thread
+            continue
 
 
 def pin(namespace: Namespace, path: Path) -> None:

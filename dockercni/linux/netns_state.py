@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Final, Self
 
-from dockercni.linux import addr, capabilities, links
+from dockercni.linux import addr, capabilities, links, processes
 from dockercni.linux.links import Link
 from dockercni.linux.netlink import Netlink
 from dockercni.linux.netns import Namespace, NamespaceGone, NotANamespace, cookie
@@ -70,17 +70,16 @@ def addresses_everywhere() -> frozenset[IPAddress]:
 
 
 def _namespaces() -> Iterator[Namespace]:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            try:
-                yield Namespace.of_process(int(entry.name))
-            except NamespaceGone:
-                continue
-            except PermissionError:
-                # Without the capability every foreign process is refused, so the result would be incomplete. With it
-                # only a few are, such as the first process of a sandbox, and processes that have just ended.
-                if "CAP_SYS_PTRACE" in capabilities.missing():
-                    raise
+    for pid in processes.ids():
+        try:
+            yield Namespace.of_process(pid)
+        except NamespaceGone:
+            continue
+        except PermissionError:
+            # Without the capability every foreign process is refused, so the result would be incomplete. With it
+            # only a few are, such as the first process of a sandbox, and processes that have just ended.
+            if "CAP_SYS_PTRACE" in capabilities.missing():
+                raise
     for line in _MOUNTS.read_bytes().splitlines():
         _, _, _, root, point, *_ = line.split()
         if _PINNED.fullmatch(root):

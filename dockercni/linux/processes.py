@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,11 @@ def few_arenas() -> None:
     """
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(_M_ARENA_MAX, 2)
+
+
+def ids() -> Iterator[int]:
+    """The ids of the processes that are seen from here; each may have ended by now."""
+    return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal())
 
 
 def start_time(pid: int) -> int | None:
@@ -46,15 +52,15 @@ def holding(path: Path) -> list[int]:
     """
     wanted = path.lstat()
     found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+    for pid in ids():
+        if pid == os.getpid():
             continue
         try:
             descriptors = [
-                fd.name for fd in os.scandir(f"{entry.path}/fd") if os.path.samestat(os.stat(fd.path), wanted)
+                fd.name for fd in os.scandir(f"/proc/{pid}/fd") if os.path.samestat(os.stat(fd.path), wanted)
             ]
-            if any("FLOCK" in Path(f"{entry.path}/fdinfo/{fd}").read_text(encoding="ascii") for fd in descriptors):
-                found.append(int(entry.name))
+            if any("FLOCK" in Path(f"/proc/{pid}/fdinfo/{fd}").read_text(encoding="ascii") for fd in descriptors):
+                found.append(pid)
         except OSError:  # ended meanwhile
             continue
     return found
@@ -66,15 +72,13 @@ def locking(path: Path, first: int, last: int) -> int:
     Locks of an open file description name no process, but fdinfo of those who have it open shows them (proc(5)).
     """
     wanted = path.stat()
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
-            continue
+    for pid in ids():
         try:
-            for fd in os.scandir(f"{entry.path}/fd"):
+            for fd in os.scandir(f"/proc/{pid}/fd"):
                 if os.path.samestat(os.stat(fd.path), wanted):
-                    held = _OFD.findall(Path(f"{entry.path}/fdinfo/{fd.name}").read_text(encoding="ascii"))
+                    held = _OFD.findall(Path(f"/proc/{pid}/fdinfo/{fd.name}").read_text(encoding="ascii"))
                     if any(int(begin) <= last and (end == "EOF" or int(end) >= first) for begin, end in held):
-                        return int(entry.name)
+                        return pid
         except OSError:  # ended meanwhile
             continue
     return 0

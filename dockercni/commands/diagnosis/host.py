@@ -9,7 +9,7 @@ from typing import Final
 
 from dockercni.cni import trust
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
-from dockercni.linux import capabilities, routing, sysctl
+from dockercni.linux import capabilities, cgroups, routing, sysctl
 from dockercni.settings import Settings
 
 _FORWARDING: Final = routing.SETTINGS[4]
@@ -74,7 +74,7 @@ def _forwarding() -> Iterator[Finding]:
 
 
 def _cgroups() -> Finding:
-    layout = capabilities.cgroup_layout()
+    layout = cgroups.layout()
     if not layout:
         return warn("cgroups", "no cgroups are mounted at /sys/fs/cgroup", "in a sidecar: --cgroupns=host")
     return ok("cgroups", f"cgroup {layout}")

@@ -15,7 +15,7 @@ from dockercni.cli import main
 from dockercni.cni import NetworkList, parse_list
 from dockercni.commands.diagnosis import engine, firewall, host, networks
 from dockercni.docker.client import Client
-from dockercni.linux import capabilities, host_links, iptables
+from dockercni.linux import capabilities, cgroups, host_links, iptables
 from dockercni.reconcile import claims
 from tests.unit.docker.fake import INFO, VERSION, fake_engine
 
@@ -88,14 +88,14 @@ def test_runtimes_besides() -> None:
 
 def test_cgroup_layouts(tmp_path: Path) -> None:
     """Version 2 has its file at the top, a hybrid one level below; an empty directory is no cgroups at all."""
-    assert capabilities.cgroup_layout(tmp_path) == ""
+    assert cgroups.layout(tmp_path) == ""
     (tmp_path / "memory").mkdir()
-    assert capabilities.cgroup_layout(tmp_path) == "v1"
+    assert cgroups.layout(tmp_path) == "v1"
     (tmp_path / "unified").mkdir()
     (tmp_path / "unified" / "cgroup.controllers").touch()
-    assert capabilities.cgroup_layout(tmp_path) == "hybrid"
+    assert cgroups.layout(tmp_path) == "hybrid"
     (tmp_path / "cgroup.controllers").touch()
-    assert capabilities.cgroup_layout(tmp_path) == "v2"
+    assert cgroups.layout(tmp_path) == "v2"
 
 
 def test_directories(tmp_path: Path) -> None:
