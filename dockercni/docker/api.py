@@ -47,7 +47,7 @@ class HostSide(msgspec.Struct):
 
 
 class Inspected(msgspec.Struct):
-    """What GET /containers/{id}/json says, as far as we use it."""
+    """The answer to GET /containers/{id}/json, with the fields that we use."""
 
     Id: Id
     Name: str = ""
@@ -58,7 +58,7 @@ class Inspected(msgspec.Struct):
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One element of what GET /containers/json says, as far as we use it."""
+    """One element of the answer to GET /containers/json, with the fields that we use."""
 
     Id: Id
     Names: list[str] = msgspec.field(default_factory=list)
@@ -76,7 +76,7 @@ class _Runtime(msgspec.Struct):
 
 
 class Info(msgspec.Struct):
-    """What GET /info says, as far as we use it."""
+    """The answer to GET /info, with the fields that we use."""
 
     ID: str = ""
     ServerVersion: str = ""
@@ -98,7 +98,7 @@ class _ImageConfig(msgspec.Struct):
 
 
 class Image(msgspec.Struct):
-    """What GET /images/{id}/json says, as far as we use it."""
+    """The answer to GET /images/{id}/json, with the fields that we use."""
 
     Config: _ImageConfig | None = None
 
@@ -108,7 +108,7 @@ class _Actor(msgspec.Struct):
 
 
 class EventLine(msgspec.Struct):
-    """One line of what GET /events says, as far as we use it."""
+    """One line of the answer to GET /events, with the fields that we use."""
 
     Action: str
     Actor: _Actor
@@ -125,7 +125,7 @@ class _IPAM(msgspec.Struct):
 
 
 class ListedNetwork(msgspec.Struct):
-    """One element of what GET /networks says, as far as we use it."""
+    """One element of the answer to GET /networks, with the fields that we use."""
 
     Name: str
     Id: str = ""

@@ -100,7 +100,7 @@ def test_later_parents(top: Path, tree: cgroups.Tree) -> None:
 
 
 def test_what_was_there_is_not_reported(top: Path) -> None:
-    """What exists when the watch begins is nobody's start; its removal is reported."""
+    """What exists when the watch begins is not reported as a start; its removal is reported."""
     leaf = top / f"{LEAF}1"
     leaf.mkdir()
     watch = cgroups.Tree(top, is_leaf=lambda name: LEAF in name)
@@ -126,7 +126,7 @@ def test_cgroups_of_other_users(top: Path, tree: cgroups.Tree) -> None:
 
 @pytest.mark.parametrize("late", [False, True])
 def test_no_text(top: Path, late: bool) -> None:
-    """What bears a name that is no text is no engine's doing: nobody could even be told of it."""
+    """A name that is no UTF-8 was not made by an engine, and is ignored: it could not even be reported."""
     strange = [top / os.fsdecode(name) for name in (b"\xff", b"\xff" + LEAF.encode())]
     if not late:
         for each in strange:

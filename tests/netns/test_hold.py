@@ -1,4 +1,4 @@
-"""The hold: what it stops, what it lets go, and that it never stops anything else."""
+"""The hold: what it stops, what it releases, and that it never stops anything else."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ def _reach(step: str, holder: Holder, victim: Victim) -> Hold:
 
 
 @pytest.mark.parametrize("who", ["leader", "thread", "twice"])
-def test_stands_still_until_let_go(holder: Holder, victim: Callable[..., Victim], who: str) -> None:
-    """It stops before its program's first instruction, whichever thread executes it, and runs when it is let go."""
+def test_stands_still_until_released(holder: Holder, victim: Callable[..., Victim], who: str) -> None:
+    """It stops before its program's first instruction, whichever thread executes it, and runs when it is released."""
     one = victim(who)
     hold = _hold(holder, one)
     one.execute()
@@ -179,7 +179,7 @@ helper.main(int(sys.argv[2]))
 
 
 def test_thread_whose_end_was_not_seen(victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that is gone without the helper's knowledge keeps nothing from being let go."""
+    """A thread that ended without the helper's knowledge does not keep a process from being released."""
     monkeypatch.setattr(hold_module, "_PROGRAM", FORGETFUL)
     one, holder = victim(), Holder()
     hold = _hold(holder, one)
@@ -188,8 +188,8 @@ def test_thread_whose_end_was_not_seen(victim: Callable[..., Victim], monkeypatc
     holder.close()
 
 
-def test_let_go_before_it_executes(holder: Holder, victim: Callable[..., Victim]) -> None:
-    """What is let go before it executes is not traced any more, and not stopped later."""
+def test_released_before_it_executes(holder: Holder, victim: Callable[..., Victim]) -> None:
+    """What is released before it executes is no longer traced, and not stopped later."""
     one = victim()
     hold = _hold(holder, one)
     hold.go()
@@ -226,7 +226,7 @@ def test_limit_after_a_standstill(holder: Holder, victim: Callable[..., Victim])
 
 
 def test_limit_that_kills(holder: Holder, victim: Callable[..., Victim]) -> None:
-    """At the limit it is killed, where that was asked for, told why, without having executed one instruction."""
+    """At the limit it is killed, if that was asked for, before its first instruction, with the reason on its stderr."""
     one = victim()
     hold = _hold(holder, one, 0.5, kill=True)
     one.execute()
@@ -378,7 +378,7 @@ def test_daemon_ends(victim: Callable[..., Victim], step: str) -> None:
 
 
 def test_foreign_tracer(holder: Holder, victim: Callable[..., Victim]) -> None:
-    """What somebody else traces is left to them."""
+    """A process that another tracer has is left to it."""
     one = victim()
     other = Holder()
     first = _hold(other, one)
@@ -399,7 +399,7 @@ def test_foreign_tracer(holder: Holder, victim: Callable[..., Victim]) -> None:
 def test_wrong_process(
     holder: Holder, victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch, mistake: str, why: str
 ) -> None:
-    """A process id that is another's by now is noticed after the seizing, and that process is let go at once."""
+    """A process id that was reused is noticed after the seizing, and that process is released at once."""
     one = victim()
     namespace, cgroup = one.namespace, one.cgroup
     if mistake == "pidfd":
@@ -475,7 +475,7 @@ def test_running_container(holder: Holder, victim: Callable[..., Victim]) -> Non
 
 
 def test_many(holder: Holder, victim: Callable[..., Victim]) -> None:
-    """Twenty at a time stand still and are let go one by one."""
+    """Twenty at a time stand still and are released one by one."""
     pairs = [(one, _hold(holder, one)) for one in (victim() for _ in range(20))]
     for one, _ in pairs:
         one.execute()

@@ -84,7 +84,7 @@ def test_all_before_the_first_event() -> None:
 
 
 def test_networks() -> None:
-    """A network of Docker's that comes or goes is told as such, and what else is created is nothing to us."""
+    """A network of Docker's that comes or goes is reported as one; other creations are ignored."""
     created = [Event("a", "create", "1.5"), Event("n", "create", "1.6", "network"), Event("a", "start", "1.7")]
     assert follow(Stream([created]), 2)[:4] == ["subscribed", "all", "networks", "start a"]
 

@@ -41,7 +41,7 @@ def test_a_namespace_may_come_late(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_cgroup_that_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start whose processes have all ended is over, though nobody removes its cgroup; one that is slow is not."""
+    """A start whose processes have all ended is over, even if its cgroup stays; one that is slow is not."""
     nobody: Any = None
     one = StartWatch(tmp_path, nobody, nobody, nobody, nobody, nobody)
     (cgroup := tmp_path / f"docker-{ID}.scope").mkdir()

@@ -35,10 +35,10 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.starts: list[Start] = []
-        self.told: list[str] = []
+        self.changed: list[str] = []
         self.container: Container | None = Container(ID, "web", running=False)
         self.problem: list[str] = []
-        listener = StartListener(self.starts.append, self.told.append, lambda *_: None, lambda *_: None)
+        listener = StartListener(self.starts.append, self.changed.append, lambda *_: None, lambda *_: None)
         self.gate = GateClient(directory, lambda _: self.container, listener, self.problem.append)
         self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listening.bind(str(directory / messages.SOCKET))
@@ -91,7 +91,7 @@ def test_a_start(world: World) -> None:
         start.hold.kill("no address")
         assert [messages.for_gate(link) for _ in range(2)] == [Go(7), Kill(7, "no address")]
         messages.send(link, Changed(7, stopped=True, over="go", held=0.5))
-        wait_until(lambda: world.told == [ID], 10, "its end")
+        wait_until(lambda: world.changed == [ID], 10, "its end")
         assert (start.hold.over, start.hold.held) == ("go", 0.5)
         start.close()
 
@@ -127,7 +127,7 @@ def test_dropped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_container_that_is_gone(world: World) -> None:
-    """What the engine's files do not know any more is let go."""
+    """A container that the engine's files no longer have is released."""
     world.container = None
     with world.accept() as link:
         world.start(link)
@@ -165,7 +165,7 @@ def test_another_version(world: World) -> None:
 
 
 def test_no_descriptor_is_left(world: World) -> None:
-    """A start whose descriptors do not reach us is let go, and the gate stays."""
+    """A start whose descriptors do not reach the daemon is released, and the gate stays."""
     with world.accept() as link:
         said = Started(7, ID, "/c", 1, 0.0, 10.0, kill=False, has_hold=True)
         messages.send(link, said)

@@ -196,8 +196,8 @@ def test_served(gate: GateProcess, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_over_before_it_is_told(gate: GateProcess, tmp_path: Path) -> None:
-    """A hold that is over when its start is told, since the helper has just ended, is not waited for."""
+def test_over_before_it_is_reported(gate: GateProcess, tmp_path: Path) -> None:
+    """A hold that is over when its start is reported, because the helper has just ended, is reported as over."""
     with connected(tmp_path) as link:
         tell(link, orders(tmp_path))
         assert heard(link, Hello)
@@ -208,7 +208,7 @@ def test_over_before_it_is_told(gate: GateProcess, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("running")
 def test_no_text(gate: GateProcess, tmp_path: Path) -> None:
-    """A file's name that is no text is told all the same."""
+    """A file name that is no UTF-8 is logged all the same."""
     with connected(tmp_path) as link:
         tell(link, orders(tmp_path))
         assert heard(link, Hello)

@@ -155,6 +155,6 @@ def test_passing(*, isolate: bool) -> None:
 
 
 def test_names_that_iptables_would_misread() -> None:
-    """A name that ends words for iptables, or stands for many links, is not told to it."""
+    """A name that ends words for iptables, or stands for many links, is not used in a rule."""
     assert all(map(plain, ("br0", "br-0123456789ab", "cni_a.100", "a:b")))
     assert not any(map(plain, ("", "br+", 'b"r', "b r", "b\nr", "x" * 16, "ü")))
