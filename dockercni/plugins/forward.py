@@ -32,8 +32,8 @@ def segments(attached: Result) -> list[Segment]:
     with Netlink() as host:
         names = [each.name for each in attached.interfaces if not each.sandbox and forward.plain(each.name)]
         found = [links.find(host, name) for name in names]
-    if links := [Segment(link.name) for link in found if link and not link.master]:
-        return links
+    if routed := [Segment(link.name) for link in found if link and not link.master]:
+        return routed
     return [Segment(addresses=frozenset({ip.address.ip})) for ip in attached.ips]
 
 
