@@ -15,12 +15,13 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from dockercni.cni import diagnosis, trust
+from dockercni.cni import diagnosis, strict_json, trust
 from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.errors import PluginError, PluginNotFound, PluginTimeout
 from dockercni.cni.runner import EXEC, PluginCall
+from dockercni.cni.strict_json import DocumentError
 
 STDOUT_LIMIT: Final = 16 << 20  # bytes; more than any result, less than what would hurt the host
 STDERR_KEPT: Final = 64 << 10  # bytes, the last ones
@@ -28,6 +29,7 @@ STDERR_KEPT: Final = 64 << 10  # bytes, the last ones
 _OURS: Final = ("CNI_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
 _BUSY_TRIES: Final = 6  # as libcni: a plugin that is just being installed is "text file busy" for a moment
 _BUSY_PAUSE: Final = 1.0  # seconds
+_ANSWERED: Final = {"ADD": "result", "VERSION": "list of versions"}  # what stdout of other verbs holds does not count
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class ExecRunner:
             raise diagnosis.not_started(plugin.type, "ADD", executable, error)
         return EXEC
 
-    def run(self, call: PluginCall) -> bytes:
+    def run(self, call: PluginCall) -> Any:
         """See PluginRunner. Raises PluginTimeout when the time is up and the process group was killed."""
         limit = self.timeout if call.timeout is None else min(call.timeout, self.timeout)
         deadline = time.monotonic() + limit
@@ -94,14 +96,14 @@ class ExecRunner:
             raise diagnosis.failed(call.plugin, call.verb, process.returncode, bytes(output.stdout), output.words)
         if output.words:
             log.info("plugin %s (%s): %s", call.plugin, call.verb, output.words)
-        return bytes(output.stdout)
+        return answer(call, bytes(output.stdout))
 
     def _start(self, call: PluginCall, executable: Path, deadline: float) -> subprocess.Popen[bytes]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         environment.update(call.environment)
         stdin = os.memfd_create("cni-config", os.MFD_CLOEXEC)  # a plugin that never reads it can not block us
         try:
-            os.write(stdin, call.config)
+            os.write(stdin, strict_json.encode(call.config))
             for attempt in range(1, _BUSY_TRIES + 1):
                 os.lseek(stdin, 0, os.SEEK_SET)
                 try:
@@ -123,6 +125,18 @@ class ExecRunner:
             raise AssertionError("unreachable: the last attempt returns or raises")
         finally:
             os.close(stdin)
+
+
+def answer(call: PluginCall, printed: bytes) -> Any:
+    """What a plugin that succeeded `printed`, as PluginRunner.run returns it. Raises PluginError."""
+    if call.verb not in _ANSWERED:
+        return None
+    try:
+        return strict_json.decode(printed)
+    except DocumentError as error:
+        where = f"line {error.position[0]}, column {error.position[1]}: " if error.position else ""
+        message = f"printed no valid {_ANSWERED[call.verb]}: {where}{error}"
+        raise PluginError(call.plugin, call.verb, message, code=error.code) from error
 
 
 class _TimeUpError(Exception):

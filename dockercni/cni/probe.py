@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dockercni.cni import strict_json, versions
+from dockercni.cni import versions
 from dockercni.cni.errors import PluginError
 from dockercni.cni.runner import PluginCall, PluginRunner
 from dockercni.cni.strict_json import DocumentError, Fields
@@ -22,15 +22,14 @@ def supported_versions(runner: PluginRunner, engine: str, plugin: str) -> tuple[
         "CNI_IFNAME": _UNUSED,
         "CNI_PATH": runner.path,
     }
-    request = strict_json.encode({"cniVersion": versions.CURRENT})
     try:
-        printed = runner.run(PluginCall(plugin, "VERSION", request, environment, engine))
+        printed = runner.run(PluginCall(plugin, "VERSION", {"cniVersion": versions.CURRENT}, environment, engine))
     except PluginError as error:
         if error.msg == _BEFORE_VERSION:
             return (versions.OLDEST,)
         raise
     try:
-        fields = Fields.of(strict_json.decode(printed))
+        fields = Fields.of(printed)
         spoken = fields.string("cniVersion")
         supported = fields.strings("supportedVersions")
         if not spoken:

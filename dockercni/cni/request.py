@@ -1,4 +1,4 @@
-"""What a plugin is told: the document on its stdin, and the CNI_* variables."""
+"""What a plugin is told: its configuration, and the CNI_* variables."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dockercni.cni import names, strict_json
 from dockercni.cni.cache_entry import CacheEntry
 from dockercni.cni.conf import NetworkList, PluginConf
 from dockercni.cni.errors import CNIError, ErrorCode, InvalidParameters
+from dockercni.cni.result import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +42,38 @@ def validate(network: str, attachment: RuntimeConf) -> None:
         # whoever reads CNI_ARGS takes them for separators, and cannot be told otherwise
         if not key or any(separator in text for separator in ";=" for text in (key, value)):
             raise InvalidParameters(f"argument {key!a} is empty, or it or its value {value!a} contains ; or =")
+
+
+def as_json(capability_args: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The capability arguments as a plugin reads them: lists for tuples, strings for keys. Raises InvalidParameters."""
     try:
-        strict_json.decode(strict_json.encode(dict(attachment.capability_args)))
+        found: Mapping[str, Any] = strict_json.decode(strict_json.encode(dict(capability_args)))
     except (TypeError, ValueError, RecursionError, CNIError) as error:
         problem = "capability arguments are not JSON"
         raise InvalidParameters(problem, str(error), code=ErrorCode.INVALID_CONFIGURATION) from error
+    return found
 
 
 def for_attachment(
-    network: NetworkList, plugin: PluginConf, entry: CacheEntry, previous: Mapping[str, Any] | None
-) -> bytes:
-    """The stdin of ADD, CHECK and DEL (specification, section 4, "Deriving runtimeConfig" and around it)."""
+    network: NetworkList, plugin: PluginConf, entry: CacheEntry, previous: Result | None
+) -> dict[str, Any]:
+    """The configuration for ADD, CHECK and DEL (specification, section 4, "Deriving runtimeConfig" and around it)."""
     injected: dict[str, Any] = {}
     wanted = {key: value for key, value in entry.capability_args.items() if key in plugin.capabilities}
     if wanted:
         injected["runtimeConfig"] = wanted
     if previous is not None:
-        injected["prevResult"] = previous
+        injected["prevResult"] = previous.raw
     return for_network(network, plugin, injected)
 
 
-def for_network(network: NetworkList, plugin: PluginConf, injected: Mapping[str, Any]) -> bytes:
-    """The stdin of a verb that has no attachment: the plugin's own object, and what the runtime knows better."""
+def for_network(network: NetworkList, plugin: PluginConf, injected: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration for a verb that has no attachment: the plugin's own object, and what the runtime adds."""
     injected = {"name": network.name, "cniVersion": network.cni_version, **injected}
     # plugins match keys in any case: one that is spelled otherwise must not stand beside ours
     ours = {key.lower() for key in injected}
     own = {key: value for key, value in plugin.raw.items() if key.lower() not in ours}
-    return strict_json.encode({**own, **injected})
+    return {**own, **injected}
 
 
 def environment(verb: str, entry: CacheEntry, path: str) -> dict[str, str]:

@@ -117,13 +117,16 @@ _SINGLE_FAMILY = frozenset({"0.1.0", "0.2.0"})  # ip4 and ip6, at most one addre
 _MODERN = frozenset({"1.0.0", "1.1.0"})  # no ips[].version, keys in alphabetical order
 
 
-def parse(data: bytes | Mapping[str, Any], inherit_version: str) -> Result:
+def parse(data: Any, inherit_version: str) -> Result:
     """Read a result in the shape of its own cniVersion, or else of `inherit_version` (the configuration's).
 
-    A bare `null` is an empty result, as in libcni. Raises ResultError, with the key's path.
+    `data` is JSON as bytes, or the value that it held; a Result is returned as it is. A bare `null` is an empty
+    result, as in libcni. Raises ResultError, with the key's path.
     """
+    if isinstance(data, Result):
+        return data
     try:
-        value = strict_json.decode(data) if isinstance(data, bytes) else dict(data)
+        value = strict_json.decode(data) if isinstance(data, bytes) else data
         fields = Fields.of({} if value is None else value)
         version = fields.string("cniVersion") or inherit_version or versions.OLDEST
         if version not in versions.KNOWN:
@@ -168,7 +171,9 @@ def _to_single_family(result: Result, version: str) -> Result:
     first = {ip.address.version: IPConfig(ip.address, ip.gateway) for ip in reversed(result.ips)}
     if not first:
         raise ResultError("cannot convert: no valid IP addresses")
-    routes = tuple(Route(route.dst, route.gw) for route in result.routes if route.dst.version in first)
+    # a family after the other, as whoever reads it again will find them
+    routes = tuple(Route(each.dst, each.gw) for family in (4, 6) if family in first
+                   for each in result.routes if each.dst.version == family)  # fmt: skip
     return Result(version, (), tuple(first[family] for family in sorted(first)), routes, result.dns)
 
 

@@ -1,14 +1,19 @@
-"""What a plugin is asked, and the protocol that anything which serves plugins speaks."""
+"""What a plugin is asked, and the protocol that anything which serves plugins speaks.
+
+Configurations and results travel as objects. JSON is made and read where a real executable begins (`invoke`), and
+where a plugin of this program is started as one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dockercni.cni.conf import NetworkList, PluginConf
+    from dockercni.cni.result import Result
 
 EXEC: Final = "exec"
 
@@ -17,18 +22,20 @@ EXEC: Final = "exec"
 class PluginCall:
     """One verb for one plugin.
 
-    `environment` holds the CNI_* variables, `config` is what stands on stdin, `inherit` are descriptors (a lock) that
-    whatever works on the call keeps open for as long as it lives. `timeout` are seconds that it may take, where that is
-    to be less than what its runner allows anyway.
+    `config` is the JSON object that an executable reads on stdin. It holds nothing that JSON does not have, and shares
+    parts with other calls, so nobody changes it. `previous` is its `prevResult` where somebody has read that already.
+    `environment` holds the CNI_* variables, `inherit` are descriptors (a lock) that whatever works on the call keeps
+    open for as long as it lives. `timeout` are the seconds that it may take, if fewer than its runner allows anyway.
     """
 
     plugin: str
     verb: str
-    config: bytes
+    config: Mapping[str, Any]
     environment: Mapping[str, str]
     engine: str = EXEC
     inherit: Sequence[int] = field(default=())
     timeout: float | None = None
+    previous: Result | None = None
 
 
 class PluginRunner(Protocol):
@@ -40,8 +47,11 @@ class PluginRunner(Protocol):
         Raises PluginNotFound.
         """
 
-    def run(self, call: PluginCall) -> bytes:
-        """Carry `call` out and return what it printed. Raises PluginError, PluginNotFound."""
+    def run(self, call: PluginCall) -> Any:
+        """Carry `call` out, and return what it answers to ADD and VERSION: the JSON value that it printed, or a Result.
+
+        Other verbs have no answer (None). Raises PluginError, also for output that is no JSON, and PluginNotFound.
+        """
 
     @property
     def path(self) -> str:

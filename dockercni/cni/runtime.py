@@ -65,14 +65,15 @@ class Runtime:
             netns=attachment.netns,
             config=network.raw,
             args=attachment.args,
-            capability_args=attachment.capability_args,
+            capability_args=request.as_json(attachment.capability_args),
             served=served,
             owner=attachment.owner,
         )
         self._cache.write(entry, new=True)
+        last: Result | None = None
         try:
             for plugin, engine in zip(network.plugins, served, strict=True):
-                printed = self._run("ADD", network, plugin, engine, entry, attachment.inherit, entry.result)
+                printed = self._run("ADD", network, plugin, engine, entry, attachment.inherit, last)
                 try:
                     last = result.parse(printed, network.cni_version)
                 except ResultError as error:
@@ -116,7 +117,7 @@ class Runtime:
             netns=attachment.netns,
             config=network.raw,
             args=attachment.args,
-            capability_args=attachment.capability_args,
+            capability_args=request.as_json(attachment.capability_args),
             result=recorded.result if recorded else None,
             served=_served(recorded, network) if recorded else (),
         )
@@ -274,11 +275,12 @@ class Runtime:
         engine: str,
         entry: CacheEntry,
         inherit: Sequence[int],
-        previous: Mapping[str, Any] | None,
-    ) -> bytes:
+        previous: Result | None,
+    ) -> Any:
         config = request.for_attachment(network, plugin, entry, previous)
         environment = request.environment(verb, entry, self._runner.path)
-        return self._runner.run(PluginCall(plugin.type, verb, config, environment, engine, inherit))
+        call = PluginCall(plugin.type, verb, config, environment, engine, inherit, previous=previous)
+        return self._runner.run(call)
 
 
 def _served(recorded: CacheEntry, network: NetworkList) -> tuple[str, ...]:
@@ -291,11 +293,16 @@ def _served(recorded: CacheEntry, network: NetworkList) -> tuple[str, ...]:
     return recorded.served if same else ()
 
 
-def _as_version(entry: CacheEntry, version: str) -> Mapping[str, Any] | None:
+def _as_version(entry: CacheEntry, version: str) -> Result | None:
     if entry.result is None:
         return None
     recorded = result.parse(entry.result, version)
-    return recorded.raw if recorded.cni_version == version else result.convert(recorded, version).to_dict()
+    return recorded if recorded.cni_version == version else _plain(result.convert(recorded, version))
+
+
+def _plain(converted: Result) -> Result:
+    """What libcni hands on of a result of another version: nothing but the keys that it knows itself."""
+    return replace(converted, raw={})
 
 
 def _same_words(failure: CNIError, leftover: CNIError) -> bool:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from dockercni.cni import strict_json, trust
+from dockercni.cni import trust
 from dockercni.cni.errors import CNIError, ErrorCode, PluginError
 from dockercni.cni.runner import EXEC
 from dockercni.cni.strict_json import DocumentError, Fields
@@ -32,12 +32,12 @@ _KEEPS_NOTHING: Final = {"type": "static"}
 _USUAL: Final = 1500  # the MTU that a new link has anyway
 
 
-def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> bytes:
+def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> Any:
     """Run `call` by `runner`; what waits for a DHCP server may take so many seconds. Raises as `runner` does."""
-    printed = _run(call, runner, patience)
+    answer = _run(call, runner, patience)
     if call.verb == "ADD" and call.plugin == _PORTMAP:
         _refuse_loopback()
-    return printed
+    return answer
 
 
 def _refuse_loopback() -> None:
@@ -52,9 +52,9 @@ def _refuse_loopback() -> None:
         logging.getLogger(__name__).warning("clients of [::1] will wait for published ports: %s", error)
 
 
-def _run(call: PluginCall, runner: PluginRunner, patience: float | None) -> bytes:
+def _run(call: PluginCall, runner: PluginRunner, patience: float | None) -> Any:
+    fields = Fields(call.config)
     try:
-        fields = Fields.of(strict_json.decode(call.config))
         socket = dhcp.socket_of(fields.values)
         if socket and call.verb == "DEL" and not dhcp.listens(socket):
             return _without_daemon(call, fields, runner)
@@ -95,12 +95,12 @@ def _prepared(call: PluginCall, fields: Fields, runner: PluginRunner, patience: 
     return call
 
 
-def _without_daemon(call: PluginCall, fields: Fields, runner: PluginRunner) -> bytes:
+def _without_daemon(call: PluginCall, fields: Fields, runner: PluginRunner) -> Any:
     """DEL where nobody keeps the lease: it runs out by itself, and there is nothing to give back."""
     if call.plugin == dhcp.TYPE:
-        return b""
+        return None
     kept = {key: value for key, value in fields.values.items() if key.lower() != "ipam"}
-    return runner.run(replace(call, config=strict_json.encode({**kept, "ipam": _KEEPS_NOTHING})))
+    return runner.run(replace(call, config={**kept, "ipam": _KEEPS_NOTHING}))
 
 
 def _with_mtu(call: PluginCall, fields: Fields) -> PluginCall:
@@ -108,4 +108,4 @@ def _with_mtu(call: PluginCall, fields: Fields) -> PluginCall:
     if mtu in {None, _USUAL}:
         return call
     kept = {key: value for key, value in fields.values.items() if key.lower() != "mtu"}
-    return replace(call, config=strict_json.encode({**kept, "mtu": mtu}))
+    return replace(call, config={**kept, "mtu": mtu})

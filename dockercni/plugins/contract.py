@@ -27,9 +27,9 @@ class PluginFailure(CNIError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One verb, taken apart: the CNI_* variables and the configuration from stdin.
+    """One verb, taken apart: the CNI_* variables and the configuration.
 
-    `conf` is the whole JSON object as a plugin gets it (name, cniVersion, ipam, runtimeConfig, args, prevResult, ...).
+    `conf` is the whole object as a plugin gets it (name, cniVersion, ipam, runtimeConfig, args, prevResult, ...).
     `netns` is "" if it is gone; container id, netns and ifname are "" for GC and STATUS. `runner` serves the plugins
     that this one delegates to (see `ipam`), and `call` is what came in. `opens` is False where whoever calls lets
     traffic through FORWARD by what it records, so that the firewall plugin need not.
@@ -58,7 +58,8 @@ class Request:
             return None
         if not isinstance(raw, dict):
             raise ResultError("must be an object", key="prevResult")
-        return result.parse(raw, self.cni_version)
+        read = self.call.previous
+        return read if read is not None and read.raw is raw else result.parse(raw, self.cni_version)
 
     def arguments(self, *known: str) -> dict[str, str]:
         """CNI_ARGS, `K=V;K2=V2`, as far as the keys are `known`; the last of equal keys wins.

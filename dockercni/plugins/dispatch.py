@@ -74,7 +74,7 @@ class Dispatch:
             self._told.add(fact)
             logging.getLogger(__name__).warning('network "%s": plugin %s is left to the executable: %s', *fact)
 
-    def run(self, call: PluginCall) -> bytes:
+    def run(self, call: PluginCall) -> Any:
         """See PluginRunner."""
         if call.engine == registry.ENGINE:
             return self._native.run(call)

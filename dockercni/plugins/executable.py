@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockercni.cni.errors import CNIError
 from dockercni.cni.runner import PluginCall
-from dockercni.plugins import registry
+from dockercni.plugins import registry, skeleton
 from dockercni.plugins.dispatch import Dispatch
 
 if TYPE_CHECKING:
@@ -27,14 +27,20 @@ def run(plugin: str, verb: str) -> int:
     """
     environment = {key: value for key, value in os.environ.items() if key.startswith("CNI_")}
     runner = Dispatch(_Executables(environment.get("CNI_PATH", "")), on_defect=_tell_defect)
-    call = PluginCall(plugin, verb, sys.stdin.buffer.read(), environment, registry.ENGINE)
+    stdin = sys.stdin.buffer.read()
     try:
-        printed = runner.run(call)
+        skeleton.check_environment(verb, environment)
+        config = skeleton.read_config(stdin)
+        if plugin == "tuning" and verb in {"ADD", "STATUS"}:
+            from dockercni.plugins import sysctls  # noqa: PLC0415  the other plugins start without it
+
+            sysctls.check_repeated(stdin)
+        answer = runner.run(PluginCall(plugin, verb, config, environment, registry.ENGINE))
     except CNIError as error:
         _print(error.to_dict())
         return 1
-    if printed:
-        _print(json.loads(printed))
+    if answer is not None:
+        _print(answer.raw)
     return 0
 
 
@@ -56,7 +62,7 @@ class _Executables:
         """See PluginRunner."""
         return self._runner.choose(network, plugin)
 
-    def run(self, call: PluginCall) -> bytes:
+    def run(self, call: PluginCall) -> Any:
         """See PluginRunner."""
         return self._runner.run(call)
 

@@ -64,7 +64,7 @@ def backend(plugin: str, conf: Mapping[str, Any]) -> str:
     return EXEC if registry.refusal(plugin, conf) else registry.ENGINE
 
 
-def _run(request: Request, verb: str) -> bytes:
+def _run(request: Request, verb: str) -> Any:
     plugin = kind(request)
     engine = backend(plugin, request.conf)
     environment = {**request.call.environment, "CNI_COMMAND": verb}

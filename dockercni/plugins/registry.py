@@ -64,17 +64,14 @@ class NativeRunner:
         self._delegates = delegates
         self._on_defect = on_defect
 
-    def run(self, call: PluginCall) -> bytes:
-        """Carry `call` out; returns the result as JSON, or nothing for verbs without. Raises PluginError.
-
-        What a plugin raises that is no CNIError becomes code 999.
-        """
+    def run(self, call: PluginCall) -> Any:
+        """See PluginRunner: a Result for ADD. What a plugin raises that is no CNIError becomes code 999."""
         plugin = load(call.plugin)
         if call.verb == "VERSION":
             supported = list(NATIVE[call.plugin][1])
-            return strict_json.encode({"cniVersion": supported[-1], "supportedVersions": supported})
+            return {"cniVersion": supported[-1], "supportedVersions": supported}
         try:
-            printed = skeleton.serve(plugin, NATIVE[call.plugin][1], call, self._delegates, opens=self._opens)
+            return skeleton.serve(plugin, NATIVE[call.plugin][1], call, self._delegates, opens=self._opens)
         except CNIError as error:
             if isinstance(cause := error.__cause__, OSError) and cause.errno in SHORTAGES:
                 raise PluginShortage(call.plugin, call.verb, cause) from error
@@ -83,4 +80,3 @@ class NativeRunner:
             self._on_defect(call)
             message = f"{type(error).__name__}: {error}"
             raise PluginError(call.plugin, call.verb, message, code=ErrorCode.INTERNAL) from error
-        return b"" if printed is None else strict_json.encode(printed)

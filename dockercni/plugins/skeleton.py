@@ -7,6 +7,7 @@ that the plugin does not know is refused, where the reference plugins ignore it.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import names, result, strict_json, versions
@@ -17,7 +18,7 @@ from dockercni.plugins import keys
 from dockercni.plugins.contract import PluginFailure, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dockercni.cni.result import Result
     from dockercni.cni.runner import PluginCall, PluginRunner
@@ -36,15 +37,15 @@ _VALID = {"CNI_CONTAINERID": names.validate_container_id, "CNI_IFNAME": names.va
 
 def serve(
     plugin: Plugin, supported: Sequence[str], call: PluginCall, runner: PluginRunner, *, opens: bool = True
-) -> Mapping[str, Any] | None:
-    """Carry `call` out by `plugin`, and return the JSON object of an ADD's result, in the configuration's version.
+) -> Result | None:
+    """Carry `call` out by `plugin`, and return the result of an ADD, in the configuration's version.
 
-    Raises CNIError with the codes of the skeleton: 4 for missing or bad variables, 6 for what is no JSON, 7 for a
+    Raises CNIError with the codes of the skeleton: 4 for missing or bad variables, 6 for keys of a wrong type, 7 for a
     missing or bad name, 1 for a version that the plugin or the verb does not have, 8 for the plugin's own namespace,
     999 for an OSError; and 2 where ADD would not do what a key asks for. Whatever else is raised is a defect of the
     plugin.
     """
-    _check_environment(call)
+    check_environment(call.verb, call.environment)
     request = _request(call, runner, opens=opens)
     _check_version(call.verb, request.cni_version, supported)
     if call.verb in {"ADD", "DEL"}:
@@ -54,7 +55,7 @@ def serve(
     try:
         match call.verb:
             case "ADD":
-                return _converted(plugin.add(request), request.cni_version)
+                return _converted(plugin.add(request), request)
             case "CHECK":
                 plugin.check(request)
             case "DEL":
@@ -68,12 +69,13 @@ def serve(
     return None
 
 
-def _check_environment(call: PluginCall) -> None:
-    if call.verb and call.verb not in _REQUIRED:
-        raise InvalidParameters(f"unknown CNI_COMMAND: {call.verb}")
-    missing = [] if call.verb else ["CNI_COMMAND"]
-    for name in _REQUIRED.get(call.verb, ()):
-        value = call.environment.get(name, "")
+def check_environment(verb: str, environment: Mapping[str, str]) -> None:
+    """Raise InvalidParameters, codes 3 and 4, for variables that are missing or bad."""
+    if verb and verb not in _REQUIRED:
+        raise InvalidParameters(f"unknown CNI_COMMAND: {verb}")
+    missing = [] if verb else ["CNI_COMMAND"]
+    for name in _REQUIRED.get(verb, ()):
+        value = environment.get(name, "")
         if not value:
             missing.append(name)
         elif name in _VALID:
@@ -82,19 +84,31 @@ def _check_environment(call: PluginCall) -> None:
         raise InvalidParameters(f"required env variables [{','.join(missing)}] missing")
 
 
-def _request(call: PluginCall, runner: PluginRunner, *, opens: bool) -> Request:
+def read_config(data: bytes) -> Mapping[str, Any]:
+    """The configuration that stands on stdin. Raises CNIError, code 6, for what is no JSON object."""
+    with _decoding():
+        return Fields.of(strict_json.decode(data)).values
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
     try:
-        fields = Fields.of(strict_json.decode(call.config))
-        name, version = fields.string("name"), fields.string("cniVersion")
+        yield
     except DocumentError as error:
         problem = f"error unmarshall network config: {error}"
         raise CNIError(problem, ErrorCode.DECODING_FAILURE) from None
+
+
+def _request(call: PluginCall, runner: PluginRunner, *, opens: bool) -> Request:
+    fields = Fields(call.config)
+    with _decoding():
+        name, version = fields.string("name"), fields.string("cniVersion")
     names.validate_network_name(name)
     verb_of_container = call.verb in {"ADD", "CHECK", "DEL"}
     environment = call.environment if verb_of_container else {}
     return Request(
         call=call,
-        conf=fields.values,
+        conf=call.config,
         name=name,
         cni_version=version or versions.OLDEST,
         container_id=environment.get("CNI_CONTAINERID", ""),
@@ -133,11 +147,15 @@ def _check_supported(plugin: Plugin, request: Request) -> None:
         raise CNIError(f"cannot serve this configuration: {reason}", code)
 
 
-def _converted(added: Result, version: str) -> Mapping[str, Any]:
+def _converted(added: Result, request: Request) -> Result:
     try:
-        return result.convert(added, version).raw
+        converted = result.convert(added, request.cni_version)
     except ResultError as error:
         raise PluginFailure(error.msg) from None
+    if request.netns.isascii() and request.ifname.isascii():
+        return converted
+    # Bytes of a file name that are no UTF-8 come as lone surrogates, for which JSON has U+FFFD.
+    return result.parse(strict_json.encode(converted.raw), request.cni_version)
 
 
 def _words(error: OSError) -> str:

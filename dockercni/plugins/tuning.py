@@ -33,7 +33,6 @@ def unsupported(conf: Mapping[str, Any]) -> str:
 def validate(request: Request) -> None:
     """See Plugin."""
     wish = wishes.read(request)
-    sysctls.check_repeated(request.call.config)
     sysctls.check_allowed(wish.sysctls)
     sysctls.paths(wish.sysctls, request.ifname)
     link_changes.wanted(request.ifname, wish)
@@ -42,7 +41,6 @@ def validate(request: Request) -> None:
 def add(request: Request) -> Result:
     """prevResult, with the new MAC if there is one. Raises PluginFailure, OSError for what the kernel refuses."""
     wish = wishes.read(request)
-    sysctls.check_repeated(request.call.config)
     sysctls.check_allowed(wish.sysctls)
     previous = _previous(request)
     files = sysctls.paths(wish.sysctls, request.ifname)

@@ -137,7 +137,7 @@ def host_local(report: Report, runs: int) -> None:
     for turn in range(runs + 1):
         for who, engine in engines.items():
             runner = Dispatch(ExecRunner([EXECUTABLES]), engine)
-            data = json.dumps({**conf, "name": who, "ipam": ipam}).encode()
+            data = {**conf, "name": who, "ipam": ipam}
             for verb in ("ADD", "DEL"):
                 environment = {
                     "CNI_COMMAND": verb, "CNI_CONTAINERID": f"c{turn}", "CNI_NETNS": "/run/netns/none",

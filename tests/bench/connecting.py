@@ -96,7 +96,7 @@ def _fill_native(present: int, wanted: int) -> None:
         previous = {"cniVersion": "1.0.0", "ips": [{"address": address}]}
         mapping = {"hostPort": 10000 + number, "containerPort": 80, "protocol": "tcp"}
         conf = {"name": "native", "runtimeConfig": {"portMappings": [mapping]}, "prevResult": previous}
-        call = PluginCall("portmap", "ADD", b"", {})
+        call = PluginCall("portmap", "ADD", conf, {})
         request = Request(call, conf, "native", "1.0.0", f"crowd{number}", "", "eth0", runtime("native")._runner)
         attached: Any = request.previous
         ruleset.add(portmap.elements(ruleset.owner(request), request.fields, attached))
@@ -136,7 +136,7 @@ def _call_portmap(number: int) -> None:
         "CNI_COMMAND": "ADD", "CNI_CONTAINERID": f"crowd{number}", "CNI_NETNS": "/run/netns/world",
         "CNI_IFNAME": "eth0", "CNI_PATH": str(EXECUTABLES),
     }  # fmt: skip
-    runtime("exec")._runner.run(PluginCall("portmap", "ADD", json.dumps(conf).encode(), environment, "exec"))
+    runtime("exec")._runner.run(PluginCall("portmap", "ADD", conf, environment, "exec"))
 
 
 FILL = {"native": _fill_native, "executables": _fill_executables}

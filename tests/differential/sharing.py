@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from dockercni.cni import ExecRunner, PluginCall
+from dockercni.cni import ExecRunner, PluginCall, parse_result
 from dockercni.plugins.dispatch import Dispatch
 from tests.differential.side import EXECUTABLES
 
@@ -31,16 +30,16 @@ def worker(number: int, directory: str) -> dict[str, list[str]]:
     """Attach and detach; every second process by the executable. Returns what is held at the end."""
     runner = Dispatch(ExecRunner([EXECUTABLES]))
     engine = "exec" if number % 2 else "native"
-    config = json.dumps(conf(directory)).encode()
+    config = conf(directory)
     held: dict[str, list[str]] = {}
 
-    def run(verb: str, container: str) -> bytes:
+    def run(verb: str, container: str) -> Any:
         return runner.run(PluginCall("host-local", verb, config, environment(verb, container), engine))
 
     for step in range(ROUNDS):
         container = f"p{number}-{step}"
-        result = json.loads(run("ADD", container))
-        held[container] = [ip["address"].split("/")[0] for ip in result["ips"]]
+        result = parse_result(run("ADD", container), "1.0.0")
+        held[container] = [str(ip.address.ip) for ip in result.ips]
         if step % 3 == 2:
             gone = next(iter(held))
             run("DEL", gone)
@@ -56,7 +55,7 @@ def worker(number: int, directory: str) -> dict[str, list[str]]:
 def release(directory: str, held: dict[str, list[str]]) -> None:
     """Detach all that a worker holds at its end."""
     runner = Dispatch(ExecRunner([EXECUTABLES]))
-    config = json.dumps(conf(directory)).encode()
+    config = conf(directory)
     for container in held:
         runner.run(PluginCall("host-local", "DEL", config, environment("DEL", container), "native"))
 

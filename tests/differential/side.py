@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dockercni.cni import Cache, CNIError, ExecRunner, Runtime, RuntimeConf, parse_list
+from dockercni.cni import Cache, CNIError, ExecRunner, Result, Runtime, RuntimeConf, parse_list
 from dockercni.cni.runner import EXEC, PluginCall
 from dockercni.plugins.dispatch import Dispatch
 from tests.differential.score import seam
@@ -139,8 +139,18 @@ def _run_plugin(runner: ExecRunner | Dispatch, step: Step, engine: Engine) -> An
     }
     given = {key: value for key, value in environment.items() if value is not None}
     plugin = str(step.conf["type"])
-    printed = runner.run(PluginCall(plugin, step.verb, json.dumps(step.conf).encode(), given, engine))
-    return json.loads(printed) if printed.strip() else None
+    config = json.loads(json.dumps(step.conf))
+    answer = runner.run(PluginCall(plugin, step.verb, config, given, engine))
+    assert config == json.loads(json.dumps(step.conf)), "a plugin changed its configuration"
+    return _plain(answer)
+
+
+def _plain(answer: Any) -> Any:
+    """An answer as JSON has it; that of a plugin in this process has to be exactly what JSON makes of it."""
+    value = answer.raw if isinstance(answer, Result) else answer
+    plain = json.loads(json.dumps(value))
+    assert value == plain, f"JSON makes {plain} of {value}"
+    return plain
 
 
 def _run_list(runner: ExecRunner | Dispatch, step: Step, engine: Engine) -> Any:
@@ -150,7 +160,7 @@ def _run_list(runner: ExecRunner | Dispatch, step: Step, engine: Engine) -> Any:
     attachment = RuntimeConf(step.container, step.netns_path, step.ifname, pairs, step.capability_args)
     match step.verb:
         case "ADD":
-            return dict(runtime.add(network, attachment).result or {})
+            return _plain(dict(runtime.add(network, attachment).result or {}))
         case "DEL":
             runtime.delete(network, attachment)
         case "CHECK":

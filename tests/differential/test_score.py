@@ -52,8 +52,8 @@ def test_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skeleton, "serve", lambda *_: None)
     seam._wrap_serving(lambda what, plugin, path, value: noted.append(f"{what} {plugin} {paths.shown(path)} {value}"))
     serve: Any = skeleton.serve
-    for verb, key in (("DEL", b"mtu"), ("ADD", b"vlan")):
-        serve(None, (), PluginCall("bridge", verb, b'{"%s": "x"}' % key, {}), None)
+    for verb, key in (("DEL", "mtu"), ("ADD", "vlan")):
+        serve(None, (), PluginCall("bridge", verb, {key: "x"}, {}), None)
     assert "serves bridge vlan x" in noted
     assert "serves bridge mtu x" not in noted
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dockercni.cni import CNIError, ExecRunner, PluginCall
+from dockercni.cni import CNIError, ExecRunner, PluginCall, parse_result
 from dockercni.plugins.dispatch import Dispatch
 from tests.differential.sharing import ROUNDS, conf, environment, worker
 from tests.differential.side import EXECUTABLES
@@ -52,7 +52,7 @@ def test_killed_processes(tmp_path: Path) -> None:
         process.kill()
         assert process.wait() < 0, "it was done before it was killed"
     runner = Dispatch(ExecRunner([EXECUTABLES]))
-    config = json.dumps(conf(tmp_path)).encode()
+    config = conf(tmp_path)
     for number in range(3):
         for step in range(ROUNDS):
             made = PluginCall("host-local", "DEL", config, environment("DEL", f"p{2 * number}-{step}"), "native")
@@ -64,15 +64,15 @@ def test_killed_processes(tmp_path: Path) -> None:
 def test_one_after_the_other(tmp_path: Path) -> None:
     """What either has reserved, the other checks, counts as taken, and releases."""
     runner = Dispatch(ExecRunner([EXECUTABLES]))
-    config = json.dumps(conf(tmp_path)).encode()
+    config = conf(tmp_path)
 
-    def run(verb: str, container: str, engine: str) -> bytes:
+    def run(verb: str, container: str, engine: str) -> Any:
         return runner.run(PluginCall("host-local", verb, config, environment(verb, container), engine))
 
     given: list[str] = []
     for number in range(10):
         engines = ("native", "exec") if number % 2 else ("exec", "native")
-        given.append(json.loads(run("ADD", f"c{number}", engines[0]))["ips"][0]["address"])
+        given.append(str(parse_result(run("ADD", f"c{number}", engines[0]), "1.0.0").ips[0].address))
         run("CHECK", f"c{number}", engines[1])
         if number % 3 == 0:
             run("DEL", f"c{number}", engines[1])

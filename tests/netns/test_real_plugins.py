@@ -216,7 +216,7 @@ def test_errors_of_real_plugins_are_theirs(hosted: Hosted, netns: str, conf: dic
 def test_missing_variables_are_listed_together(hosted: Hosted) -> None:
     """H33: the plugins' own complaint about their environment names everything that is missing, with code 4."""
     bare = PluginCall(
-        "loopback", "ADD", b'{"cniVersion":"1.0.0","name":"net","type":"loopback"}', {"CNI_COMMAND": "ADD"}
+        "loopback", "ADD", {"cniVersion": "1.0.0", "name": "net", "type": "loopback"}, {"CNI_COMMAND": "ADD"}
     )
     with pytest.raises(PluginError) as error:
         hosted.runner.run(bare)

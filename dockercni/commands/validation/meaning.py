@@ -54,7 +54,7 @@ def _parsed(kind: str, network: NetworkList, conf: Mapping[str, Any], within: st
     if kind not in NATIVE:
         return
     whole = {**conf, "name": network.name, "cniVersion": network.cni_version}
-    call = PluginCall(kind, "STATUS", b"", {})
+    call = PluginCall(kind, "STATUS", whole, {})
     request = Request(call, whole, network.name, network.cni_version, "", "", "", _NoPlugins())
     try:
         registry.load(kind).validate(request)

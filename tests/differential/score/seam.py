@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dockercni.cni import strict_json, versions
+from dockercni.cni import Result, versions
 from dockercni.cni.runner import PluginCall
 from dockercni.plugins import keys, registry, skeleton
 from dockercni.plugins.contract import Request
@@ -126,14 +126,12 @@ def _wrap_requests(
 def _wrap_serving(note: Note) -> None:
     original = skeleton.serve
 
-    def serve(
-        plugin: Any, supported: Any, call: PluginCall, runner: Any, *, opens: bool = True
-    ) -> Mapping[str, Any] | None:
+    def serve(plugin: Any, supported: Any, call: PluginCall, runner: Any, *, opens: bool = True) -> Result | None:
         printed = original(plugin, supported, call, runner, opens=opens)
         if call.verb == "DEL":  # succeeds whatever ADD said of the configuration
             return printed
         arguments = (pair.partition("=")[0] for pair in call.environment.get("CNI_ARGS", "").split(";"))
-        for path, value in paths.present(strict_json.decode(call.config) | {ARGUMENTS: dict.fromkeys(arguments, "")}):
+        for path, value in paths.present(dict(call.config) | {ARGUMENTS: dict.fromkeys(arguments, "")}):
             note("serves", call.plugin, path, value if isinstance(value, str) else None)
         return printed
 

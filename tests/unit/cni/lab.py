@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dockercni.cni import Cache, ExecRunner, NetworkList, PluginCall, PluginConf, Runtime, RuntimeConf, parse_list
+from dockercni.cni import (
+    Cache,
+    ExecRunner,
+    NetworkList,
+    PluginCall,
+    PluginConf,
+    Runtime,
+    RuntimeConf,
+    invoke,
+    parse_list,
+)
 from tests.hosts.programs import PLUGINS
 
 NOOP = PLUGINS / "noop"
@@ -70,18 +80,18 @@ class FakeRunner:
             raise answer
         return self.engines.get(plugin.type, "fake")
 
-    def run(self, call: PluginCall) -> bytes:
+    def run(self, call: PluginCall) -> Any:
         """The answer of the table, else a valid result."""
-        stdin = json.loads(call.config)
+        stdin = json.loads(json.dumps(call.config))
         self.calls.append(Call(call.plugin, call.verb, stdin, dict(call.environment)))
         self.served_by.append(call.engine)
         answer = self.answers.get((call.plugin, call.verb))
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, bytes):
-            return answer
+            return invoke.answer(call, answer)
         default = {**stdin.get("prevResult", result(stdin["cniVersion"]))} if call.verb == "ADD" else None
-        return json.dumps(default if answer is None else answer).encode()
+        return default if answer is None else answer
 
     @property
     def order(self) -> list[tuple[str, str]]:

@@ -197,7 +197,7 @@ def test_a_plugin_that_stays_open_for_writing_fails(
     pauses: list[float] = []
     monkeypatch.setattr("dockercni.cni.invoke.time.sleep", pauses.append)
     with pytest.raises(PluginError, match="it is still being written"):
-        ExecRunner([chain.lab.bin], timeout).run(PluginCall("bad", "ADD", b"{}", {}))
+        ExecRunner([chain.lab.bin], timeout).run(PluginCall("bad", "ADD", {}, {}))
     assert len(pauses) == tries - 1
     os.close(writer)
 

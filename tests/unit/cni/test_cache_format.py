@@ -127,7 +127,7 @@ def test_before_the_first_plugin_there_is_no_result(cache: Cache, results: Path)
     seen = []
 
     class Looking(FakeRunner):
-        def run(self, call: Any) -> bytes:
+        def run(self, call: Any) -> Any:
             seen.append((results / "net-c1-eth0").read_bytes())
             return super().run(call)
 

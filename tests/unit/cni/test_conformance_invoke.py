@@ -21,7 +21,7 @@ def script(directory: Path, text: str) -> ExecRunner:
 
 def call(verb: str = "ADD", **environment: str) -> PluginCall:
     """A call of that plugin."""
-    return PluginCall("one", verb, b'{"cniVersion":"1.0.0","name":"net","type":"one"}', environment)
+    return PluginCall("one", verb, {"cniVersion": "1.0.0", "name": "net", "type": "one"}, environment)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../noop", ".", "..", "missing", "a\0b", "x" * 300, "\ud800", "directory"])
@@ -110,7 +110,7 @@ def test_what_no_environment_can_hold_is_an_error(tmp_path: Path, value: str) ->
 def test_stderr_of_a_success_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """H32: what a plugin that succeeds writes to stderr goes to the log, where libcni copies it to our own stderr."""
     with caplog.at_level("INFO", "dockercni.cni"):
-        assert script(tmp_path, "echo a warning >&2; echo '{}'").run(call()) == b"{}\n"
+        assert script(tmp_path, "echo a warning >&2; echo '{}'").run(call()) == {}
     assert [record.getMessage() for record in caplog.records] == ["plugin one (ADD): a warning"]
 
 

@@ -23,6 +23,7 @@ from dockercni.cni import (
     Runtime,
     RuntimeConf,
     VersionError,
+    invoke,
     parse_list,
 )
 
@@ -49,23 +50,23 @@ class Pretender:
             raise PluginNotFound(plugin.type, ["/bin/dir"])
         return f"engine-{plugin.type}"
 
-    def run(self, call: PluginCall) -> bytes:
+    def run(self, call: PluginCall) -> Any:
         self.calls.append(call)
         self.recorded.append(next(self.cache.entries(), None))
         if (call.verb, call.plugin) in self.fails:
             raise PluginError(call.plugin, call.verb, "told to", code=100 + len(call.plugin))
         if call.verb != "ADD":
-            return b""
-        default = {"cniVersion": json.loads(call.config)["cniVersion"], "interfaces": [{"name": call.plugin}]}
+            return None
+        default = {"cniVersion": call.config["cniVersion"], "interfaces": [{"name": call.plugin}]}
         answer = self.answers.get(call.plugin, default)
-        return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return invoke.answer(call, answer) if isinstance(answer, bytes) else answer
 
     @property
     def order(self) -> list[str]:
         return [f"{call.verb} {call.plugin}" for call in self.calls]
 
     def config(self, position: int) -> Any:
-        return json.loads(self.calls[position].config)
+        return self.calls[position].config
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from dockercni.cni import Cache, NetworkList, PluginCall, PluginConf, PluginErro
 NETWORK = parse_list(
     json.dumps({"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "a"}, {"type": "b"}]}).encode()
 )
-RESULT = json.dumps({"cniVersion": "1.0.0"}).encode()
+RESULT = {"cniVersion": "1.0.0"}
 
 
 class Failing:
@@ -26,10 +27,10 @@ class Failing:
     def choose(self, network: NetworkList, plugin: PluginConf) -> str:
         return "fake"
 
-    def run(self, call: PluginCall) -> bytes:
+    def run(self, call: PluginCall) -> Any:
         if words := self.words.get((call.plugin, call.verb)):
             raise PluginError(call.plugin, call.verb, words, code=999)
-        return RESULT if call.verb == "ADD" else b""
+        return RESULT if call.verb == "ADD" else None
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from dockercni.cni import NetworkList, PluginCall, PluginConf, PluginNotFound
+from dockercni.cni import NetworkList, PluginCall, PluginConf, PluginNotFound, Result
 from dockercni.cni.runner import EXEC
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.plugins.registry import ENGINE
@@ -30,10 +29,10 @@ class Executables:
             raise PluginNotFound(plugin.type, [self.path])
         return EXEC
 
-    def run(self, call: PluginCall) -> bytes:
+    def run(self, call: PluginCall) -> Any:
         """See PluginRunner."""
         self.calls.append(call)
-        return b"" if self.answer is None else json.dumps(self.answer).encode()
+        return self.answer if call.verb == "ADD" else None
 
 
 def call(verb: str, conf: Any, container: str = "c1", ifname: str = "eth0", **environment: str) -> PluginCall:
@@ -48,12 +47,10 @@ def call(verb: str, conf: Any, container: str = "c1", ifname: str = "eth0", **en
         **environment,
     }
     given = {f"CNI_{key}": value for key, value in variables.items()}
-    data = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
-    plugin = conf["type"] if isinstance(conf, dict) else "host-local"
-    return PluginCall(plugin, verb, data, given, ENGINE)
+    return PluginCall(conf["type"], verb, conf, given, ENGINE)
 
 
 def ask(verb: str, conf: Any, *arguments: str, runner: Dispatch | None = None, **environment: str) -> Any:
-    """The parsed result of a call."""
-    printed = (runner or Dispatch(Executables())).run(call(verb, conf, *arguments, **environment))
-    return json.loads(printed) if printed else None
+    """The result of a call, as JSON."""
+    answer = (runner or Dispatch(Executables())).run(call(verb, conf, *arguments, **environment))
+    return answer.raw if isinstance(answer, Result) else answer

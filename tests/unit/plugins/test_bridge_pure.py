@@ -19,7 +19,7 @@ IPAM = {"type": "host-local"}
 
 def request(cni_args: str = "", /, **conf: Any) -> Request:
     """A request for a bridge network."""
-    call = PluginCall("bridge", "ADD", b"", {"CNI_ARGS": cni_args})
+    call = PluginCall("bridge", "ADD", {}, {"CNI_ARGS": cni_args})
     return Request(call, conf, "net", "1.0.0", "c1", "/run/netns/c1", "eth0", cast("PluginRunner", None))
 
 

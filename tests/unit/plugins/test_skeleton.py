@@ -45,8 +45,9 @@ class Plugin:
 
 
 def serve(made: PluginCall, plugin: Plugin | None = None) -> Any:
-    """What the skeleton makes of a call."""
-    return skeleton.serve(plugin or Plugin(), VERSIONS, made, Executables())
+    """What the skeleton makes of a call, as JSON."""
+    answer = skeleton.serve(plugin or Plugin(), VERSIONS, made, Executables())
+    return answer.raw if answer else None
 
 
 def refusal(made: PluginCall, plugin: Plugin | None = None) -> tuple[int, str]:
@@ -80,10 +81,8 @@ def test_missing_variables(verb: str, missing: str) -> None:
         (call("ADD", CONF, "-c"), (4, "invalid characters in container id; '-c'")),
         (call("ADD", CONF, "c1", "a/b"), (4, "interface name contains / or : or white space; 'a/b'")),
         (call("DEL", CONF, "c1", "x" * 16), (4, "interface name is longer than 15 bytes; 'xxxxxxxxxxxxxxxx'")),
-        (call("ADD", b"{"), (6, None)),
-        (call("ADD", b"[]"), (6, None)),
-        (call("ADD", b'{"name": 1}'), (6, None)),
-        (call("ADD", b"{}"), (7, "missing network name")),
+        (call("ADD", {**CONF, "name": 1}), (6, None)),
+        (call("ADD", {"type": "static"}), (7, "missing network name")),
         (call("ADD", {**CONF, "name": "a b"}), (7, "invalid characters in network name; 'a b'")),
         (call("CHECK", {**CONF, "cniVersion": "0.3.1"}), (1, "config version does not allow CHECK")),
         (call("CHECK", {**CONF, "cniVersion": None}), (1, "config version does not allow CHECK")),
@@ -99,6 +98,14 @@ def test_refusals(made: PluginCall, expected: tuple[int, str | None]) -> None:
     assert code == expected[0]
     assert expected[1] is None or text == expected[1]
     assert not plugin.requests
+
+
+@pytest.mark.parametrize("stdin", [b"", b"{", b"[]", b"{} {}"])
+def test_what_is_no_configuration(stdin: bytes) -> None:
+    """What an executable reads on stdin and is no JSON object is refused with code 6."""
+    with pytest.raises(CNIError, match=r"^error unmarshall network config: ") as error:
+        skeleton.read_config(stdin)
+    assert error.value.code == 6
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])

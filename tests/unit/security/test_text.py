@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def test_environment_of_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     plugin.chmod(0o755)
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "CNI_NETNS_OVERRIDE", "CNI_ARGS", "KEPT"):
         monkeypatch.setenv(name, "1")
-    environment = json.loads(ExecRunner([tmp_path]).run(PluginCall("mine", "ADD", b"", {"CNI_COMMAND": "ADD"})))
+    environment = ExecRunner([tmp_path]).run(PluginCall("mine", "ADD", {}, {"CNI_COMMAND": "ADD"}))
     assert {key for key in environment if key.startswith(("CNI_", "NOTIFY", "WATCHDOG", "LISTEN", "KEPT"))} == {
         "CNI_COMMAND",
         "KEPT",

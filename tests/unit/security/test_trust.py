@@ -92,7 +92,7 @@ def test_an_archive_unpacked_with_its_owner(place: Path, what: list[str]) -> Non
     with pytest.raises(CNIError, match=rf"--no-same-owner: chown -R root {place}/bin$"):
         runner.choose(network, network.plugins[0])
     with pytest.raises(CNIError, match=rf"--no-same-owner: chown -R root {place}/bin$"):
-        runner.run(PluginCall("plugin", "VERSION", b"{}", {}, EXEC))
+        runner.run(PluginCall("plugin", "VERSION", {}, {}, EXEC))
     if "bin" in what:
         assert trust.flaw_of_program(place / "bin").endswith(f": chown -R root {place}/bin")
     for each in what:
