@@ -42,8 +42,9 @@ class Cache:
         """Record `entry`; with `new`, refuse if a file of that name is there. Raises CacheError."""
         path = self._path(entry.key)
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            private_directory(self._results, shared=True)
+            if new or not path.parent.is_dir():
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private_directory(self._results, shared=True)
             if new and os.path.lexists(path):
                 raise CacheError(
                     f"{path} exists: container {entry.container_id} is attached to network {entry.network} as "

@@ -43,12 +43,8 @@ class ExecRunner:
     def __init__(self, directories: Sequence[Path], timeout: float = 60.0) -> None:
         # plugins run in /, and are told of these directories: a relative path would mean another place to them
         self.directories = tuple(Path(os.path.abspath(directory)) for directory in directories)
+        self.path = os.pathsep.join(map(str, self.directories))
         self.timeout = timeout
-
-    @property
-    def path(self) -> str:
-        """The value of CNI_PATH."""
-        return os.pathsep.join(map(str, self.directories))
 
     def find(self, plugin: str) -> Path:
         """The executable of `plugin`: the first regular file of that name. Raises PluginNotFound."""

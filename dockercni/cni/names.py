@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from dockercni.cni.errors import ErrorCode, InvalidParameters
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NOT_IN_IFNAME = re.compile(r"[/:\0\s]")
 _IFNAME_BYTES = 15  # the kernel's IFNAMSIZ less the final NUL
 
 
@@ -15,6 +17,7 @@ def is_container_id(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=64)  # every plugin of a chain is asked about the same few names
 def validate_container_id(container_id: str) -> None:
     """Raise InvalidParameters (code 3 if empty, else 4) unless libcni would take `container_id`."""
     if not container_id:
@@ -23,6 +26,7 @@ def validate_container_id(container_id: str) -> None:
         raise InvalidParameters("invalid characters in container id", ascii(container_id))
 
 
+@lru_cache(maxsize=64)
 def validate_network_name(name: str) -> None:
     """Raise InvalidParameters (code 7) unless libcni would take `name` for a network."""
     if not name:
@@ -32,6 +36,7 @@ def validate_network_name(name: str) -> None:
         raise InvalidParameters(problem, ascii(name), code=ErrorCode.INVALID_CONFIGURATION)
 
 
+@lru_cache(maxsize=64)
 def validate_ifname(ifname: str) -> None:
     """Raise InvalidParameters (code 4) unless `ifname` can name an interface: libcni's rules, and no NUL."""
     if not ifname:
@@ -45,5 +50,5 @@ def validate_ifname(ifname: str) -> None:
     if ifname in {".", ".."}:
         raise InvalidParameters("interface name is . or ..")
     # a NUL would end the name early in the kernel, and cannot be put into an environment
-    if any(char in "/:\0" or char.isspace() for char in ifname):
+    if _NOT_IN_IFNAME.search(ifname):
         raise InvalidParameters("interface name contains / or : or white space", ascii(ifname))

@@ -137,6 +137,22 @@ def parse(data: Any, inherit_version: str) -> Result:
         raise ResultError(where + error.problem, key=error.key) from None
 
 
+def parse_routes(fields: Fields, key: str) -> tuple[Route, ...]:
+    """Read a list of routes, as they stand in a result. Raises ResultError, with the key's path."""
+    try:
+        return tuple(map(_read_route, fields.objects(key)))
+    except DocumentError as error:
+        raise ResultError(error.problem, key=error.key) from None
+
+
+def parse_dns(fields: Fields, key: str) -> DNS:
+    """Read DNS settings, as they stand in a result. Raises ResultError, with the key's path."""
+    try:
+        return _read_dns(fields.object(key))
+    except DocumentError as error:
+        raise ResultError(error.problem, key=error.key) from None
+
+
 def convert(result: Result, version: str) -> Result:
     """Return `result` in another version, with what that version can say. Raises ResultError.
 

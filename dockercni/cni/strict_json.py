@@ -113,13 +113,7 @@ def locate(data: bytes, key: str) -> tuple[int, int] | None:
 
 def lookup(values: Mapping[str, Any], key: str) -> Any:
     """Return what `values` has for `key`, in any case as Go would (the exact key wins); None if absent or null."""
-    if key in values:
-        return values[key]
-    folded = key.lower()
-    for name in values:
-        if name.lower() == folded:
-            return values[name]
-    return None
+    return Fields(values).get(key)
 
 
 def shown(value: Any) -> str:
@@ -155,7 +149,15 @@ class Fields:
 
     def get(self, key: str) -> Any:
         """Return the value as it is; None if absent or null."""
-        return lookup(self.values, key) if self.any_case else self.values.get(key)
+        values = self.values
+        if key in values:
+            return values[key]
+        if self.any_case:
+            folded = key.lower()
+            for name in values:
+                if name.lower() == folded:
+                    return values[name]
+        return None
 
     def string(self, key: str) -> str:
         """Return a string; "" if absent."""

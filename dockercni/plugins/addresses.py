@@ -13,7 +13,7 @@ from dockercni.plugins.contract import PluginFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dockercni.cni.result import DNS, Result, Route
+    from dockercni.cni.result import DNS, Route
     from dockercni.plugins.contract import Request
 
 _MAPPED_BITS = 96  # of ::ffff:0:0/96, in which IPv6 holds IPv4
@@ -72,22 +72,17 @@ def with_prefix(address: Address, length: int) -> Prefixed:
 
 def routes(ipam: Fields) -> tuple[Route, ...]:
     """`routes` of an IPAM configuration. Raises ResultError, with the key's path in it."""
-    return _part(ipam, "routes").routes
+    return result.parse_routes(ipam, "routes")
 
 
 def dns(ipam: Fields) -> DNS:
     """`dns` of an IPAM configuration. Raises ResultError, with the key's path in it."""
-    return _part(ipam, "dns").dns
-
-
-def _part(ipam: Fields, key: str) -> Result:
-    return result.parse({"cniVersion": versions.CURRENT, key: ipam.get(key)}, versions.CURRENT)
+    return result.parse_dns(ipam, "dns")
 
 
 def check_families(request: Request, addresses: Iterable[Address | Prefixed]) -> None:
     """Raise PluginFailure for more than one address of a family below 0.3.0, which cannot say so in a result."""
     families = [address.version for address in addresses]
-    few = versions.parse(request.cni_version) < (0, 3, 0)
-    if few and len(set(families)) < len(families):
+    if len(set(families)) < len(families) and versions.parse(request.cni_version) < (0, 3, 0):
         given = request.fields.string("cniVersion")
         raise PluginFailure(f"CNI version {given} does not support more than 1 address per family")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dockercni.cni import result
@@ -32,7 +32,8 @@ class Request:
     `conf` is the whole object as a plugin gets it (name, cniVersion, ipam, runtimeConfig, args, prevResult, ...).
     `netns` is "" if it is gone; container id, netns and ifname are "" for GC and STATUS. `runner` serves the plugins
     that this one delegates to (see `ipam`), and `call` is what came in. `opens` is False where whoever calls lets
-    traffic through FORWARD by what it records, so that the firewall plugin need not.
+    traffic through FORWARD by what it records, so that the firewall plugin need not. `fields` is the configuration to
+    be read with types, and keys in any case; a wrong type raises DocumentError, code 7.
     """
 
     call: PluginCall
@@ -44,11 +45,10 @@ class Request:
     ifname: str
     runner: PluginRunner
     opens: bool = True
+    fields: Fields = field(init=False, repr=False, compare=False)
 
-    @property
-    def fields(self) -> Fields:
-        """The configuration, to be read with types and keys in any case; a wrong type raises DocumentError, code 7."""
-        return Fields(self.conf)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", Fields(self.conf))
 
     @property
     def previous(self) -> Result | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,15 +38,18 @@ def unknown(conf: Mapping[str, Any], known: Collection[str], place: str = "") ->
 
 def strangers(conf: Mapping[str, Any], known: Collection[str]) -> list[str]:
     """The same keys, sorted."""
-    folded = {key.lower() for key in known} | _COMMON
-    return sorted(
-        key
-        for key, value in conf.items()
-        if value is not None
-        and key.lower() not in folded
-        and not key.lower().startswith(_RESERVED)
-        and not is_foreign(key)
-    )
+    folded = _folded(tuple(known))
+    found = []
+    for key, value in conf.items():
+        lower = key.lower()
+        if value is not None and lower not in folded and not lower.startswith(_RESERVED) and not is_foreign(key):
+            found.append(key)
+    return sorted(found)
+
+
+@lru_cache(maxsize=32)  # each plugin always hands over the same tuple
+def _folded(known: tuple[str, ...]) -> frozenset[str]:
+    return _COMMON.union(key.lower() for key in known)
 
 
 def is_foreign(key: str) -> bool:

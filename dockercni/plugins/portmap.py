@@ -78,7 +78,7 @@ def add(request: Request) -> Result:
     if not mappings:
         return previous
     try:
-        ruleset.add(elements(ruleset.owner(request), request.fields, previous))
+        ruleset.add(_elements(ruleset.owner(request), mappings, previous, snat=_snat(request.fields)))
     except ruleset.Taken as error:
         raise PluginFailure(str(error)) from error
     except NftablesError as error:
@@ -129,15 +129,18 @@ def gc(request: Request) -> None:
 
 def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
     """What our nftables table holds for an attachment with that result: one element a port, and one an address."""
+    return _elements(owner, _mappings(fields), attached, snat=_snat(fields))
+
+
+def _elements(owner: Owner, mappings: Sequence[PublishedPort], attached: Result, *, snat: bool) -> list[Element]:
     found: dict[tuple[str, bytes], Element] = {}
-    mappings = _mappings(fields)
     for target in _targets(owner.ifname, attached):
         published = [
             ruleset.port(each.protocol, each.port, target.ip, each.to, owner, each.address)
             for each in mappings
             if each.host is None or each.host.version == target.version
         ]
-        if published and _snat(fields):
+        if published and snat:
             published.append(ruleset.target(target, owner))
         for element in published:
             found.setdefault((element.set, element.key), element)  # of two for one port, the first one serves
@@ -147,7 +150,7 @@ def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
 def _mappings(fields: Fields) -> list[PublishedPort]:
     found = []
     for entry in fields.object("runtimeConfig").objects("portMappings"):
-        port, to = (entry.integer(key) or 0 for key in ("hostPort", "containerPort"))
+        port, to = entry.integer("hostPort") or 0, entry.integer("containerPort") or 0
         if not 0 < to < 1 << 16:
             raise PluginFailure(f"failed to parse config: Invalid container port number: {to}")
         if not 0 < port < 1 << 16:

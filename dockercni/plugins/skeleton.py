@@ -7,7 +7,6 @@ that the plugin does not know is refused, where the reference plugins ignore it.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import names, result, strict_json, versions
@@ -18,7 +17,7 @@ from dockercni.plugins import keys
 from dockercni.plugins.contract import PluginFailure, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from dockercni.cni.result import Result
     from dockercni.cni.runner import PluginCall, PluginRunner
@@ -86,23 +85,22 @@ def check_environment(verb: str, environment: Mapping[str, str]) -> None:
 
 def read_config(data: bytes) -> Mapping[str, Any]:
     """The configuration that stands on stdin. Raises CNIError, code 6, for what is no JSON object."""
-    with _decoding():
-        return Fields.of(strict_json.decode(data)).values
-
-
-@contextmanager
-def _decoding() -> Iterator[None]:
     try:
-        yield
+        return Fields.of(strict_json.decode(data)).values
     except DocumentError as error:
-        problem = f"error unmarshall network config: {error}"
-        raise CNIError(problem, ErrorCode.DECODING_FAILURE) from None
+        raise _no_config(error) from None
+
+
+def _no_config(error: DocumentError) -> CNIError:
+    return CNIError(f"error unmarshall network config: {error}", ErrorCode.DECODING_FAILURE)
 
 
 def _request(call: PluginCall, runner: PluginRunner, *, opens: bool) -> Request:
     fields = Fields(call.config)
-    with _decoding():
+    try:
         name, version = fields.string("name"), fields.string("cniVersion")
+    except DocumentError as error:
+        raise _no_config(error) from None
     names.validate_network_name(name)
     verb_of_container = call.verb in {"ADD", "CHECK", "DEL"}
     environment = call.environment if verb_of_container else {}

@@ -12,6 +12,7 @@ from typing import Any
 
 from dockercni.cni import Result, versions
 from dockercni.cni.runner import PluginCall
+from dockercni.cni.strict_json import Fields
 from dockercni.plugins import keys, registry, skeleton
 from dockercni.plugins.contract import Request
 from dockercni.plugins.table import NATIVE
@@ -104,6 +105,7 @@ def _wrap_requests(
     def make(self: Request, *arguments: Any, **named: Any) -> None:
         made(self, *arguments, **named)
         object.__setattr__(self, "conf", look(self.call.plugin, self.conf, "reads"))
+        object.__setattr__(self, "fields", Fields(self.conf))
         if broken and broken.path == ("name",):
             object.__setattr__(self, "name", f"{self.name}-broken")
         if broken and broken.path == ("cniVersion",):
