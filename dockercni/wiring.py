@@ -108,9 +108,7 @@ def wire(settings: Settings) -> App:
     executables = ExecRunner(settings.cni_bin_dir, settings.plugin_timeout)
     patience = max(settings.hold * _PATIENCE, _LEAST_PATIENCE) if settings.hold else None
     runtime = Runtime(
-        Dispatch(
-            executables, "native" if settings.backend == "builtin" else settings.backend, patience=patience, opens=False
-        ),
+        Dispatch(executables, settings.backend, patience=patience, opens=False),
         cache,
     )
     history = History(settings.state_dir / "containers")

@@ -40,11 +40,10 @@ class Cache:
 
     def write(self, entry: CacheEntry, *, new: bool = False) -> None:
         """Record `entry`; with `new`, refuse if a file of that name is there. Raises CacheError."""
-        path = self._path(entry.key)
+        path = self._path((entry.network, entry.container_id, entry.ifname))
         try:
-            if new or not path.parent.is_dir():
-                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                private_directory(self._results, shared=True)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_directory(self._results, shared=True)
             if new and os.path.lexists(path):
                 raise CacheError(
                     f"{path} exists: container {entry.container_id} is attached to network {entry.network} as "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -16,6 +16,7 @@ from dockercni.cni.result import Result, parse
 
 KIND: Final = "cniCacheV1"
 SCHEMA: Final = 1  # of our own object; an entry with a higher one was written by a newer version
+_FORMER: Final = {"native": "builtin"}  # what a plugin of this process was called in records before
 _DEPTH: Final = strict_json.MAX_DEPTH + 8  # what was taken from outside at its deepest, and our own levels around it
 
 
@@ -23,11 +24,10 @@ _DEPTH: Final = strict_json.MAX_DEPTH + 8  # what was taken from outside at its 
 class CacheEntry:
     """One attachment as recorded.
 
-    `config` is the network's conflist, with the plugins of its subdirectory merged in, so that DEL needs no other file;
-    `result` what the plugins before `done` made of it, as printed. `served` names for each plugin of the list the
-    engine that serves it. `owner` holds what the program that attached wants to know again later; it is None in entries
-    of other runtimes, which have no `served` and `done` either. A record of libcni before 0.8 is a bare result: its
-    entry has no `config` and `netns`.
+    `config` is the network's conflist, whole; `result` what the plugins before `done` made of it, as printed. `served`
+    names for each plugin of the list the backend that serves it. `owner` holds what the program that attached wants to
+    know again later; it is None in entries of other runtimes, which have no `served` and `done` either. A record of
+    libcni before 0.8 is a bare result: its entry has no `config` and `netns`.
     """
 
     network: str
@@ -143,10 +143,15 @@ def decode(data: bytes) -> CacheEntry | Mapping[str, Any]:
         args=stored.cniArgs or (),
         capability_args=stored.capabilityArgs or {},
         result=stored.result,
-        served=ours.served if ours else (),
+        served=backends(ours.served) if ours else (),
         done=ours.done if ours else 0,
         owner=ours.owner if ours else None,
     )
+
+
+def backends(recorded: Iterable[str]) -> tuple[str, ...]:
+    """The backends that serve an attachment, by the names that they have now."""
+    return tuple(_FORMER.get(name, name) for name in recorded)
 
 
 _RESULT_KEYS: Final = ("interfaces", "ips", "ip4", "ip6")

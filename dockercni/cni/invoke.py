@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dockercni.cni import diagnosis, strict_json, trust
+from dockercni.cni import strict_json, trust
 from dockercni.cni.conf import NetworkList, PluginConf
-from dockercni.cni.errors import PluginError, PluginNotFound, PluginTimeout
+from dockercni.cni.errors import SHORTAGES, ErrorCode, PluginError, PluginNotFound, PluginShortage, PluginTimeout
 from dockercni.cni.runner import EXEC, PluginCall
 from dockercni.cni.strict_json import DocumentError
 
@@ -30,6 +30,13 @@ _OURS: Final = ("CNI_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
 _BUSY_TRIES: Final = 6  # as libcni: a plugin that is just being installed is "text file busy" for a moment
 _BUSY_PAUSE: Final = 1.0  # seconds
 _ANSWERED: Final = {"ADD": "result", "VERSION": "list of versions"}  # what stdout of other verbs holds does not count
+# How executables, and the runtime of Go, spell the errors of SHORTAGES.
+_SPELLINGS: Final = (
+    "resource temporarily unavailable",
+    "cannot allocate memory",
+    "too many open files",
+    "failed to create new os thread",
+)
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +67,7 @@ class ExecRunner:
         problem = trust.flaw_of_program(executable)
         if problem or not os.access(executable, os.X_OK):
             error = PermissionError(errno.EPERM if problem else errno.EACCES, problem)
-            raise diagnosis.not_started(plugin.type, "ADD", executable, error)
+            raise not_started(plugin.type, "ADD", executable, error)
         return EXEC
 
     def run(self, call: PluginCall) -> Any:
@@ -72,7 +79,7 @@ class ExecRunner:
             trust.refuse(executable, trust.flaw_of_program)
             process = self._start(call, executable, deadline)
         except (OSError, ValueError) as error:  # ValueError: a NUL in a variable
-            raise diagnosis.not_started(call.plugin, call.verb, executable, error) from error
+            raise not_started(call.plugin, call.verb, executable, error) from error
         assert process.stdout is not None
         assert process.stderr is not None
         output = _Output(process.stdout.fileno(), process.stderr.fileno())
@@ -85,11 +92,11 @@ class ExecRunner:
                 message = f"printed more than {STDOUT_LIMIT >> 20} MiB and was killed"
                 raise PluginError(call.plugin, call.verb, message, code=0, stderr=output.words) from None
             except OSError as error:
-                raise diagnosis.not_started(call.plugin, call.verb, executable, error) from error
+                raise not_started(call.plugin, call.verb, executable, error) from error
             finally:
                 _end(process)
         if process.returncode != 0:
-            raise diagnosis.failed(call.plugin, call.verb, process.returncode, bytes(output.stdout), output.words)
+            raise failed(call.plugin, call.verb, process.returncode, bytes(output.stdout), output.words)
         if output.words:
             log.info("plugin %s (%s): %s", call.plugin, call.verb, output.words)
         return answer(call, bytes(output.stdout))
@@ -203,3 +210,48 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> PluginError:
+    """The error of a plugin that ended with `status`; `words` is what it wrote to stderr."""
+    how = f"exit status {status}" if status > 0 else f"killed by signal {-status}, {signal.strsignal(-status)}"
+
+    def error(msg: str, code: int = ErrorCode.UNKNOWN, details: str = "") -> PluginError:
+        """The error, whose code libcni makes 0 where the plugin gave none."""
+        said = f"{msg}; {details}" if details else msg
+        if any(spelling in said.lower() for spelling in _SPELLINGS):
+            return PluginShortage(plugin, verb, said, stderr=words)
+        return PluginError(plugin, verb, msg, code=code, details=details, stderr=words)
+
+    if not stdout.strip():
+        return error(f'failed: "{words}" ({how})' if words else f"failed with no error message ({how})")
+    try:
+        report = strict_json.decode(stdout)
+    except strict_json.DocumentError:
+        report = None
+    if isinstance(report, dict):
+        code, msg, details = (strict_json.lookup(report, key) for key in ("code", "msg", "details"))
+        if _is_code(code) or (isinstance(msg, str) and msg):
+            text = msg if isinstance(msg, str) and msg else f"failed with no error message ({how})"
+            known = code if _is_code(code) else ErrorCode.UNKNOWN
+            return error(text, known, details if isinstance(details, str) else "")
+    shown = stdout[:200].decode("utf-8", "replace")
+    return error(f"failed ({how}), and what it printed is not a CNI error: {shown!r}")
+
+
+def not_started(plugin: str, verb: str, executable: Path, problem: OSError | ValueError) -> PluginError:
+    """The error of an executable that the kernel would not run."""
+    if isinstance(problem, OSError) and problem.errno in SHORTAGES:
+        return PluginShortage(plugin, verb, problem)
+    reasons = {
+        errno.EACCES: "it has no permission to run; chmod 0755 it",
+        errno.ENOEXEC: "it is not a program for this machine",
+        errno.ETXTBSY: "it is still being written",
+        errno.ENOENT: "its interpreter or loader does not exist",
+    }
+    reason = reasons.get(problem.errno or 0, problem.strerror) if isinstance(problem, OSError) else str(problem)
+    return PluginError(plugin, verb, f"{executable} cannot be started: {reason}", code=ErrorCode.UNKNOWN)
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -32,7 +32,7 @@ class PluginCall:
     verb: str
     config: Mapping[str, Any]
     environment: Mapping[str, str]
-    engine: str = EXEC
+    backend: str = EXEC
     inherit: Sequence[int] = field(default=())
     timeout: float | None = None
     previous: Result | None = None
@@ -42,7 +42,7 @@ class PluginRunner(Protocol):
     """Serves plugins: by executables, in the process, or as a fake in a test."""
 
     def choose(self, network: NetworkList, plugin: PluginConf) -> str:
-        """Name the engine that will serve `plugin` of `network` at ADD. It is recorded and used for CHECK and DEL too.
+        """Name the backend that will serve `plugin` of `network` at ADD. It is recorded and used for CHECK and DEL too.
 
         Raises PluginNotFound.
         """

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from dockercni.cni import probe, request, result, versions
+from dockercni.cni import request, result, versions
 from dockercni.cni.cache import Cache
 from dockercni.cni.cache_entry import CacheEntry
 from dockercni.cni.conf import NetworkList, PluginConf
@@ -28,9 +28,13 @@ from dockercni.cni.errors import (
 from dockercni.cni.request import RuntimeConf
 from dockercni.cni.result import Result
 from dockercni.cni.runner import EXEC, PluginCall, PluginRunner
+from dockercni.cni.strict_json import DocumentError, Fields
 from dockercni.cni.versions import Feature
 
-__all__ = ["Runtime", "RuntimeConf"]
+__all__ = ["Runtime", "RuntimeConf", "supported_versions"]
+
+_BEFORE_VERSION: Final = "unknown CNI_COMMAND: VERSION"
+_UNUSED: Final = "dummy"  # plugins of before 0.2.0 ask for these variables first
 
 
 class Runtime:
@@ -72,8 +76,8 @@ class Runtime:
         self._cache.write(entry, new=True)
         last: Result | None = None
         try:
-            for plugin, engine in zip(network.plugins, served, strict=True):
-                printed = self._run("ADD", network, plugin, engine, entry, attachment.inherit, last)
+            for plugin, backend in zip(network.plugins, served, strict=True):
+                printed = self._run("ADD", network, plugin, backend, entry, attachment.inherit, last)
                 try:
                     last = result.parse(printed, network.cni_version)
                 except ResultError as error:
@@ -124,7 +128,7 @@ class Runtime:
         self._delete(network, entry, attachment.inherit)
 
     def delete_recorded(self, entry: CacheEntry, inherit: Sequence[int] = ()) -> None:
-        """DEL with what ADD recorded: configuration, arguments, result so far, engines; never today's files.
+        """DEL with what ADD recorded: configuration, arguments, result so far, backends; never today's files.
 
         `entry.netns` is empty, or a path, if the namespace still exists. For an entry without `owner`, which another
         runtime made, `delete` knows better: it may not record the whole list. Raises ConfigurationError before
@@ -147,7 +151,7 @@ class Runtime:
             raise CacheError(f"{entry.file_name} records no result: ADD did not finish")
         previous = _as_version(entry, network.cni_version)
         for position, plugin in enumerate(network.plugins):
-            self._run("CHECK", network, plugin, self._engine(entry, network, position), entry, inherit, previous)
+            self._run("CHECK", network, plugin, self._backend(entry, network, position), entry, inherit, previous)
 
     def validate(self, network: NetworkList) -> frozenset[str]:
         """Ask whether ADD could be tried: the capabilities that the plugins of `network` declare.
@@ -170,7 +174,7 @@ class Runtime:
 
     def versions(self, network: NetworkList, plugin: PluginConf) -> tuple[str, ...]:
         """The versions that a plugin of `network` says it supports. Raises PluginError, PluginNotFound."""
-        return probe.supported_versions(self._runner, self._runner.choose(network, plugin), plugin.type)
+        return supported_versions(self._runner, self._runner.choose(network, plugin), plugin.type)
 
     def repeat(self, entry: CacheEntry, position: int, inherit: Sequence[int] = ()) -> None:
         """Run the ADD of one plugin of a complete attachment again, with the final result before it.
@@ -180,8 +184,8 @@ class Runtime:
         """
         network = entry.network_list()
         previous = _as_version(entry, network.cni_version)
-        engine = self._engine(entry, network, position)
-        self._run("ADD", network, network.plugins[position], engine, entry, inherit, previous)
+        backend = self._backend(entry, network, position)
+        self._run("ADD", network, network.plugins[position], backend, entry, inherit, previous)
 
     def delegate(
         self, verb: str, entry: CacheEntry, position: int, delegate: str, inherit: Sequence[int] = ()
@@ -247,14 +251,14 @@ class Runtime:
         failures: list[CNIError] = []
         for position, plugin in reversed(list(enumerate(network.plugins))):
             try:
-                self._run("DEL", network, plugin, self._engine(entry, network, position), entry, inherit, previous)
+                self._run("DEL", network, plugin, self._backend(entry, network, position), entry, inherit, previous)
             except CNIError as error:
                 failures.append(error)
         if failures:
             raise ChainError("DEL", network.name, failures)
         self._cache.remove(entry)
 
-    def _engine(self, entry: CacheEntry, network: NetworkList, position: int) -> str:
+    def _backend(self, entry: CacheEntry, network: NetworkList, position: int) -> str:
         """Who served the plugin at ADD; for an attachment of another runtime, who would serve it now."""
         return (
             entry.served[position]
@@ -272,19 +276,19 @@ class Runtime:
         verb: str,
         network: NetworkList,
         plugin: PluginConf,
-        engine: str,
+        backend: str,
         entry: CacheEntry,
         inherit: Sequence[int],
         previous: Result | None,
     ) -> Any:
         config = request.for_attachment(network, plugin, entry, previous)
         environment = request.environment(verb, entry, self._runner.path)
-        call = PluginCall(plugin.type, verb, config, environment, engine, inherit, previous=previous)
+        call = PluginCall(plugin.type, verb, config, environment, backend, inherit, previous=previous)
         return self._runner.run(call)
 
 
 def _served(recorded: CacheEntry, network: NetworkList) -> tuple[str, ...]:
-    """The recorded engines, if they are those of the plugins of `network`: today's list may be another one."""
+    """The recorded backends, if they are those of the plugins of `network`: today's list may be another one."""
     try:
         then = recorded.network_list()
     except CNIError:
@@ -311,3 +315,32 @@ def _same_words(failure: CNIError, leftover: CNIError) -> bool:
         case PluginError(), ChainError(failures=(PluginError() as again,)):
             return (failure.plugin, failure.msg, failure.code) == (again.plugin, again.msg, again.code)
     return False
+
+
+def supported_versions(runner: PluginRunner, backend: str, plugin: str) -> tuple[str, ...]:
+    """The versions that `plugin` names, in its order. Raises PluginError, PluginNotFound."""
+    environment = {
+        "CNI_COMMAND": "VERSION",
+        "CNI_CONTAINERID": _UNUSED,
+        "CNI_NETNS": _UNUSED,
+        "CNI_IFNAME": _UNUSED,
+        "CNI_PATH": runner.path,
+    }
+    try:
+        printed = runner.run(PluginCall(plugin, "VERSION", {"cniVersion": versions.CURRENT}, environment, backend))
+    except PluginError as error:
+        if error.msg == _BEFORE_VERSION:
+            return (versions.OLDEST,)
+        raise
+    try:
+        fields = Fields.of(printed)
+        spoken = fields.string("cniVersion")
+        supported = fields.strings("supportedVersions")
+        if not spoken:
+            fields.fail("cniVersion", "missing")
+        if not supported and spoken != "0.2.0":  # in which plugins need not list them
+            fields.fail("supportedVersions", "missing")
+    except DocumentError as error:
+        message = f"printed no valid list of versions: {error}"
+        raise PluginError(plugin, "VERSION", message, code=error.code) from error
+    return supported or ("0.1.0", "0.2.0")

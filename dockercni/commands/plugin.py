@@ -3,7 +3,7 @@
 from dockercni.commands.table import Invocation
 from dockercni.errors import UsageError
 from dockercni.plugins.__main__ import serve
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins.table import PLUGINS
 
 
 def run(invocation: Invocation) -> int:
@@ -12,6 +12,6 @@ def run(invocation: Invocation) -> int:
     Only reached with further options: __main__ serves `dockercni plugin NAME` alone, before any parser is imported.
     """
     name = invocation.args.plugin
-    if name not in NATIVE:
-        raise UsageError(f"there is no built-in plugin {name!r} (known: {', '.join(NATIVE)})")
+    if name not in PLUGINS:
+        raise UsageError(f"there is no built-in plugin {name!r} (known: {', '.join(PLUGINS)})")
     return serve(name)

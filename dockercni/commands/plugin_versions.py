@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dockercni.cni import EXEC, CNIError, ExecRunner, NetworkList, PluginNotFound
-from dockercni.cni.probe import supported_versions
+from dockercni.cni.runtime import supported_versions
 from dockercni.plugins import ipam
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.settings import Settings
@@ -42,7 +42,7 @@ class Probe:
 
     def __init__(self, settings: Settings) -> None:
         self._executables = ExecRunner(settings.cni_bin_dir, min(_SECONDS, settings.plugin_timeout))
-        self._dispatch = Dispatch(self._executables, "native" if settings.backend == "builtin" else settings.backend)
+        self._dispatch = Dispatch(self._executables, settings.backend)
         self._answers: dict[tuple[str, str], PluginVersions] = {}
 
     def plugins(self, network: NetworkList) -> list[PluginVersions]:

@@ -33,7 +33,7 @@ from dockercni.errors import DockercniError, Retry
 from dockercni.linux import descriptors, processes
 from dockercni.linux.events import RuleEvents
 from dockercni.linux.iptables import IptablesError
-from dockercni.plugins import registry
+from dockercni.plugins import dispatch
 from dockercni.reconcile import orphans, state
 from dockercni.reconcile.failure import retry_of
 from dockercni.reconcile.leases import kept
@@ -342,6 +342,6 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         app.networks.catalogue()  # says at once what is broken, or that the built-in network serves
         processes.few_arenas()
         descriptors.raise_limit()
-        registry.preload()  # the first container is not to wait for imports
+        dispatch.preload()  # the first container is not to wait for imports
         log.info("started", pid=os.getpid())
         return Daemon(app, reload).run()

@@ -57,6 +57,7 @@ _PVID, _UNTAGGED = 2, 4
 _ALL_BITS: Final = 0xFFFFFFFF  # a negative number is for the kernel to refuse
 
 _IFINFO: Final = struct.Struct("=BxHiII")
+_WITHOUT_STATISTICS: Final = u32(_EXT_MASK, _SKIP_STATISTICS)
 _VLAN: Final = struct.Struct("=HH")
 
 
@@ -109,17 +110,17 @@ class End:
 
 def find(socket: Netlink, name: str) -> Link | None:
     """The link called `name`, if there is one."""
-    return _found(socket, _ifinfo(), text(_IFNAME, name))
+    return _found(socket, 0, name)
 
 
 def at(socket: Netlink, index: int) -> Link | None:
     """The link with that index, if there is one."""
-    return _found(socket, _ifinfo(index))
+    return _found(socket, index)
 
 
 def every(socket: Netlink) -> list[Link]:
     """All links. Costs time for each of them."""
-    return [_link(body) for body in socket.dump(Message(_GETLINK, 0, _ifinfo() + u32(_EXT_MASK, _SKIP_STATISTICS)))]
+    return [_link(body) for body in socket.dump(Message(_GETLINK, 0, _ifinfo() + _WITHOUT_STATISTICS))]
 
 
 def has_ports(socket: Netlink, name: str, *, besides: int = 0) -> bool:
@@ -130,7 +131,7 @@ def has_ports(socket: Netlink, name: str, *, besides: int = 0) -> bool:
     bridge = find(socket, name)
     if bridge is None:
         return False
-    request = _ifinfo() + u32(_EXT_MASK, _SKIP_STATISTICS) + u32(_MASTER, bridge.index)
+    request = _ifinfo() + _WITHOUT_STATISTICS + u32(_MASTER, bridge.index)
     ports = (_link(body) for body in netlink.some(Message(_GETLINK, 0, request)))
     return sum(port.master == bridge.index for port in ports) > besides
 
@@ -328,10 +329,11 @@ def _end(end: End) -> bytes:
     return b"".join(parts)
 
 
-def _found(socket: Netlink, header: bytes, *which: bytes) -> Link | None:
-    request = Message(_GETLINK, 0, header + b"".join(which) + u32(_EXT_MASK, _SKIP_STATISTICS))
+def _found(socket: Netlink, index: int, name: str | None = None) -> Link | None:
+    header = _IFINFO.pack(0, 0, index, 0, 0)
+    request = header + (b"" if name is None else text(_IFNAME, name)) + _WITHOUT_STATISTICS
     try:
-        return _link(socket.ask(request))
+        return _link(socket.ask(Message(_GETLINK, 0, request)))
     except NetlinkError as error:
         if error.errno == errno.ENODEV:
             return None

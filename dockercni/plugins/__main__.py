@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from dockercni.cni.versions import CURRENT
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins.table import PLUGINS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +22,9 @@ def named(argv: Sequence[str]) -> str:
     """The plugin that a command line means: program `dockercni-NAME`, or `dockercni plugin NAME`; "" if neither."""
     program, *arguments = argv
     plugin = os.path.basename(program).removeprefix(PREFIX)
-    if plugin not in NATIVE and len(arguments) == 2 and arguments[0] == "plugin":
+    if plugin not in PLUGINS and len(arguments) == 2 and arguments[0] == "plugin":
         plugin = arguments[1]
-    return plugin if plugin in NATIVE else ""
+    return plugin if plugin in PLUGINS else ""
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     plugin = named([program, "plugin", *arguments])
     if plugin:
         return serve(plugin)
-    sys.stderr.write(f"usage: dockercni plugin {{{','.join(NATIVE)}}}, with CNI_* in the environment\n")
+    sys.stderr.write(f"usage: dockercni plugin {{{','.join(PLUGINS)}}}, with CNI_* in the environment\n")
     return 2
 
 
@@ -41,11 +41,11 @@ def serve(plugin: str) -> int:
     """Read environment and stdin, print what a CNI executable prints; 0, or 1 with the error on stdout."""
     verb = os.environ.get("CNI_COMMAND", "")
     if verb == "VERSION":
-        _print_version(NATIVE[plugin][1])
+        _print_version(PLUGINS[plugin][1])
         return 0
     if not verb:
         sys.stderr.write(f"CNI plugin {plugin} of dockercni\n")
-        sys.stderr.write(f"CNI protocol versions supported: {', '.join(NATIVE[plugin][1])}\n")
+        sys.stderr.write(f"CNI protocol versions supported: {', '.join(PLUGINS[plugin][1])}\n")
         return 0
     from dockercni.plugins import executable  # noqa: PLC0415  what VERSION does not need
 

@@ -43,11 +43,11 @@ def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> Any:
 def _refuse_loopback() -> None:
     """Have our table refuse what portmap redirects from ::1. Only a client's patience hangs on it: it fails no ADD."""
     from dockercni.linux import nft  # noqa: PLC0415  the library is not needed for anything else here
-    from dockercni.plugins import mending  # noqa: PLC0415
+    from dockercni.plugins import ruleset  # noqa: PLC0415
 
     try:
         if nft.available():
-            mending.refuse_loopback()
+            ruleset.refuse_loopback()
     except (OSError, nft.NftablesError) as error:
         logging.getLogger(__name__).warning("clients of [::1] will wait for published ports: %s", error)
 
@@ -91,7 +91,7 @@ def _prepared(call: PluginCall, fields: Fields, runner: PluginRunner, patience: 
         return _with_mtu(call, fields)
     if call.verb == "DEL" and ipam.needs_link(plugin := fields.object("ipam").string("type")):
         with contextlib.suppress(CNIError):  # the executable asks again, and tells
-            run(replace(call, plugin=plugin, engine=EXEC), runner, patience)
+            run(replace(call, plugin=plugin, backend=EXEC), runner, patience)
     return call
 
 

@@ -14,10 +14,10 @@ from dockercni.files import read_regular
 
 if TYPE_CHECKING:
     from dockercni.linux.links import Link
-    from dockercni.plugins.wishes import Wish
+    from dockercni.plugins.tuning_conf import TuningConf
 
 DIRECTORY: Final = "/run/cni/tuning"
-_MOST: Final = 4096  # bytes
+_MAX_BYTES: Final = 4096  # bytes
 
 
 def path(directory: str, container_id: str, ifname: str) -> Path:
@@ -25,14 +25,14 @@ def path(directory: str, container_id: str, ifname: str) -> Path:
     return Path(directory or DIRECTORY, f"{container_id}_{ifname}.json")
 
 
-def save(file: Path, wish: Wish, found: Link) -> None:
-    """Write down of `found` what `wish` is going to change. Raises OSError."""
+def save(file: Path, conf: TuningConf, found: Link) -> None:
+    """Write down of `found` what `conf` is going to change. Raises OSError."""
     state = {
-        "mac": found.mac if wish.mac else None,
-        "promisc": bool(found.promiscuous) if wish.promiscuous else None,
-        "mtu": found.mtu if wish.mtu else None,
-        "allmulti": found.all_multicast if wish.all_multicast is not None else None,
-        "txQLen": found.queue if wish.queue is not None else None,
+        "mac": found.mac if conf.mac else None,
+        "promisc": bool(found.promiscuous) if conf.promiscuous else None,
+        "mtu": found.mtu if conf.mtu else None,
+        "allmulti": found.all_multicast if conf.all_multicast is not None else None,
+        "txQLen": found.queue if conf.queue is not None else None,
     }
     text = json.dumps({key: value for key, value in state.items() if value is not None}, indent=1)
     file.parent.mkdir(mode=0o600, parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def save(file: Path, wish: Wish, found: Link) -> None:
 def load(file: Path) -> Fields | None:
     """What `save` wrote; None if there is nothing, or nothing that can be read."""
     try:
-        return Fields.of(strict_json.decode(read_regular(file, _MOST)))
+        return Fields.of(strict_json.decode(read_regular(file, _MAX_BYTES)))
     except (OSError, DocumentError):
         return None
 

@@ -9,13 +9,13 @@ asked while the port forwards, before the link goes at DEL; without `mtu` the li
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import versions
 from dockercni.cni.errors import CNIError
-from dockercni.cni.result import Interface, Result, Route
+from dockercni.cni.result import DNS, Interface, Result, Route
 from dockercni.cni.strict_json import lookup
 from dockercni.linux import addr, links, nft, routing
 from dockercni.linux.links import End, Link
@@ -44,6 +44,17 @@ if TYPE_CHECKING:
     from dockercni.plugins.bridge_conf import BridgeConf
     from dockercni.plugins.contract import Request
     from dockercni.plugins.ruleset import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """What the IPAM plugin gave, completed, and the interfaces that not every attachment has."""
+
+    interfaces: tuple[Interface, ...] = ()
+    ips: tuple[IPConfig, ...] = ()
+    routes: tuple[Route, ...] = ()
+    dns: DNS = field(default_factory=DNS)
+
 
 _CONTAINER = 2  # the position of the container's link among the interfaces of the result
 
@@ -139,12 +150,12 @@ def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
 
 def _attach(
     request: Request, conf: BridgeConf, host: Netlink, container: NetnsHandle, bridge: Link, link: Link, port: str
-) -> Result:
-    """Give the new link what it is for; returns the result without the interfaces of each attachment."""
+) -> _Attached:
+    """Give the new link what it is for; returns what is known then, and the gateway's link if that is in a VLAN."""
     if not conf.ipam:
         if not conf.disable_container_interface:
             container.netlink.do(links.set_flags(link.index, on=links.UP))
-        return Result(versions.CURRENT)
+        return _Attached()
     container_side.prepare(container, request.ifname, dad=conf.dad)
     if ipam.needs_link(conf.ipam):
         # A question over a link that is down is lost, and comes again after seconds only.
@@ -158,7 +169,7 @@ def _attach(
     more = _serve_as_gateway(host, conf, bridge, ips) if conf.gateway else ()
     if conf.masquerade:
         ruleset.add(_sources(request, [ip.address for ip in ips]))
-    return Result(versions.CURRENT, more, ips, routes, given.dns)
+    return _Attached(more, ips, routes, given.dns)
 
 
 def with_gateways(
@@ -198,7 +209,7 @@ def _serve_as_gateway(host: Netlink, conf: BridgeConf, bridge: Link, ips: Sequen
     return (Interface(where.name, mac=where.mac),) if conf.vlan else ()
 
 
-def _finish(request: Request, conf: BridgeConf, host: Netlink, done: Result, port: str, link: Link) -> Result:
+def _finish(request: Request, conf: BridgeConf, host: Netlink, done: _Attached, port: str, link: Link) -> Result:
     """Wait for the port, and complete the result: MACs as they are at the end, DNS of the network before IPAM's."""
     if conf.disable_container_interface:
         outer = links.find(host, port)

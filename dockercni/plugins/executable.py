@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dockercni.cni.errors import CNIError
 from dockercni.cni.runner import PluginCall
-from dockercni.plugins import registry, skeleton
-from dockercni.plugins.dispatch import Dispatch
+from dockercni.plugins import skeleton
+from dockercni.plugins.dispatch import BUILTIN, Dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ def run(plugin: str, verb: str) -> int:
     What is delegated goes to a plugin of this program, or to an executable found in CNI_PATH.
     """
     environment = {key: value for key, value in os.environ.items() if key.startswith("CNI_")}
-    runner = Dispatch(_Executables(environment.get("CNI_PATH", "")), on_defect=_tell_defect)
+    runner = Dispatch(_Executables(environment.get("CNI_PATH", "")), on_defect=_print_defect, unchosen=True)
     stdin = sys.stdin.buffer.read()
     try:
         skeleton.check_environment(verb, environment)
@@ -35,7 +35,7 @@ def run(plugin: str, verb: str) -> int:
             from dockercni.plugins import sysctls  # noqa: PLC0415  the other plugins start without it
 
             sysctls.check_repeated(stdin)
-        answer = runner.run(PluginCall(plugin, verb, config, environment, registry.ENGINE))
+        answer = runner.run(PluginCall(plugin, verb, config, environment, BUILTIN))
     except CNIError as error:
         _print(error.to_dict())
         return 1
@@ -67,7 +67,7 @@ class _Executables:
         return self._runner.run(call)
 
 
-def _tell_defect(call: PluginCall) -> None:
+def _print_defect(call: PluginCall) -> None:
     sys.stderr.write(f"plugin {call.plugin} has a defect:\n")
     if error := sys.exception():
         sys.excepthook(type(error), error, error.__traceback__)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dockercni.cni import result
 from dockercni.cni.runner import EXEC
-from dockercni.plugins import registry
+from dockercni.plugins import dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,11 +61,11 @@ def gc(request: Request) -> None:
 
 def backend(plugin: str, conf: Mapping[str, Any]) -> str:
     """What serves the IPAM plugin of that type for a plugin of this process with the configuration `conf`."""
-    return EXEC if registry.refusal(plugin, conf) else registry.ENGINE
+    return EXEC if dispatch.refusal(plugin, conf) else dispatch.BUILTIN
 
 
 def _run(request: Request, verb: str) -> Any:
     plugin = kind(request)
-    engine = backend(plugin, request.conf)
+    chosen = backend(plugin, request.conf)
     environment = {**request.call.environment, "CNI_COMMAND": verb}
-    return request.runner.run(replace(request.call, plugin=plugin, verb=verb, environment=environment, engine=engine))
+    return request.runner.run(replace(request.call, plugin=plugin, verb=verb, environment=environment, backend=chosen))

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 from dockercni.cni import trust
 from dockercni.cni.errors import ErrorCode
-from dockercni.plugins import addresses, owners
+from dockercni.plugins import addresses
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from dockercni.plugins.addresses import Address
-    from dockercni.plugins.owners import Owners
 
 DIRECTORY: Final = "/var/lib/cni/networks"
 PATIENCE: Final = 30.0  # seconds
@@ -35,6 +34,44 @@ _PAUSE: Final = 0.001  # seconds
 _LINE: Final = "\r\n"
 _NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 _SAFE: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_LAST: Final = "last_reserved_ip."
+_LOCK: Final = "lock"
+_SECOND: Final = 1_000_000_000  # in nanoseconds
+
+_known: dict[tuple[int, int], tuple[int, Owners]] = {}
+
+
+class Owners:
+    """Whose each file of a directory is, by its name and by its content without white space around it."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, str] = {}
+        self._names: dict[str, set[str]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._owners
+
+    def add(self, name: str, owner: str) -> None:
+        """Note a file."""
+        self._owners[name] = owner
+        self._names.setdefault(owner, set()).add(name)
+
+    def discard(self, name: str) -> None:
+        """Forget a file."""
+        owner = self._owners.pop(name, None)
+        if owner is not None:
+            names = self._names[owner]
+            names.discard(name)
+            if not names:
+                del self._names[owner]
+
+    def names(self, owner: str) -> list[str]:
+        """The files of `owner`, sorted."""
+        return sorted(self._names.get(owner, ()))
+
+    def all(self) -> list[str]:
+        """All owners."""
+        return list(self._names)
 
 
 class Leases:
@@ -56,7 +93,7 @@ class Leases:
     def last_reserved(self, index: int) -> Address | None:
         """What range set `index` gave last; None if that is not known."""
         with contextlib.suppress(OSError):  # then the set begins with its first address: no reason to fail
-            file = self._open(f"{owners.KEEPING}{index}", os.O_RDONLY | os.O_NONBLOCK)
+            file = self._open(f"{_LAST}{index}", os.O_RDONLY | os.O_NONBLOCK)
             try:
                 return addresses.parse(os.read(file, 64).decode("latin-1"))
             finally:
@@ -70,7 +107,7 @@ class Leases:
             return False
         self._owners.add(name, owner)
         try:
-            self._write(f"{owners.KEEPING}{index}", 0, name.encode())
+            self._write(f"{_LAST}{index}", 0, name.encode())
         except OSError:
             self._remove(name)
             raise
@@ -80,7 +117,7 @@ class Leases:
         """Have the attachment hold an address that it was given before; who holds it instead, "" if it does."""
         name, owner = str(address), f"{container_id}{_LINE}{ifname}"
         # What is remembered of a file does not count: its content may have changed, which the directory does not show.
-        held = owner if self._create(name, owner.encode()) else owners.content(self._directory, name)
+        held = owner if self._create(name, owner.encode()) else _content(self._directory, name)
         if not held:  # a crash has emptied it
             self._write(name, os.O_NONBLOCK, owner.encode())
             held = owner
@@ -180,12 +217,12 @@ def locked(data_directory: str, network: str) -> Iterator[Leases]:
     opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
     try:
         trust.refuse(path)
-        lock = os.open(owners.LOCK, os.O_RDONLY | os.O_CREAT | _SAFE, 0o750, dir_fd=opened)
+        lock = os.open(_LOCK, os.O_RDONLY | os.O_CREAT | _SAFE, 0o750, dir_fd=opened)
         try:
             _wait_for(lock, path)
-            found = owners.read(opened)
+            found = _read_owners(opened)
             yield Leases(opened, found)
-            owners.remember(opened, found)
+            _remember(opened, found)
         finally:
             os.close(lock)
     finally:
@@ -200,6 +237,44 @@ def _wait_for(lock: int, path: str) -> None:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                problem = f"another process has kept {path}/{owners.LOCK} locked for {PATIENCE:g} s"
+                problem = f"another process has kept {path}/{_LOCK} locked for {PATIENCE:g} s"
                 raise PluginFailure(problem, ErrorCode.TRY_AGAIN_LATER) from None
         time.sleep(_PAUSE)
+
+
+def _read_owners(directory: int) -> Owners:
+    """The owners of all files in the directory behind that descriptor, whose lock the caller has. Raises OSError."""
+    status = os.fstat(directory)
+    known = _known.get((status.st_dev, status.st_ino))
+    return known[1] if known and known[0] == status.st_mtime_ns else _scan(directory)
+
+
+def _remember(directory: int, owners: Owners) -> None:
+    """Keep `owners`, which the caller has kept in step with the directory, for the next `read`."""
+    status = os.fstat(directory)
+    mark = (time.time_ns() // _SECOND - 1) * _SECOND + int.from_bytes(os.urandom(4), "big") % _SECOND
+    with contextlib.suppress(OSError):  # then it is read again
+        os.utime(directory, ns=(status.st_atime_ns, mark))
+        if os.fstat(directory).st_mtime_ns == mark:  # not on a file system that knows whole seconds only
+            _known[status.st_dev, status.st_ino] = (mark, owners)
+
+
+def _scan(directory: int) -> Owners:
+    owners = Owners()
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for name in names:
+        if name == _LOCK or name.startswith(_LAST):
+            continue
+        with contextlib.suppress(OSError):  # removed by someone who does not lock
+            owners.add(name, _content(directory, name))
+    return owners
+
+
+def _content(directory: int, name: str) -> str:
+    """Whose a file of that directory is now; "" if it says nothing. Raises OSError."""
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return os.read(file, 4096).decode("latin-1").strip()
+    finally:
+        os.close(file)

@@ -8,8 +8,9 @@ from dockercni.cni import conf
 from dockercni.cni.strict_json import Fields
 from dockercni.linux.netlink import NetlinkError
 from dockercni.linux.nft import NftablesError
-from dockercni.plugins import bridge, firewall, portmap, registry, ruleset
+from dockercni.plugins import bridge, firewall, portmap, ruleset
 from dockercni.plugins.contract import PluginFailure
+from dockercni.plugins.dispatch import BUILTIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ def lacking(entry: CacheEntry) -> bool:
         raise PluginFailure(str(error)) from error
 
 
-def put_back(entry: CacheEntry) -> None:
+def repair(entry: CacheEntry) -> None:
     """Give our table the elements of one recorded attachment again. Raises PluginFailure."""
     try:
         ruleset.add(_wanted(entry))
@@ -52,6 +53,6 @@ def _native(entry: CacheEntry) -> Iterator[tuple[str, Fields, Result]]:
     network: NetworkList = conf.parse_list(entry.config)
     attached = entry.attached
     for plugin, served in zip(network.plugins, entry.served, strict=False):
-        if served == registry.ENGINE and plugin.type in _ELEMENTS:
+        if served == BUILTIN and plugin.type in _ELEMENTS:
             given = {key: value for key, value in entry.capability_args.items() if key in plugin.capabilities}
             yield plugin.type, Fields({**plugin.raw, "runtimeConfig": given}), attached

@@ -10,18 +10,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dockercni.linux import nft, nft_elements
 from dockercni.linux.netlink import NetlinkError
 from dockercni.linux.nft import NftablesError
-from dockercni.linux.nft_elements import Element, Verdict
-from dockercni.plugins import layout, mending
-from dockercni.plugins.layout import LEAVING, PROTOCOLS, RETURNING
-from dockercni.plugins.mending import TABLE
+from dockercni.linux.nft_elements import Element, Table, Verdict
+from dockercni.plugins import layout
+from dockercni.plugins.layout import LEAVING, NAME, PROTOCOLS, RETURNING
 
 if TYPE_CHECKING:
     from dockercni.plugins.contract import Request
@@ -29,11 +28,13 @@ if TYPE_CHECKING:
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 
+TABLE: Final = Table(NAME)
 SOURCES: Final = (LEAVING,)
 TARGETS: Final = (RETURNING,)
 BRIDGES: Final = ("bridges", "within")
 PORTS: Final = ("ports4", "ports6", "addressed4", "addressed6")
 
+_EARLIER: Final = ("sources4", "sources6", "targets4", "targets6")
 _TRIES: Final = 10  # of a change that somebody else's change keeps from being made
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"%\\')  # what stands in a comment as it is
 
@@ -174,7 +175,7 @@ def remove_owned(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
 
     Raises NetlinkError, NftablesError.
     """
-    mending.carry_over()
+    carry_over()
     _delete([element for element in owned(kinds) if unwanted(element.comment)])
 
 
@@ -183,7 +184,7 @@ def remove_stale(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
 
     Raises NetlinkError, NftablesError, OSError.
     """
-    mending.carry_over()
+    carry_over()
     found = [element for element in owned(kinds) if unwanted(element.comment)]
     if found:
         from dockercni.linux import netns_state  # noqa: PLC0415  a cold start must not pay for what is hardly used
@@ -221,9 +222,9 @@ def _delete(found: Sequence[Element]) -> None:
 
 def _build(wanted: Sequence[Element]) -> None:
     """Make the table and the sets of subnets that `wanted` needs, as far as they are not there."""
-    mending.carry_over()
-    names = mending.subnets(sorted({element.set for element in wanted}))
-    for ruleset in (layout.skeleton(), *map(layout.subnet, names)):
+    carry_over()
+    needed = subnets(sorted({element.set for element in wanted}))
+    for ruleset in (layout.skeleton(), *map(layout.subnet, needed)):
         try:
             nft.apply(ruleset)
         except NftablesError as error:
@@ -233,4 +234,80 @@ def _build(wanted: Sequence[Element]) -> None:
 
 def _find(wanted: Sequence[Element]) -> list[Element]:
     found = TABLE.find(wanted)
-    return TABLE.find(wanted) if len(found) < len(wanted) and mending.carry_over() else found
+    return TABLE.find(wanted) if len(found) < len(wanted) and carry_over() else found
+
+
+def exists() -> bool:
+    """Whether the table is there at all; elements are added to one that is not by making it."""
+    return bool(TABLE.sets())
+
+
+def whole() -> bool:
+    """Whether the table has all of its rules: its sets and maps outlive `nft flush table`. Raises NetlinkError."""
+    wanted = {chain: len(each) for chain, (_, each) in layout.CHAINS.items()}
+    for name in subnets(TABLE.sets()):
+        wanted[layout.kind_of(name)] += len(layout.rules_of(name))
+    present = TABLE.rules()
+    return all(present[chain] >= number for chain, number in wanted.items())
+
+
+def refuse_loopback() -> None:
+    """See to it that clients of ::1 are refused what was redirected. Raises NetlinkError, NftablesError."""
+    chain, _, refusals = layout.REFUSING
+    if TABLE.rules()[chain] >= len(refusals):
+        return
+    try:
+        nft.apply(layout.skeleton())
+    except NftablesError as error:
+        if not error.exists:
+            raise
+    nft.apply(layout.refusing())
+
+
+def repair() -> None:
+    """Give the chains their rules again, in one transaction; the elements stay. Raises NetlinkError, NftablesError."""
+    carry_over()
+    lines = layout.chains()
+    for name in subnets(TABLE.sets()):
+        lines += [f"add rule inet {NAME} {layout.kind_of(name)} {rule}" for rule in layout.rules_of(name)]
+    nft.apply("\n".join(lines))
+
+
+def carry_over() -> bool:
+    """Bring a table of the earlier layout to this one, in one transaction; False if there is none.
+
+    Its elements jumped to a chain for each subnet, which had the name that the subnet's set has now. No packet meets a
+    table without either. Raises NetlinkError, NftablesError.
+    """
+    present = TABLE.sets()
+    if _EARLIER[0] not in present:
+        return False
+    moved = [here for name in _EARLIER for each in TABLE.every(name) if (here := _moved(each))]
+    lines = layout.chains()
+    lines += [layout.subnet(name) for name in sorted({element.set for element in moved})]
+    lines += [f"add element inet {NAME} {element.set} {{ {layout.describe(element)} }}" for element in moved]
+    lines += [f"delete map inet {NAME} {name}" for name in _EARLIER]
+    chains = [line["chain"]["name"] for line in nft.listing("list chains inet") if _is_ours(line.get("chain"))]
+    for chain in subnets(chains):
+        lines += [f"flush chain inet {NAME} {chain}", f"delete chain inet {NAME} {chain}"]
+    try:
+        nft.apply("\n".join(lines))
+    except NftablesError:
+        if _EARLIER[0] in TABLE.sets():  # else somebody else was faster
+            raise
+    return True
+
+
+def subnets(names: list[str]) -> list[str]:
+    """Those names that are of subnets."""
+    return [name for name in names if name.startswith((f"{LEAVING}-", f"{RETURNING}-"))]
+
+
+def _moved(element: Element) -> Element | None:
+    if not isinstance(element.data, Verdict) or not element.data.chain:
+        return None
+    return replace(element, set=element.data.chain, data=None)
+
+
+def _is_ours(chain: Any) -> bool:
+    return bool(chain) and chain["table"] == NAME

@@ -35,21 +35,27 @@ _VALID = {"CNI_CONTAINERID": names.validate_container_id, "CNI_IFNAME": names.va
 
 
 def serve(
-    plugin: Plugin, supported: Sequence[str], call: PluginCall, runner: PluginRunner, *, opens: bool = True
+    plugin: Plugin,
+    supported: Sequence[str],
+    call: PluginCall,
+    runner: PluginRunner,
+    *,
+    opens: bool = True,
+    unchosen: bool = True,
 ) -> Result | None:
     """Carry `call` out by `plugin`, and return the result of an ADD, in the configuration's version.
 
     Raises CNIError with the codes of the skeleton: 4 for missing or bad variables, 6 for keys of a wrong type, 7 for a
     missing or bad name, 1 for a version that the plugin or the verb does not have, 8 for the plugin's own namespace,
-    999 for an OSError; and 2 where ADD would not do what a key asks for. Whatever else is raised is a defect of the
-    plugin.
+    999 for an OSError; and with `unchosen`, where nobody has asked `plugin.unsupported` before, 2 for a key that ADD
+    does not serve. Whatever else is raised is a defect of the plugin.
     """
     check_environment(call.verb, call.environment)
     request = _request(call, runner, opens=opens)
     _check_version(call.verb, request.cni_version, supported)
     if call.verb in {"ADD", "DEL"}:
         _check_namespace(call)
-    if call.verb in {"ADD", "STATUS"}:  # what was attached is taken back whatever its configuration says
+    if unchosen and call.verb in {"ADD", "STATUS"}:  # what was attached is taken back whatever its configuration says
         _check_supported(plugin, request)
     try:
         match call.verb:

@@ -1,6 +1,7 @@
 """macspoofchk: a port of the bridge sends with the MAC of its container only.
 
-In the table and chains of the reference plugin (`bridge nat`), so that either engine takes down what the other put up.
+In the table and chains of the reference plugin (`bridge nat`), so that the executable takes down what this plugin put
+up, and the other way round.
 """
 
 from __future__ import annotations

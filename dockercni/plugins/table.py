@@ -8,7 +8,7 @@ from dockercni.cni import versions
 
 _PACKAGE: Final = "dockercni.plugins"
 
-NATIVE: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+PLUGINS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "bridge": (f"{_PACKAGE}.bridge", versions.KNOWN),
     "firewall": (f"{_PACKAGE}.firewall", versions.KNOWN[versions.KNOWN.index("0.4.0") :]),
     "host-local": (f"{_PACKAGE}.host_local", versions.KNOWN),

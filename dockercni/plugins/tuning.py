@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dockercni.linux import links, sysctl
 from dockercni.linux.netlink import Netlink
 from dockercni.linux.netns import Namespace, NamespaceGone
-from dockercni.plugins import backups, keys, link_changes, sysctls, wishes
+from dockercni.plugins import backups, keys, sysctls, tuning_conf
 from dockercni.plugins.contract import PluginFailure
 
 if TYPE_CHECKING:
@@ -27,58 +27,58 @@ if TYPE_CHECKING:
 
 def unsupported(conf: Mapping[str, Any]) -> str:
     """See Plugin."""
-    return keys.unknown(conf, wishes.KEYS)
+    return keys.unknown(conf, tuning_conf.KEYS)
 
 
 def validate(request: Request) -> None:
     """See Plugin."""
-    wish = wishes.read(request)
-    sysctls.check_allowed(wish.sysctls)
-    sysctls.paths(wish.sysctls, request.ifname)
-    link_changes.wanted(request.ifname, wish)
+    conf = tuning_conf.read(request)
+    sysctls.check_allowed(conf.sysctls)
+    sysctls.paths(conf.sysctls, request.ifname)
+    tuning_conf.changes(request.ifname, conf)
 
 
 def add(request: Request) -> Result:
     """prevResult, with the new MAC if there is one. Raises PluginFailure, OSError for what the kernel refuses."""
-    wish = wishes.read(request)
-    sysctls.check_allowed(wish.sysctls)
+    conf = tuning_conf.read(request)
+    sysctls.check_allowed(conf.sysctls)
     previous = _previous(request)
-    files = sysctls.paths(wish.sysctls, request.ifname)
-    messages = link_changes.wanted(request.ifname, wish)
+    files = sysctls.paths(conf.sysctls, request.ifname)
+    messages = tuning_conf.changes(request.ifname, conf)
     with Namespace.open(request.netns) as namespace, _socket(namespace) as socket:
         found = _link(socket, request.ifname) if messages else None
         namespace.run(lambda: _write(files))
         if found is not None:
-            backups.save(_backup(request), wish, found)
+            backups.save(_backup(request), conf, found)
         for message in messages:
             socket.do(message)
-    if not wish.mac:
+    if not conf.mac:
         return previous
-    changed = (replace(each, mac=wish.mac) if each.name == request.ifname else each for each in previous.interfaces)
+    changed = (replace(each, mac=conf.mac) if each.name == request.ifname else each for each in previous.interfaces)
     return replace(previous, interfaces=tuple(changed), raw={})
 
 
 def check(request: Request) -> None:
     """Compare every configured value with what is there. Raises PluginFailure for the first that differs."""
-    wish = wishes.read(request)
+    conf = tuning_conf.read(request)
     _previous(request)
-    files = sysctls.paths(wish.sysctls, request.ifname)
+    files = sysctls.paths(conf.sysctls, request.ifname)
     with Namespace.open(request.netns) as namespace:
         values = namespace.run(lambda: {file: Path(file).read_text(encoding="utf-8") for file in files})
         for file, wanted in files.items():
             if values[file].split() != wanted.split():
                 current = values[file].removesuffix("\n")
-                raise link_changes.differs(f"value of {file}", wanted, current)
+                raise tuning_conf.differs(f"value of {file}", wanted, current)
         with _socket(namespace) as socket:
             found = links.find(socket, request.ifname)
     if found is None:
         raise PluginFailure(f"Cannot find container link {request.ifname}")
-    link_changes.check(request.ifname, wish, found)
+    tuning_conf.check(request.ifname, conf, found)
 
 
 def delete(request: Request) -> None:
     """Put the interface back into the state before ADD; what cannot be put back is no error, and keeps its backup."""
-    wishes.read(request)
+    tuning_conf.read(request)
     file = _backup(request)
     saved = backups.load(file)
     if saved is None:
@@ -86,7 +86,7 @@ def delete(request: Request) -> None:
     try:
         with Namespace.open(request.netns) as namespace, _socket(namespace) as socket:
             if links.find(socket, request.ifname) is not None and socket.try_all(
-                link_changes.back(request.ifname, saved)
+                tuning_conf.restoring(request.ifname, saved)
             ):
                 return
     except NamespaceGone:

@@ -17,8 +17,8 @@ from dockercni.cni import (
     Runtime,
     parse_list,
 )
-from dockercni.plugins.registry import ENGINE as NATIVE
-from dockercni.plugins.table import NATIVE as KINDS
+from dockercni.plugins.dispatch import BUILTIN
+from dockercni.plugins.table import PLUGINS
 from dockercni.reconcile import container_half
 from dockercni.reconcile.firewall_rules import FirewallRules
 from dockercni.reconcile.host_half import HostHalf
@@ -41,7 +41,7 @@ def delete(entry: CacheEntry, runtime: Runtime, cache: Cache, rules: FirewallRul
         # container shares; and executables may have been removed since. Rules are swept, and the rest is the same
         # for both: links and leases that an executable made can be taken back by the plugin of this process.
         failed = {failure.plugin for failure in error.failures if isinstance(failure, PluginError | PluginNotFound)}
-        if not failed & KINDS.keys() or any(isinstance(failure, PluginTimeout) for failure in error.failures):
+        if not failed & PLUGINS.keys() or any(isinstance(failure, PluginTimeout) for failure in error.failures):
             raise
         rules.sweep(entry, shared=shared)
         runtime.delete_recorded(_served_here(entry, failed), inherit=(lock,))
@@ -63,6 +63,7 @@ def _served_here(entry: CacheEntry, failed: Collection[str]) -> CacheEntry:
     types = [plugin.type for plugin in parse_list(entry.config).plugins]
     backends = entry.served or (EXEC,) * len(types)
     served = (
-        NATIVE if kind in failed and kind in KINDS else backend for kind, backend in zip(types, backends, strict=True)
+        BUILTIN if kind in failed and kind in PLUGINS else backend
+        for kind, backend in zip(types, backends, strict=True)
     )
     return replace(entry, served=tuple(served))

@@ -20,8 +20,8 @@ from dockercni.linux import firewalld, iptables, nft
 from dockercni.linux.iptables import IptablesError
 from dockercni.linux.netlink import NetlinkError
 from dockercni.linux.nft import NftablesError
-from dockercni.plugins import layout, mending, repair
-from dockercni.plugins.registry import ENGINE as NATIVE
+from dockercni.plugins import layout, repair, ruleset
+from dockercni.plugins.dispatch import BUILTIN
 from dockercni.reconcile import reference_rules_nft
 from dockercni.reconcile.failure import Failure
 from dockercni.reconcile.reference_rules import (
@@ -100,7 +100,7 @@ class FirewallRules:
         with _errors():
             for kind in kinds:
                 if kind == ELEMENTS:
-                    repair.put_back(entry)
+                    repair.repair(entry)
                 elif _repair_nft(self._runtime, entry, kind, lock):
                     continue
                 elif kind == MASQUERADE and found:
@@ -134,10 +134,10 @@ class FirewallRules:
     def _repair_table(self, entries: Sequence[CacheEntry]) -> None:
         """Give our nftables table its rules again, if plugins of this process serve any of the entries."""
         with self._guard, _errors():
-            if not any(NATIVE in entry.served for entry in entries) or time.monotonic() < self._table_whole_until:
+            if not any(BUILTIN in entry.served for entry in entries) or time.monotonic() < self._table_whole_until:
                 return
-            if nft.available() and mending.exists() and not mending.whole():
-                mending.mend()
+            if nft.available() and ruleset.exists() and not ruleset.whole():
+                ruleset.repair()
                 log.info("nftables rules repaired", table=layout.NAME)
             self._table_whole_until = time.monotonic() + _FRESH
 
@@ -161,7 +161,7 @@ def _lacking(expected: dict[str, ReferenceRules], snapshot: Snapshot) -> dict[st
 
 def _lacks_elements(entry: CacheEntry) -> bool:
     with _errors():
-        return NATIVE in entry.served and repair.lacking(entry)
+        return BUILTIN in entry.served and repair.lacking(entry)
 
 
 def _expected(entry: CacheEntry) -> ReferenceRules | None:

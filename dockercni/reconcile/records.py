@@ -19,6 +19,7 @@ from dockercni.cni import (
     names,
     parse_list,
 )
+from dockercni.cni.cache_entry import backends
 from dockercni.cni.strict_json import lookup
 from dockercni.model import MAIN_TABLE, Attachment, Destination, IPAddress, NetnsId
 from dockercni.reconcile import ports
@@ -115,7 +116,7 @@ def lost(past: PastAttachment, container_id: str, network: NetworkList, netns: s
         config=network.raw,
         capability_args=past.capability_args,
         result=result,
-        served=past.served,
+        served=backends(past.served),
         owner={},
     )
     return Record(Attachment(past.network, container_id, past.ifname, past.netns_id, complete=False, lost=True), entry)

@@ -19,7 +19,7 @@ from dockercni.cni import CacheEntry, NetworkList
 from dockercni.linux import forward, host_links, iptables, netns, nft
 from dockercni.linux.iptables import IptablesError
 from dockercni.linux.netlink import NetlinkError
-from dockercni.plugins import mending, ruleset
+from dockercni.plugins import ruleset
 from dockercni.plugins.layout import NAME
 from dockercni.plugins.ruleset import Owner
 from dockercni.reconcile import orphans, records
@@ -78,7 +78,7 @@ def remove_directories(cache: Path, pins: Path) -> None:
 
 def _table(owners: set[str], ports: Counter[str]) -> Iterator[Leftover]:
     """Our table, which goes only as a whole: somebody else's elements need its chains and rules."""
-    if not (nft.available() and mending.exists()):
+    if not (nft.available() and ruleset.exists()):
         return
     users = [comment for comment in sorted(orphans.owners()) if comment not in owners]
     bridges = {element.comment for element in ruleset.owned(ruleset.BRIDGES)}

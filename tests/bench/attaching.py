@@ -11,7 +11,7 @@ from typing import Any
 
 from dockercni.cni import Cache, ExecRunner, NetworkList, PluginTimeout, Runtime, RuntimeConf, parse_list
 from dockercni.cni.runner import PluginCall
-from dockercni.plugins.dispatch import Dispatch, Engine
+from dockercni.plugins.dispatch import Backend, Dispatch
 from tests.bench.samples import Ratio, Report
 
 EXECUTABLES = Path("/usr/lib/cni")
@@ -34,7 +34,7 @@ def attachment(name: str, netns: str, port: int, ifname: str = "eth0", ports: in
     return RuntimeConf(name, f"/run/netns/{netns}", ifname, capability_args={"portMappings": mappings}, owner={})
 
 
-def runtime(engine: Engine, patience: float = 60) -> Runtime:
+def runtime(engine: Backend, patience: float = 60) -> Runtime:
     """A runtime whose plugins are served by one engine; each has `patience` seconds."""
     return Runtime(Dispatch(ExecRunner([EXECUTABLES], patience), engine), Cache(Path("/var/lib/cni")))
 
@@ -54,8 +54,8 @@ def run(*argv: str, stdin: str = "") -> None:
 
 def chain(report: Report, runs: int) -> None:
     """ADD and DEL of bridge with masquerade, one published port, firewall."""
-    sides = {"native": ("cnin", "10.11.0.0/16", 8081), "executables": ("cnie", "10.12.0.0/16", 8082)}
-    engines: dict[str, Engine] = {"native": "native", "executables": "exec"}
+    sides = {"builtin": ("cnin", "10.11.0.0/16", 8081), "executables": ("cnie", "10.12.0.0/16", 8082)}
+    engines: dict[str, Backend] = {"builtin": "builtin", "executables": "exec"}
     for who in (*sides, "netavark"):
         run("ip", "netns", "add", who)
     for turn in range(runs + 1):
@@ -65,10 +65,10 @@ def chain(report: Report, runs: int) -> None:
             _turn(report, turn, who, lambda: serving.add(net, conf), lambda: serving.delete(net, conf))  # noqa: B023
         if NETAVARK.exists():
             _turn(report, turn, "netavark", lambda: _netavark("setup"), lambda: _netavark("teardown"))
-    report.compare("ADD", "native", "executables", 15)
-    report.compare("DEL", "native", "executables", 8)
+    report.compare("ADD", "builtin", "executables", 15)
+    report.compare("DEL", "builtin", "executables", 8)
     if NETAVARK.exists():
-        report.compare("ADD", "native", "netavark", 5)
+        report.compare("ADD", "builtin", "netavark", 5)
 
 
 def ports(report: Report, runs: int) -> None:
@@ -76,8 +76,8 @@ def ports(report: Report, runs: int) -> None:
 
     The executables do the last once, and only for as long as is worth waiting for: the time is then a lower bound.
     """
-    sides: list[tuple[Engine, str, NetworkList]] = [
-        ("native", "native", network("native", "cnin", "10.11.0.0/16")),
+    sides: list[tuple[Backend, str, NetworkList]] = [
+        ("builtin", "builtin", network("builtin", "cnin", "10.11.0.0/16")),
         ("exec", "executables", network("exec", "cnie", "10.12.0.0/16")),
     ]
     for engine, who, net in sides:
@@ -92,11 +92,11 @@ def ports(report: Report, runs: int) -> None:
                 report.add(f"ADD, {what}", who, timed(lambda: _bounded(serving, net, conf)))  # noqa: B023
                 report.add(f"DEL, {what}", who, timed(lambda: serving.delete(net, conf)))  # noqa: B023
     for what in ("100 ports", "2000 ports"):  # DEL by executables is no comparison: they only empty a chain
-        report.compare(f"ADD, {what}", "native", "executables", 15)
+        report.compare(f"ADD, {what}", "builtin", "executables", 15)
     for verb in ("ADD", "DEL"):
-        many, some = (report.samples[f"{verb}, {number} ports", "native"].median for number in (2000, 100))
+        many, some = (report.samples[f"{verb}, {number} ports", "builtin"].median for number in (2000, 100))
         # linear: twenty times the ports take at most twenty times the time, and a third for what is noisy
-        report.ratios.append(Ratio(f"{verb}, 2000 ports to 100", "native", "native", many / some, 27, most=True))
+        report.ratios.append(Ratio(f"{verb}, 2000 ports to 100", "builtin", "builtin", many / some, 27, most=True))
 
 
 def _bounded(serving: Runtime, net: NetworkList, conf: RuntimeConf) -> None:
@@ -133,7 +133,7 @@ def host_local(report: Report, runs: int) -> None:
     """ADD and DEL of host-local alone."""
     conf = {"cniVersion": "1.0.0", "type": "host-local"}
     ipam = {"type": "host-local", "ranges": [[{"subnet": "10.14.0.0/16"}]]}
-    engines: dict[str, Engine] = {"native": "native", "executables": "exec"}
+    engines: dict[str, Backend] = {"builtin": "builtin", "executables": "exec"}
     for turn in range(runs + 1):
         for who, engine in engines.items():
             runner = Dispatch(ExecRunner([EXECUTABLES]), engine)
@@ -148,4 +148,4 @@ def host_local(report: Report, runs: int) -> None:
                 if turn:
                     report.add(f"host-local {verb}", who, took)
     for verb in ("ADD", "DEL"):
-        report.compare(f"host-local {verb}", "native", "executables", 5)
+        report.compare(f"host-local {verb}", "builtin", "executables", 5)

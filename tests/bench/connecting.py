@@ -10,7 +10,7 @@ from typing import Any
 from dockercni.cni.runner import PluginCall
 from dockercni.plugins import portmap, ruleset
 from dockercni.plugins.contract import Request
-from dockercni.plugins.dispatch import Engine
+from dockercni.plugins.dispatch import Backend
 from tests.bench.attaching import EXECUTABLES, attachment, network, run, runtime
 from tests.bench.samples import Report
 
@@ -44,7 +44,7 @@ ip -n world link set eth0 up
 sysctl -qw net.ipv4.ip_forward=1
 """
 PORT = 9001
-ENGINES: dict[str, Engine] = {"native": "native", "executables": "exec"}
+BACKENDS: dict[str, Backend] = {"builtin": "builtin", "executables": "exec"}
 
 
 def published(report: Report, runs: int, *, who: str) -> None:
@@ -54,7 +54,7 @@ def published(report: Report, runs: int, *, who: str) -> None:
     """
     run("sh", "-ec", WIRING)
     outside = _serve("world", 7000)
-    net, serving = network(who, "cni0", "10.11.0.0/16"), runtime(ENGINES[who])
+    net, serving = network(who, "cni0", "10.11.0.0/16"), runtime(BACKENDS[who])
     crowd = 0
     for size in SIZES:
         FILL[who](crowd, size - 1)
@@ -71,7 +71,7 @@ def published(report: Report, runs: int, *, who: str) -> None:
         run("ip", "netns", "delete", who)
     outside.kill()
     for way in ("in", "out"):
-        bound = 1.2 if who == "native" else float("inf")
+        bound = 1.2 if who == "builtin" else float("inf")
         report.grow(f"connection {way}, 2000 ports", who, f"connection {way}, 10 ports", bound)
 
 
@@ -95,9 +95,9 @@ def _fill_native(present: int, wanted: int) -> None:
         address = f"10.11.{100 + number // 200}.{number % 200 + 2}/16"
         previous = {"cniVersion": "1.0.0", "ips": [{"address": address}]}
         mapping = {"hostPort": 10000 + number, "containerPort": 80, "protocol": "tcp"}
-        conf = {"name": "native", "runtimeConfig": {"portMappings": [mapping]}, "prevResult": previous}
+        conf = {"name": "builtin", "runtimeConfig": {"portMappings": [mapping]}, "prevResult": previous}
         call = PluginCall("portmap", "ADD", conf, {})
-        request = Request(call, conf, "native", "1.0.0", f"crowd{number}", "", "eth0", runtime("native")._runner)
+        request = Request(call, conf, "builtin", "1.0.0", f"crowd{number}", "", "eth0", runtime("builtin")._runner)
         attached: Any = request.previous
         ruleset.add(portmap.elements(ruleset.owner(request), request.fields, attached))
 
@@ -139,4 +139,4 @@ def _call_portmap(number: int) -> None:
     runtime("exec")._runner.run(PluginCall("portmap", "ADD", conf, environment, "exec"))
 
 
-FILL = {"native": _fill_native, "executables": _fill_executables}
+FILL = {"builtin": _fill_native, "executables": _fill_executables}

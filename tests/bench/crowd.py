@@ -59,17 +59,17 @@ def compare(report: Report, runs: int) -> None:
                 for worker, where in ((alone, f"alone, in turn with {size}"), (beside, f"beside {size}")):
                     up, down = worker.ask("turn")
                     if turn:
-                        report.add(f"ADD {where}", "native", up)
-                        report.add(f"DEL {where}", "native", down)
+                        report.add(f"ADD {where}", "builtin", up)
+                        report.add(f"DEL {where}", "builtin", down)
             for verb in ("ADD", "DEL"):
-                report.grow(f"{verb} beside {size}", "native", f"{verb} alone, in turn with {size}", BOUND)
+                report.grow(f"{verb} beside {size}", "builtin", f"{verb} alone, in turn with {size}", BOUND)
         alone.close()
         beside.close()
 
 
 def serve() -> None:
     """Inside a host."""
-    serving = runtime("native")
+    serving = runtime("builtin")
     run("ip", "netns", "add", "one")
     lonely = network("lonely", "cni0", "10.99.0.0/16")
     attached = turns = 0
@@ -97,7 +97,7 @@ def _join(number: int) -> None:
     plugins = json.loads(network(f"crowd{which}", f"cnic{which}", f"10.{20 + which}.0.0/16").raw)
     plugins["plugins"][0]["ipam"]["routes"] = []
     conf = attachment(f"crowd{number}", netns, 10000 + number, f"eth{number % _IN_A_NAMESPACE}")
-    runtime("native").add(parse_list(json.dumps(plugins).encode()), conf)
+    runtime("builtin").add(parse_list(json.dumps(plugins).encode()), conf)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ SECTIONS: dict[str, Callable[[Report, int], None]] = {
     "ports": attaching.ports,
     "host-local": attaching.host_local,
     "cold": processes.cold,
-    "connections": partial(connecting.published, who="native"),
+    "connections": partial(connecting.published, who="builtin"),
     "connections-executables": partial(connecting.published, who="executables"),
 }
 PAIRED: dict[str, Callable[[Report, int], None]] = {"crowd": crowd.compare}

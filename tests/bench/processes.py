@@ -16,7 +16,7 @@ OURS = (sys.executable, "-m", "dockercni.plugins")
 def cold(report: Report, runs: int) -> None:
     """VERSION, ADD and DEL of bridge with masquerade and host-local, by a process each."""
     sides: dict[str, tuple[Sequence[str], str, str]] = {
-        "native": ((*OURS, "bridge"), "cnin", "10.11.0.0/16"),
+        "builtin": ((*OURS, "bridge"), "cnin", "10.11.0.0/16"),
         "executables": ((str(EXECUTABLES / "bridge"),), "cnie", "10.12.0.0/16"),
     }
     for who in sides:
@@ -30,7 +30,7 @@ def cold(report: Report, runs: int) -> None:
                 took = timed(lambda: _call(argv, verb, who, text))  # noqa: B023
                 if turn:
                     report.add(f"{verb} of bridge by a process", who, took)
-    report.within("VERSION of bridge by a process", "native", 60)
+    report.within("VERSION of bridge by a process", "builtin", 60)
 
 
 def _call(argv: Sequence[str], verb: str, netns: str, conf: str) -> None:

@@ -51,7 +51,7 @@ class Walk:
 def walk(report: Report, _runs: int) -> None:
     """One ADD of bridge with masquerade, one published port and firewall, after one that imported what it needs."""
     run("ip", "netns", "add", "walk")
-    serving, net = runtime("native"), network("walk", "cniw", "10.15.0.0/16")
+    serving, net = runtime("builtin"), network("walk", "cniw", "10.15.0.0/16")
     for name in ("first", "second"):
         serving.add(net, attachment(name, "walk", 8083))
         serving.delete(net, attachment(name, "walk", 8083))

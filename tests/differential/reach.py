@@ -10,7 +10,7 @@ from tests.hosts import Outside, Place, wait_until
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.differential.side import Engine
+    from tests.differential.side import Backend
     from tests.differential.twin import Twin
     from tests.hosts import Host
 
@@ -26,10 +26,10 @@ class Reach:
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
-        self._hosts = {side.engine: side.host for side in (twin.reference, twin.native)}
-        self._outside = {engine: Outside(host) for engine, host in self._hosts.items()}
-        self._places: dict[Engine, dict[str, Place]] = {
-            engine: {"host": host, "outside": self._outside[engine]} for engine, host in self._hosts.items()
+        self._hosts = {side.backend: side.host for side in (twin.reference, twin.native)}
+        self._outside = {backend: Outside(host) for backend, host in self._hosts.items()}
+        self._places: dict[Backend, dict[str, Place]] = {
+            backend: {"host": host, "outside": self._outside[backend]} for backend, host in self._hosts.items()
         }
 
     def __enter__(self) -> Self:
@@ -43,8 +43,8 @@ class Reach:
         """Make namespaces of these names."""
         for name in names:
             self._twin.container(name)
-            for engine, host in self._hosts.items():
-                self._places[engine][name] = _inside(host, name)
+            for backend, host in self._hosts.items():
+                self._places[backend][name] = _inside(host, name)
 
     def serve(self, name: str, *, tcp: int = 0, udp: int = 0) -> None:
         """Let a place answer on these ports."""
@@ -59,18 +59,18 @@ class Reach:
         for host in self._hosts.values():
             wait_until(lambda: not _tentative(host), 5, "addresses")  # noqa: B023
         found = self._survey(asked, _PATIENCE)
-        if found["exec"] != found["native"]:  # one may only have been slow
+        if found["exec"] != found["builtin"]:  # one may only have been slow
             found = self._survey(asked, _MORE_PATIENCE)
-        self._twin.compare("reach", lambda host: found["exec" if host is self._hosts["exec"] else "native"])
+        self._twin.compare("reach", lambda host: found["exec" if host is self._hosts["exec"] else "builtin"])
 
-    def _survey(self, asked: Mapping[str, Sequence[Target]], patience: float) -> dict[Engine, dict[str, str]]:
-        jobs = [(engine, name, targets) for engine in self._places for name, targets in asked.items()]
-        found: dict[Engine, dict[str, str]] = {engine: {} for engine in self._places}
+    def _survey(self, asked: Mapping[str, Sequence[Target]], patience: float) -> dict[Backend, dict[str, str]]:
+        jobs = [(backend, name, targets) for backend in self._places for name, targets in asked.items()]
+        found: dict[Backend, dict[str, str]] = {backend: {} for backend in self._places}
         with ThreadPoolExecutor(len(jobs)) as pool:
             answers = pool.map(lambda job: self._places[job[0]][job[1]].survey(job[2], patience), jobs)
-            for (engine, name, targets), seen in zip(jobs, answers, strict=True):
+            for (backend, name, targets), seen in zip(jobs, answers, strict=True):
                 for (protocol, host, port), peer in zip(targets, seen, strict=True):
-                    found[engine][f"{name} {protocol} {host} {port}"] = peer
+                    found[backend][f"{name} {protocol} {host} {port}"] = peer
         return found
 
 

@@ -29,12 +29,12 @@ def environment(verb: str, container: str) -> dict[str, str]:
 def worker(number: int, directory: str) -> dict[str, list[str]]:
     """Attach and detach; every second process by the executable. Returns what is held at the end."""
     runner = Dispatch(ExecRunner([EXECUTABLES]))
-    engine = "exec" if number % 2 else "native"
+    backend = "exec" if number % 2 else "builtin"
     config = conf(directory)
     held: dict[str, list[str]] = {}
 
     def run(verb: str, container: str) -> Any:
-        return runner.run(PluginCall("host-local", verb, config, environment(verb, container), engine))
+        return runner.run(PluginCall("host-local", verb, config, environment(verb, container), backend))
 
     for step in range(ROUNDS):
         container = f"p{number}-{step}"
@@ -57,7 +57,7 @@ def release(directory: str, held: dict[str, list[str]]) -> None:
     runner = Dispatch(ExecRunner([EXECUTABLES]))
     config = conf(directory)
     for container in held:
-        runner.run(PluginCall("host-local", "DEL", config, environment("DEL", container), "native"))
+        runner.run(PluginCall("host-local", "DEL", config, environment("DEL", container), "builtin"))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXECUTABLES = Path("/usr/lib/cni")
 CACHE = Path("/var/lib/cni")
-Engine = Literal["exec", "native"]
+Backend = Literal["exec", "builtin"]
 
 # a server without threads, from which a process of each test is forked with everything imported
 _processes = multiprocessing.get_context("forkserver")
@@ -75,14 +75,14 @@ class Outcome:
 
 
 class Side:
-    """A private host in which all plugins are served by one engine."""
+    """A private host in which all plugins are served by one backend."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
         self.host = Host()
         assert self.host.holder
         self._connection, theirs = _processes.Pipe()
-        arguments = (theirs, self.host.holder.pid, engine, seam.environment())
+        arguments = (theirs, self.host.holder.pid, backend, seam.environment())
         self._process = _processes.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -100,9 +100,9 @@ class Side:
         return outcome
 
 
-def _serve(connection: Connection, holder: int, engine: Engine, environment: Mapping[str, str]) -> None:
+def _serve(connection: Connection, holder: int, backend: Backend, environment: Mapping[str, str]) -> None:
     """Enter the namespaces of process `holder`, and run what comes over the connection until it ends."""
-    if engine != EXEC:
+    if backend != EXEC:
         os.environ.update(environment)
         seam.install()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -113,7 +113,7 @@ def _serve(connection: Connection, holder: int, engine: Engine, environment: Map
         os.close(descriptor)
     os.chdir("/")
     executables = ExecRunner([EXECUTABLES], timeout=30)
-    runner = executables if engine == EXEC else Dispatch(executables, "native")
+    runner = executables if backend == EXEC else Dispatch(executables, "builtin")
     while True:
         try:
             step = connection.recv()
@@ -121,13 +121,13 @@ def _serve(connection: Connection, holder: int, engine: Engine, environment: Map
             return
         run = _run_list if "plugins" in step.conf else _run_plugin
         try:
-            outcome = Outcome(run(runner, step, engine))
+            outcome = Outcome(run(runner, step, backend))
         except CNIError as error:
             outcome = Outcome(None, int(error.code), error.msg, error.details)
         connection.send(outcome)
 
 
-def _run_plugin(runner: ExecRunner | Dispatch, step: Step, engine: Engine) -> Any:
+def _run_plugin(runner: ExecRunner | Dispatch, step: Step, backend: Backend) -> Any:
     environment = {
         "CNI_COMMAND": step.verb,
         "CNI_CONTAINERID": step.container,
@@ -140,7 +140,7 @@ def _run_plugin(runner: ExecRunner | Dispatch, step: Step, engine: Engine) -> An
     given = {key: value for key, value in environment.items() if value is not None}
     plugin = str(step.conf["type"])
     config = json.loads(json.dumps(step.conf))
-    answer = runner.run(PluginCall(plugin, step.verb, config, given, engine))
+    answer = runner.run(PluginCall(plugin, step.verb, config, given, backend))
     assert config == json.loads(json.dumps(step.conf)), "a plugin changed its configuration"
     return _plain(answer)
 
@@ -153,7 +153,7 @@ def _plain(answer: Any) -> Any:
     return plain
 
 
-def _run_list(runner: ExecRunner | Dispatch, step: Step, engine: Engine) -> Any:
+def _run_list(runner: ExecRunner | Dispatch, step: Step, backend: Backend) -> Any:
     runtime = Runtime(runner, Cache(CACHE))
     network = parse_list(json.dumps(step.conf).encode())
     pairs = tuple((key, value) for key, _, value in (pair.partition("=") for pair in step.args.split(";") if pair))

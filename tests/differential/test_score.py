@@ -8,7 +8,7 @@ import pytest
 
 from dockercni.cni.runner import PluginCall
 from dockercni.plugins import skeleton
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins.table import PLUGINS
 from tests.differential.score import allowed, paths, seam
 from tests.differential.score.breakage import ANY, Breakage
 from tests.differential.score.record import Record
@@ -49,7 +49,7 @@ def test_watched() -> None:
 def test_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """A DEL that succeeds does not make a case one in which the plugin served such a configuration; an ADD does."""
     noted: list[str] = []
-    monkeypatch.setattr(skeleton, "serve", lambda *_: None)
+    monkeypatch.setattr(skeleton, "serve", lambda *_, **__: None)
     seam._wrap_serving(lambda what, plugin, path, value: noted.append(f"{what} {plugin} {paths.shown(path)} {value}"))
     serve: Any = skeleton.serve
     for verb, key in (("DEL", "mtu"), ("ADD", "vlan")):
@@ -58,7 +58,7 @@ def test_served(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "serves bridge mtu x" not in noted
 
 
-@pytest.mark.parametrize("plugin", NATIVE)
+@pytest.mark.parametrize("plugin", PLUGINS)
 def test_allowed(plugin: str) -> None:
     """Every plugin says which keys it knows; those of loopback are the common ones."""
     assert bool(allowed.keys_of(plugin)) == (plugin != "loopback")

@@ -55,7 +55,7 @@ def test_killed_processes(tmp_path: Path) -> None:
     config = conf(tmp_path)
     for number in range(3):
         for step in range(ROUNDS):
-            made = PluginCall("host-local", "DEL", config, environment("DEL", f"p{2 * number}-{step}"), "native")
+            made = PluginCall("host-local", "DEL", config, environment("DEL", f"p{2 * number}-{step}"), "builtin")
             runner.run(made)
     left = [path.name for path in (tmp_path / "net").iterdir() if path.name[0] != "l"]
     assert left == []
@@ -66,18 +66,18 @@ def test_one_after_the_other(tmp_path: Path) -> None:
     runner = Dispatch(ExecRunner([EXECUTABLES]))
     config = conf(tmp_path)
 
-    def run(verb: str, container: str, engine: str) -> Any:
-        return runner.run(PluginCall("host-local", verb, config, environment(verb, container), engine))
+    def run(verb: str, container: str, backend: str) -> Any:
+        return runner.run(PluginCall("host-local", verb, config, environment(verb, container), backend))
 
     given: list[str] = []
     for number in range(10):
-        engines = ("native", "exec") if number % 2 else ("exec", "native")
-        given.append(str(parse_result(run("ADD", f"c{number}", engines[0]), "1.0.0").ips[0].address))
-        run("CHECK", f"c{number}", engines[1])
+        backends = ("builtin", "exec") if number % 2 else ("exec", "builtin")
+        given.append(str(parse_result(run("ADD", f"c{number}", backends[0]), "1.0.0").ips[0].address))
+        run("CHECK", f"c{number}", backends[1])
         if number % 3 == 0:
-            run("DEL", f"c{number}", engines[1])
+            run("DEL", f"c{number}", backends[1])
             with pytest.raises(CNIError, match="Failed to find address"):
-                run("CHECK", f"c{number}", engines[0])
+                run("CHECK", f"c{number}", backends[0])
     assert given == [f"10.1.0.{number}/26" for number in range(2, 12)]
 
 

@@ -27,8 +27,8 @@ class Twin:
         self.expected = expected
         self.possible = possible
         self.reference = Side("exec")
-        self.native = Side("native")
-        self._labels = {"exec": view.Labels(), "native": view.Labels()}
+        self.native = Side("builtin")
+        self._labels = {"exec": view.Labels(), "builtin": view.Labels()}
         self._steps = 0
         self._met: set[str] = set()
         self.problems: list[str] = []
@@ -96,7 +96,7 @@ class Twin:
         self._compare(title, look(self.reference.host), look(self.native.host))
 
     def _compare(self, title: str, reference: Any, ours: Any) -> None:
-        one, other = self._labels["exec"].apply(reference), self._labels["native"].apply(ours)
+        one, other = self._labels["exec"].apply(reference), self._labels["builtin"].apply(ours)
         for place, left, right in differences.found({title: one}, {title: other}):
             rows = [
                 name for name in (*self.expected, *self.possible, *ALWAYS) if ALLOWED[name].covers(place, left, right)

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from dockercni.cni import EXEC, CNIError, NetworkList, PluginCall, strict_json
 from dockercni.cni.strict_json import DocumentError, Fields
-from dockercni.plugins import addresses, ranges, registry
+from dockercni.plugins import addresses, dispatch, ranges
 from dockercni.plugins.contract import Request
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins.table import PLUGINS
 
 Problem = tuple[str, str]  # the path of a key, and what is wrong with it
 
@@ -51,13 +51,13 @@ def problems(network: NetworkList, position: int) -> Iterator[Problem]:
 
 
 def _parsed(kind: str, network: NetworkList, conf: Mapping[str, Any], within: str) -> Iterator[Problem]:
-    if kind not in NATIVE:
+    if kind not in PLUGINS:
         return
     whole = {**conf, "name": network.name, "cniVersion": network.cni_version}
     call = PluginCall(kind, "STATUS", whole, {})
     request = Request(call, whole, network.name, network.cni_version, "", "", "", _NoPlugins())
     try:
-        registry.load(kind).validate(request)
+        dispatch.load(kind).validate(request)
     except DocumentError as error:
         yield error.key, error.problem
     except CNIError as error:

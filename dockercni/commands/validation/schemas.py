@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from dockercni.cni import strict_json
-from dockercni.plugins import bridge_conf, keys, ranges, wishes
+from dockercni.plugins import bridge_conf, keys, ranges, tuning_conf
 from dockercni.settings import nearest
 
 _LIST: Final = (
@@ -32,7 +32,7 @@ PLUGINS: Final[Mapping[str, tuple[str, ...]]] = {
     "ptp": ("ipMasq", "ipMasqBackend", "mtu"),
     "sbr": ("table", "addSourceHints"),
     "tap": ("mac", "mtu", "multiQueue", "owner", "group", "selinuxContext", "bridge"),
-    "tuning": wishes.KEYS,
+    "tuning": tuning_conf.KEYS,
     "vlan": ("master", "vlanId", "mtu", "linkInContainer"),
     "vrf": ("vrfname", "table"),
 }  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from dockercni.plugins import firewall, keys, layout, registry
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins import dispatch, firewall, keys, layout
+from dockercni.plugins.table import PLUGINS
 from tests.differential.score.breakage import Breakage
 from tests.differential.score.paths import EACH, Path
 
@@ -30,7 +30,7 @@ def keys_of(kind: str) -> set[Path]:
 
     keys.unknown = listed
     try:
-        reason = registry.load(kind).unsupported(_PROBE)
+        reason = dispatch.load(kind).unsupported(_PROBE)
         assert not reason, f"{kind} cannot be native on this machine: {reason}"
     finally:
         keys.unknown = original
@@ -39,7 +39,7 @@ def keys_of(kind: str) -> set[Path]:
 
 def everything() -> set[tuple[str, Path]]:
     """The keys of all plugins."""
-    return {(kind, path) for kind in NATIVE for path in keys_of(kind)}
+    return {(kind, path) for kind in PLUGINS for path in keys_of(kind)}
 
 
 def values(plugin: str, path: Path) -> list[Breakage]:

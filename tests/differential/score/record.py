@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins.table import PLUGINS
 from tests.differential.score import allowed
 from tests.differential.score.breakage import ANY, Breakage
 from tests.differential.score.paths import Path, folded
@@ -34,7 +34,7 @@ class Record:
         for line in lines:
             what, case, plugin, parts, value = json.loads(line)
             path = tuple(parts)
-            if plugin not in NATIVE:
+            if plugin not in PLUGINS:
                 continue
             match what:
                 case "reads":

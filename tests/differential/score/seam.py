@@ -13,9 +13,9 @@ from typing import Any
 from dockercni.cni import Result, versions
 from dockercni.cni.runner import PluginCall
 from dockercni.cni.strict_json import Fields
-from dockercni.plugins import keys, registry, skeleton
+from dockercni.plugins import dispatch, keys, skeleton
 from dockercni.plugins.contract import Request
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins.table import PLUGINS
 from tests.differential.score import paths
 from tests.differential.score.breakage import Breakage
 from tests.differential.score.paths import ARGUMENTS, EACH, Path
@@ -88,7 +88,7 @@ def _wrap(note: Note, broken: Breakage | None) -> None:
         return found
 
     _wrap_requests(look, note, broken)
-    for kind in NATIVE:
+    for kind in PLUGINS:
         _wrap_unsupported(kind, look)
     if broken and broken.how == "refused":
         original = keys.unknown
@@ -128,8 +128,8 @@ def _wrap_requests(
 def _wrap_serving(note: Note) -> None:
     original = skeleton.serve
 
-    def serve(plugin: Any, supported: Any, call: PluginCall, runner: Any, *, opens: bool = True) -> Result | None:
-        printed = original(plugin, supported, call, runner, opens=opens)
+    def serve(plugin: Any, supported: Any, call: PluginCall, runner: Any, **more: Any) -> Result | None:
+        printed = original(plugin, supported, call, runner, **more)
         if call.verb == "DEL":  # succeeds whatever ADD said of the configuration
             return printed
         arguments = (pair.partition("=")[0] for pair in call.environment.get("CNI_ARGS", "").split(";"))
@@ -141,7 +141,7 @@ def _wrap_serving(note: Note) -> None:
 
 
 def _wrap_unsupported(kind: str, look: Callable[[str, Mapping[str, Any], str], Mapping[str, Any]]) -> None:
-    module: Any = registry.load(kind)
+    module: Any = dispatch.load(kind)
     original = module.unsupported
     module.unsupported = lambda conf: original(look(kind, conf, "refuses"))
 

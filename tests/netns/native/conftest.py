@@ -47,7 +47,7 @@ class Attached:
         ifname: str = "eth0",
         netns: str | None = None,
         ports: list[dict[str, Any]] | None = None,
-        engine: str = "native",
+        backend: str = "builtin",
         steps: int | None = None,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
@@ -55,7 +55,7 @@ class Attached:
         path = f"/run/netns/{container}" if netns is None else netns
         capabilities = json.dumps({"portMappings": ports} if ports else {})
         more = [] if steps is None else [str(steps)]
-        argv = [engine, verb, json.dumps(network), container, ifname, path, capabilities, *more]
+        argv = [backend, verb, json.dumps(network), container, ifname, path, capabilities, *more]
         command = [sys.executable, "-m", "tests.netns.worker", *argv]
         return self.host.run(*command, check=check, env={"PYTHONPATH": str(ROOT), **seam.environment()})
 

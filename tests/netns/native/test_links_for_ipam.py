@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.hosts.commands import Background
     from tests.netns.native.conftest import Attached
 
-ENGINES = ["native", "exec"]
+BACKENDS = ["builtin", "exec"]
 DHCP: dict[str, Any] = {
     "cniVersion": "1.0.0",
     "name": "net",
@@ -78,20 +78,20 @@ def test_spanning_tree(attached: Attached, leases: Leases) -> None:
 
 
 @needs_dnsmasq
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_lease_is_given_back(attached: Attached, leases: Leases, engine: str) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_lease_is_given_back(attached: Attached, leases: Leases, backend: str) -> None:
     """DEL gives the lease back, which takes the link, and only then removes the link; nothing of either stays."""
     attached.container("c1")
     before = attached.left()
-    address = attached.add(DHCP, engine=engine)["ips"][0]["address"].partition("/")[0]
-    attached.run("DEL", DHCP, engine=engine)
+    address = attached.add(DHCP, backend=backend)["ips"][0]["address"].partition("/")[0]
+    attached.run("DEL", DHCP, backend=backend)
     wait_until(lambda: f"DHCPRELEASE(br-test) {address}" in leases.server.text(), 10, "the release", leases.server.text)
     wait_until(lambda: attached.left() == before, 10, "the end of all", attached.left)
 
 
 @needs_dnsmasq
-@pytest.mark.parametrize(("plugin", "engine"), [("bridge", "native"), ("bridge", "exec"), ("macvlan", "exec")])
-def test_a_lease_that_nobody_keeps(attached: Attached, leases: Leases, plugin: str, engine: str) -> None:
+@pytest.mark.parametrize(("plugin", "backend"), [("bridge", "builtin"), ("bridge", "exec"), ("macvlan", "exec")])
+def test_a_lease_that_nobody_keeps(attached: Attached, leases: Leases, plugin: str, backend: str) -> None:
     """Without the plugin's daemon DEL takes back all but the lease, which runs out: no link keeps the address."""
     attached.container("c1")
     before = attached.left()
@@ -101,27 +101,27 @@ def test_a_lease_that_nobody_keeps(attached: Attached, leases: Leases, plugin: s
             attached.host.run("ip", *words.split())
         before = attached.left()
         network = {**DHCP, "plugins": [{"type": "macvlan", "master": "port0", "ipam": {"type": "dhcp"}}]}
-    attached.add(network, engine=engine)
+    attached.add(network, backend=backend)
     dhcp.end(leases.keeper)
     attached.host.path(dhcp.SOCKET).unlink()
-    attached.run("DEL", network, engine=engine)
+    attached.run("DEL", network, backend=backend)
     wait_until(lambda: attached.left() == before, 10, "the end of all", attached.left)
     assert "eth0" not in attached.host.run("ip", "-n", "c1", "link").stdout
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("configured", "expected"), [(0, 1450), (1400, 1400)])
-def test_mtu_of_a_bridge_that_is_there(attached: Attached, engine: str, configured: int, expected: int) -> None:
+def test_mtu_of_a_bridge_that_is_there(attached: Attached, backend: str, configured: int, expected: int) -> None:
     """Without `mtu` both ends of a container's link take that of the bridge; the configuration's comes first."""
     attached.host.run("ip", "link", "add", "cni0", "type", "bridge")
     attached.host.run("ip", "link", "set", "cni0", "mtu", "1450")
     attached.container("c1")
     network = chain(ipMasq=False, mtu=configured)
-    port = attached.add(network, engine=engine)["interfaces"][1]["name"]
+    port = attached.add(network, backend=backend)["interfaces"][1]["name"]
     assert mtu(attached, "eth0", "-n", "c1") == expected
     assert mtu(attached, port) == expected
     assert mtu(attached, "cni0") == 1450
-    attached.run("CHECK", network, engine=engine)
+    attached.run("CHECK", network, backend=backend)
 
 
 def test_mtu_follows_the_bridge(attached: Attached) -> None:
@@ -147,7 +147,7 @@ def test_what_a_route_may_have(attached: Attached) -> None:
         {"dst": "fd00:8::/64", "advmss": 1111, "table": 99},
     ]
     network = chain(version="1.1.0", ipMasq=False, ipam={"type": "host-local", "ranges": ranges, "routes": routes})
-    attached.add(network, engine="native")
+    attached.add(network, backend="builtin")
     shown = {
         words[0]: " ".join(words[1:])
         for family in ("-4", "-6")

@@ -62,18 +62,18 @@ def test_published(attached: Attached, outside: Outside, forward: str) -> None:
     assert not answers(outside, "tcp", outside.host_address, 8080, timeout=0.5)
 
 
-@pytest.mark.parametrize("engine", ["native", "exec"])
-def test_loopback_of_ipv6_is_refused(attached: Attached, outside: Outside, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["builtin", "exec"])
+def test_loopback_of_ipv6_is_refused(attached: Attached, outside: Outside, backend: str) -> None:
     """[::1] leads to no container, whoever publishes: a client there is refused at once, and others are answered."""
     host, inside = attached.host, attached.container("c1")
-    attached.add(chain(PORTMAP, ipam=DUAL), ports=PORTS, engine=engine)
+    attached.add(chain(PORTMAP, ipam=DUAL), ports=PORTS, backend=backend)
     inside.serve_tcp(80)
     inside.serve_udp(53)
     for again in (False, True):
         if again:
             host.run("sh", "-c", "nft delete table inet dockercni")
-            attached.run("DEL", chain(PORTMAP, ipam=DUAL), ports=PORTS, engine=engine)
-            attached.add(chain(PORTMAP, ipam=DUAL), ports=PORTS, engine=engine)
+            attached.run("DEL", chain(PORTMAP, ipam=DUAL), ports=PORTS, backend=backend)
+            attached.add(chain(PORTMAP, ipam=DUAL), ports=PORTS, backend=backend)
         for protocol, port in (("tcp", 8080), ("udp", 8053)):
             request = host.tcp_request if protocol == "tcp" else host.udp_request
             # what a sender of datagrams hears first is the kernel's choice: the answer, or that it was not sent
@@ -176,17 +176,23 @@ def test_stale_udp(attached: Attached, outside: Outside) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "policy"),
-    [("native", "open"), ("native", "same-bridge"), ("native", "isolated"), ("exec", "open"), ("exec", "same-bridge")],
+    ("backend", "policy"),
+    [
+        ("builtin", "open"),
+        ("builtin", "same-bridge"),
+        ("builtin", "isolated"),
+        ("exec", "open"),
+        ("exec", "same-bridge"),
+    ],
 )
-def test_ingress_policy(attached: Attached, policy: str, engine: str) -> None:
-    """Networks with a policy are kept apart from each other, by either engine."""
+def test_ingress_policy(attached: Attached, policy: str, backend: str) -> None:
+    """Networks with a policy are kept apart from each other, by either backend."""
     firewall = {"type": "firewall", "ingressPolicy": policy}
     second = {"type": "host-local", "ranges": [[{"subnet": "10.2.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
     inside, neighbour, other = (attached.container(name) for name in ("c1", "c2", "c3"))
-    attached.add(chain(firewall), engine=engine)
-    attached.add(chain(firewall), "c2", engine=engine)
-    attached.add(chain(firewall, name="second", bridge="cni1", ipam=second), "c3", engine=engine)
+    attached.add(chain(firewall), backend=backend)
+    attached.add(chain(firewall), "c2", backend=backend)
+    attached.add(chain(firewall, name="second", bridge="cni1", ipam=second), "c3", backend=backend)
     for place in (neighbour, other):
         place.serve_tcp(7000)
     # what is bridged passes FORWARD only where the kernel shows it to iptables
@@ -196,22 +202,22 @@ def test_ingress_policy(attached: Attached, policy: str, engine: str) -> None:
     assert bool(answers(inside, "tcp", "10.2.0.2", 7000, timeout=1)) == (policy == "open")
 
 
-ENGINES = {"native-exec": ("native", "exec"), "exec-native": ("exec", "native")}
+BACKENDS = {"builtin-exec": ("builtin", "exec"), "exec-builtin": ("exec", "builtin")}
 
 
-@pytest.mark.parametrize("case", ENGINES)
+@pytest.mark.parametrize("case", BACKENDS)
 def test_taken_down_by_the_other(attached: Attached, case: str) -> None:
-    """Links and leases put up by one engine are taken down by the other one."""
-    up, down = ENGINES[case]
+    """Links and leases put up by one backend are taken down by the other one."""
+    up, down = BACKENDS[case]
     network = chain(ipMasq=False)
     attached.container("c1")
-    attached.add(network, engine=up)
+    attached.add(network, backend=up)
     attached.host.run("sh", "-c", 'sed -i \'s/"dockercni":{[^}]*}[^}]*}/"x":0/\' /var/lib/cni/results/*')
-    attached.run("DEL", network, engine=down)
+    attached.run("DEL", network, backend=down)
     assert attached.left() == {"links": "", "leases": "", "rules": "", "cache": ""}
 
 
-@pytest.mark.parametrize("native", ["bridge", "portmap", "firewall"])
+@pytest.mark.parametrize("builtin", ["bridge", "portmap", "firewall"])
 def test_mixed_chain(attached: Attached, outside: Outside, native: str) -> None:
     """A chain in which one plugin is native and the others are executables publishes a port, and leaves nothing."""
     alien = {
@@ -224,13 +230,13 @@ def test_mixed_chain(attached: Attached, outside: Outside, native: str) -> None:
         if plugin["type"] != native:
             plugin.update(alien[plugin["type"]][1])
     inside = attached.container("c1")
-    attached.add(network, ports=PORTS, engine="auto")
+    attached.add(network, ports=PORTS, backend="auto")
     inside.serve_tcp(80)
     assert answers(outside, "tcp", outside.host_address, 8080) == outside.address
     assert answers(attached.host, "tcp", "127.0.0.1", 8080)
     if native == "portmap":  # the CHECK of the installed portmap fails without IPv6
-        attached.run("CHECK", network, ports=PORTS, engine="auto")
-    attached.run("DEL", network, ports=PORTS, engine="auto")
+        attached.run("CHECK", network, ports=PORTS, backend="auto")
+    attached.run("DEL", network, ports=PORTS, backend="auto")
     assert attached.left() == {"links": "", "leases": "", "rules": "", "cache": ""}
 
 

@@ -84,7 +84,7 @@ class FakeRunner:
         """The answer of the table, else a valid result."""
         stdin = json.loads(json.dumps(call.config))
         self.calls.append(Call(call.plugin, call.verb, stdin, dict(call.environment)))
-        self.served_by.append(call.engine)
+        self.served_by.append(call.backend)
         answer = self.answers.get((call.plugin, call.verb))
         if isinstance(answer, Exception):
             raise answer

@@ -38,7 +38,7 @@ ENTRY = CacheEntry(
     capability_args={"portMappings": [{"containerPort": 80, "hostPort": 8080, "protocol": "tcp"}]},
     result=RESULT,
 )
-OURS = replace(ENTRY, served=("exec", "native"), done=1, owner={"engine": "e"})
+OURS = replace(ENTRY, served=("exec", "builtin"), done=1, owner={"engine": "e"})
 
 
 @pytest.fixture
@@ -115,6 +115,13 @@ def test_names_that_add_up(cache: Cache) -> None:
     assert list(cache.entries("b-c")) == []
     assert [entry.network for entry in cache.entries("c") if isinstance(entry, CacheEntry)] == ["a-b"]
     assert cache.read("..", "x/../y", "eth0") is None
+
+
+def test_former_name_of_a_backend(cache: Cache) -> None:
+    """Records of an earlier version call what serves a plugin of this process "native"; it is "builtin" now."""
+    cache.write(replace(OURS, served=("exec", "native")))
+    (found,) = cache.entries()
+    assert found.served == ("exec", "builtin")
 
 
 @pytest.mark.parametrize(

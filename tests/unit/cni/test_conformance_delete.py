@@ -159,7 +159,7 @@ def test_another_attachment_of_the_same_file_name_stays(runner: FakeRunner, runt
 
 def test_the_recorded_network_is_taken_back(runner: FakeRunner, runtime: Runtime, cache: Cache) -> None:
     """delete_recorded uses the configuration, arguments and engines of ADD, whatever the files say today."""
-    runner.engines = {"one": "native", "two": "exec"}
+    runner.engines = {"one": "builtin", "two": "exec"}
     supplied = {"portMappings": [{"hostPort": 1}]}
     one = {"type": "one", "capabilities": {"portMappings": True}}
     runtime.add(network(one, "two"), attachment(args=(("K", "v"),), capability_args=supplied))
@@ -170,7 +170,7 @@ def test_the_recorded_network_is_taken_back(runner: FakeRunner, runtime: Runtime
     runner.served_by.clear()
     runtime.delete_recorded(replace(entry, netns=""))
     assert runner.order == [("two", "DEL"), ("one", "DEL")]
-    assert runner.served_by == ["exec", "native"]
+    assert runner.served_by == ["exec", "builtin"]
     assert runner.calls[1].stdin["runtimeConfig"] == supplied
     assert runner.calls[1].env["CNI_ARGS"] == "K=v"
     assert runner.calls[1].env["CNI_NETNS"] == ""
@@ -178,11 +178,11 @@ def test_the_recorded_network_is_taken_back(runner: FakeRunner, runtime: Runtime
 
 def test_recorded_engines_follow_their_plugins(runner: FakeRunner, runtime: Runtime) -> None:
     """The engines that served at ADD serve today's list only if it has the same plugins in the same order."""
-    runner.engines = {"one": "native", "two": "exec"}
+    runner.engines = {"one": "builtin", "two": "exec"}
     runtime.add(network("one", "two"), attachment())
     runner.engines = {"one": "chosen now", "two": "chosen now"}
     runner.answers["one", "DEL"] = PluginError("one", "DEL", "busy", code=11)  # keeps the entry
-    for plugins, engines in ((("one", "two"), ["exec", "native"]), (("two", "one"), ["chosen now"] * 2)):
+    for plugins, engines in ((("one", "two"), ["exec", "builtin"]), (("two", "one"), ["chosen now"] * 2)):
         runner.served_by.clear()
         with pytest.raises(ChainError):
             runtime.delete(network(*plugins), attachment())

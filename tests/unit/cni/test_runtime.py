@@ -97,7 +97,7 @@ def test_add(runtime: Runtime, runner: Pretender) -> None:
     assert "prevResult" not in runner.config(0)
     assert [runner.config(n)["prevResult"]["interfaces"][0]["name"] for n in (1, 2)] == ["a", "b"]
     assert all((config["name"], config["cniVersion"]) == ("net", "1.0.0") for config in map(runner.config, range(3)))
-    assert [call.engine for call in runner.calls] == ["engine-a", "engine-b", "engine-c"]
+    assert [call.backend for call in runner.calls] == ["engine-a", "engine-b", "engine-c"]
     assert runner.calls[1].environment == {
         "CNI_COMMAND": "ADD",
         "CNI_CONTAINERID": "id",
@@ -194,7 +194,7 @@ def test_del_by_the_record(runtime: Runtime, runner: Pretender) -> None:
     assert runner.config(1)["runtimeConfig"] == given
     assert runner.calls[0].environment["CNI_ARGS"] == "A=b"
     assert all(runner.config(n)["prevResult"]["interfaces"][0]["name"] == "c" for n in range(3))
-    assert [call.engine for call in runner.calls] == ["engine-c", "engine-b", "engine-a"]
+    assert [call.backend for call in runner.calls] == ["engine-c", "engine-b", "engine-a"]
     assert not list(runner.cache.entries())
 
 

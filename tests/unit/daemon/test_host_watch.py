@@ -22,7 +22,7 @@ def entry(container: str, port: str, bridge: str = "cni0") -> CacheEntry:
         "/run/netns/x",
         config,
         result=result,
-        served=("native",),
+        served=("builtin",),
         done=1,
         owner={"engine": "e"},
     )

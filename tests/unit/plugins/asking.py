@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockercni.cni import NetworkList, PluginCall, PluginConf, PluginNotFound, Result
 from dockercni.cni.runner import EXEC
-from dockercni.plugins.dispatch import Dispatch
-from dockercni.plugins.registry import ENGINE
+from dockercni.plugins.dispatch import BUILTIN, Dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +46,7 @@ def call(verb: str, conf: Any, container: str = "c1", ifname: str = "eth0", **en
         **environment,
     }
     given = {f"CNI_{key}": value for key, value in variables.items()}
-    return PluginCall(conf["type"], verb, conf, given, ENGINE)
+    return PluginCall(conf["type"], verb, conf, given, BUILTIN)
 
 
 def ask(verb: str, conf: Any, *arguments: str, runner: Dispatch | None = None, **environment: str) -> Any:

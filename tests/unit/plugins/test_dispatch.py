@@ -1,4 +1,4 @@
-"""dockercni.plugins.dispatch, registry and ipam: which engine serves a plugin, and what becomes of its failures."""
+"""dockercni.plugins.dispatch and ipam: which backend serves a plugin, and what becomes of its failures."""
 
 from __future__ import annotations
 
@@ -13,44 +13,43 @@ import pytest
 
 from dockercni.cni import CNIError, ConfigurationError, PluginError, PluginNotFound, Result, parse_list, versions
 from dockercni.plugins import host_local, ipam, static
-from dockercni.plugins.dispatch import Dispatch
-from dockercni.plugins.registry import refusal
+from dockercni.plugins.dispatch import Dispatch, refusal
 from dockercni.plugins.skeleton import serve
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins.table import PLUGINS
 from tests.unit.plugins.asking import Executables, ask, call
 
 if TYPE_CHECKING:
     from dockercni.plugins.contract import Plugin, Request
 
 
-def choose(plugin: dict[str, Any], engine: Any = "auto", *missing: str, **top: Any) -> str:
-    """The engine for the only plugin of a network."""
+def choose(plugin: dict[str, Any], backend: Any = "auto", *missing: str, **top: Any) -> str:
+    """The backend for the only plugin of a network."""
     conf = {"cniVersion": "1.0.0", "name": "net", "plugins": [plugin], **top}
     network = parse_list(json.dumps(conf).encode(), Path("/etc/cni/net.d/net.conflist"))
-    return Dispatch(Executables(*missing), engine).choose(network, network.plugins[0])
+    return Dispatch(Executables(*missing), backend).choose(network, network.plugins[0])
 
 
 LOOPBACK, ODD, DHCP = {"type": "loopback"}, {"type": "loopback", "odd": 1}, {"type": "dhcp"}
 
 
 @pytest.mark.parametrize(
-    ("plugin", "engine", "chosen"),
+    ("plugin", "backend", "chosen"),
     [
-        (LOOPBACK, "auto", "native"),
-        (LOOPBACK, "native", "native"),
+        (LOOPBACK, "auto", "builtin"),
+        (LOOPBACK, "builtin", "builtin"),
         (LOOPBACK, "exec", "exec"),
         (ODD, "auto", "exec"),
         (ODD, "exec", "exec"),
         (DHCP, "auto", "exec"),
-        ({**LOOPBACK, "cni.dev/x": 1, "capabilities": {"x": True}, "dockercni": {}, "args": {}}, "auto", "native"),
+        ({**LOOPBACK, "cni.dev/x": 1, "capabilities": {"x": True}, "dockercni": {}, "args": {}}, "auto", "builtin"),
     ],
 )
-def test_choice(plugin: dict[str, Any], engine: str, chosen: str) -> None:
+def test_choice(plugin: dict[str, Any], backend: str, chosen: str) -> None:
     """auto takes the native plugin wherever it supports every key; a network's own wish comes before the setting."""
-    assert choose(plugin, engine) == chosen
-    assert choose(plugin, "auto", dockercni={"engine": engine}) == chosen
-    assert choose(plugin, "exec", dockercni={"engine": engine}) == chosen
-    assert choose(plugin, engine, dockercni={}) == chosen
+    assert choose(plugin, backend) == chosen
+    assert choose(plugin, "auto", dockercni={"backend": backend}) == chosen
+    assert choose(plugin, "exec", dockercni={"backend": backend}) == chosen
+    assert choose(plugin, backend, dockercni={}) == chosen
 
 
 def test_a_choice_that_may_be_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
@@ -69,44 +68,50 @@ def test_a_choice_that_may_be_a_mistake(caplog: pytest.LogCaptureFixture) -> Non
     ("plugin", "top", "reason"),
     [
         (ODD, {}, "odd is not supported"),
-        (DHCP, {}, "there is no native plugin dhcp"),
+        (DHCP, {}, "there is no built-in plugin dhcp"),
     ],
 )
-def test_native_that_cannot_be(plugin: dict[str, Any], top: dict[str, Any], reason: str) -> None:
-    """Where native is demanded and cannot be, the error says why."""
-    with pytest.raises(CNIError, match=f'network "net" cannot be native: {reason}') as error:
-        choose(plugin, "native", **top)
+def test_builtin_that_cannot_be(plugin: dict[str, Any], top: dict[str, Any], reason: str) -> None:
+    """Where a built-in plugin is demanded and cannot be, the error says why."""
+    with pytest.raises(CNIError, match=f'network "net" cannot be built-in: {reason}') as error:
+        choose(plugin, "builtin", **top)
     assert error.value.code == 50
 
 
 def test_no_plugin_at_all() -> None:
-    """A plugin that neither engine has is not found."""
+    """A plugin that neither backend has is not found."""
     with pytest.raises(PluginNotFound):
         choose(DHCP, "auto", "dhcp")
-    assert choose(LOOPBACK, "auto", "loopback") == "native"
+    assert choose(LOOPBACK, "auto", "loopback") == "builtin"
 
 
-@pytest.mark.parametrize("value", [{"engine": "fast"}, "native", {"engine": 1}, []])
-def test_bad_engine(value: Any) -> None:
+@pytest.mark.parametrize(("asked", "chosen"), [("native", "builtin"), ("exec", "exec"), ("auto", "builtin")])
+def test_former_names(asked: str, chosen: str) -> None:
+    """A network's configuration of an earlier version says `engine`, and "native" for what is "builtin" now."""
+    assert choose(LOOPBACK, dockercni={"engine": asked}) == chosen
+
+
+@pytest.mark.parametrize("value", [{"backend": "fast"}, "builtin", {"backend": 1}, []])
+def test_bad_backend(value: Any) -> None:
     """A wrong value in the network's file is one line that names file and key."""
     with pytest.raises(
-        ConfigurationError, match=r"^/etc/cni/net.d/net.conflist: dockercni.engine: must be one of auto"
+        ConfigurationError, match=r"^/etc/cni/net.d/net.conflist: dockercni.backend: must be one of auto"
     ):
         choose(LOOPBACK, dockercni=value)
 
 
 def test_version_that_is_not_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """auto leaves a version that the native plugin does not speak to the executable."""
-    monkeypatch.setitem(NATIVE, "static", ("dockercni.plugins.static", ("1.0.0",)))
+    """auto leaves a version that the built-in plugin does not speak to the executable."""
+    monkeypatch.setitem(PLUGINS, "static", ("dockercni.plugins.static", ("1.0.0",)))
     assert refusal("static", {"cniVersion": "1.0.0"}) == ""
-    assert refusal("static", {"cniVersion": "0.4.0"}) == "the native plugin does not speak version 0.4.0"
-    assert refusal("static", {}) == "the native plugin does not speak version 0.1.0"
+    assert refusal("static", {"cniVersion": "0.4.0"}) == "the built-in plugin does not speak version 0.4.0"
+    assert refusal("static", {}) == "the built-in plugin does not speak version 0.1.0"
 
 
-@pytest.mark.parametrize("kind", NATIVE)
+@pytest.mark.parametrize("kind", PLUGINS)
 def test_every_plugin(kind: str) -> None:
     """Each plugin of the table is a module with the verbs of the contract, and a script of the package."""
-    module, spoken = NATIVE[kind]
+    module, spoken = PLUGINS[kind]
     for verb in ("unsupported", "add", "check", "delete", "status", "gc"):
         assert callable(getattr(import_module(module), verb))
     assert set(spoken) <= set(versions.KNOWN)
@@ -121,13 +126,13 @@ def test_modules_are_plugins() -> None:
 
 
 def test_calls_go_where_they_say() -> None:
-    """A call is served by the engine that it names, which was chosen at ADD."""
+    """A call is served by the backend that it names, which was chosen at ADD."""
     executables = Executables(answer={"cniVersion": "1.0.0"})
     runner = Dispatch(executables)
     conf = {"cniVersion": "1.0.0", "name": "net", "type": "static", "ipam": {"type": "static"}}
     assert ask("ADD", conf, runner=runner) == {"cniVersion": "1.0.0"}
     assert not executables.calls
-    made = replace(call("ADD", conf), engine="exec")
+    made = replace(call("ADD", conf), backend="exec")
     runner.run(made)
     assert executables.calls == [made]
     assert runner.path == "/nowhere"
@@ -206,7 +211,7 @@ def test_delegation_to_executables(verb: str) -> None:
     result = delegate(verb, {"ipam": {"type": "elsewhere"}}, executables)
     assert (result is not None) == (verb == "ADD")
     (made,) = executables.calls
-    assert (made.plugin, made.verb, made.engine) == ("elsewhere", verb, "exec")
+    assert (made.plugin, made.verb, made.backend) == ("elsewhere", verb, "exec")
     assert made.environment == {**call(verb, {"type": "x"}, ARGS="A=b;IgnoreUnknown=1").environment}
     assert made.config["foreign"] == 1
 

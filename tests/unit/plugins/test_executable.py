@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dockercni.plugins.__main__ import named
-from dockercni.plugins.table import NATIVE
+from dockercni.plugins.table import PLUGINS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[3]
-PLUGINS = (sys.executable, "-m", "dockercni.plugins")
+COMMAND = (sys.executable, "-m", "dockercni.plugins")
 
 
 def run(argv: Sequence[str], conf: Any = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,12 +32,12 @@ def run(argv: Sequence[str], conf: Any = None, **environment: str) -> subprocess
 ATTACHMENT = {"CONTAINERID": "c1", "NETNS": "/nowhere", "IFNAME": "eth0", "PATH": "/nowhere"}
 
 
-@pytest.mark.parametrize("argv", [PLUGINS, (sys.executable, "-m", "dockercni", "plugin")])
-@pytest.mark.parametrize("kind", NATIVE)
+@pytest.mark.parametrize("argv", [COMMAND, (sys.executable, "-m", "dockercni", "plugin")])
+@pytest.mark.parametrize("kind", PLUGINS)
 def test_version(argv: Sequence[str], kind: str) -> None:
     """VERSION tells what the table says, whatever is on stdin."""
     done = run([*argv, kind], "nonsense", COMMAND="VERSION")
-    assert json.loads(done.stdout) == {"cniVersion": "1.1.0", "supportedVersions": list(NATIVE[kind][1])}
+    assert json.loads(done.stdout) == {"cniVersion": "1.1.0", "supportedVersions": list(PLUGINS[kind][1])}
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -82,35 +82,35 @@ def test_result_is_indented(tmp_path: Path) -> None:
     """A result is printed as the Go skeleton prints it."""
     ipam = {"type": "host-local", "subnet": "10.1.0.0/24", "dataDir": str(tmp_path)}
     conf = {"cniVersion": "1.0.0", "name": "net", "type": "bridge", "ipam": ipam}
-    done = run([*PLUGINS, "host-local"], conf, COMMAND="ADD", **ATTACHMENT)
+    done = run([*COMMAND, "host-local"], conf, COMMAND="ADD", **ATTACHMENT)
     assert done.stdout == (
         '{\n    "cniVersion": "1.0.0",\n    "ips": [\n        {\n            "address": "10.1.0.2/24",\n'
         '            "gateway": "10.1.0.1"\n        }\n    ]\n}'
     )
-    done = run([*PLUGINS, "host-local"], conf, COMMAND="DEL", **ATTACHMENT)
+    done = run([*COMMAND, "host-local"], conf, COMMAND="DEL", **ATTACHMENT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_error_is_on_stdout() -> None:
     """An error is a JSON object on stdout, and exit code 1."""
-    done = run([*PLUGINS, "static"], COMMAND="ADD")
+    done = run([*COMMAND, "static"], COMMAND="ADD")
     text = "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH] missing"
     assert (done.returncode, done.stdout) == (1, f'{{\n    "code": 4,\n    "msg": "{text}"\n}}')
 
 
 def test_without_command() -> None:
     """Started by a human, a plugin says what it is."""
-    done = run([*PLUGINS, "static"])
+    done = run([*COMMAND, "static"])
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
         "CNI plugin static of dockercni",
-        f"CNI protocol versions supported: {', '.join(NATIVE['static'][1])}",
+        f"CNI protocol versions supported: {', '.join(PLUGINS['static'][1])}",
     ]
 
 
 def test_usage() -> None:
     """A plugin that does not exist is a usage error."""
-    done = run([*PLUGINS, "dhcp"], COMMAND="VERSION")
+    done = run([*COMMAND, "dhcp"], COMMAND="VERSION")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: dockercni plugin {")
     done = run([sys.executable, "-m", "dockercni", "plugin", "dhcp"], COMMAND="VERSION")
@@ -181,11 +181,11 @@ KEYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("verb", ["ADD", "STATUS"])
-@pytest.mark.parametrize("kind", NATIVE)
+@pytest.mark.parametrize("kind", PLUGINS)
 def test_what_it_cannot_do(kind: str, verb: str) -> None:
     """A key that asks for what the plugin does not do is refused with code 2, and named; comments are nobody's keys."""
     conf = {"cniVersion": "1.1.0", "name": "net", "type": kind, "_comment": "", "org.example": 1, **KEYS[kind]}
-    done = run([*PLUGINS, kind], conf, COMMAND=verb, **ATTACHMENT)
+    done = run([*COMMAND, kind], conf, COMMAND=verb, **ATTACHMENT)
     assert done.returncode == 1
     error = json.loads(done.stdout)
     key = [*KEYS[kind].get("ipam", KEYS[kind])][-1]
@@ -197,7 +197,7 @@ def test_what_it_could_not_do_is_taken_back(kind: str, tmp_path: Path) -> None:
     """DEL takes back whatever the configuration says by now."""
     ipam = {"type": "host-local", "subnet": "10.1.0.0/24", "dataDir": str(tmp_path), "odd": 1}
     conf = {"cniVersion": "1.0.0", "name": "net", "type": kind, "odd": 1, "ipam": ipam if kind == "host-local" else {}}
-    done = run([*PLUGINS, kind], conf, COMMAND="DEL", **ATTACHMENT)
+    done = run([*COMMAND, kind], conf, COMMAND="DEL", **ATTACHMENT)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -212,7 +212,7 @@ def test_one_sysctl_twice(sysctls: str) -> None:
     """Two values for one sysctl are refused with code 7, in the same spelling or another."""
     conf = f'{{"cniVersion": "1.0.0", "name": "net", "type": "tuning", "sysctl": {sysctls}, "prevResult": {{}}}}'
     env = {"PYTHONPATH": str(ROOT), "CNI_COMMAND": "ADD", **{f"CNI_{key}": each for key, each in ATTACHMENT.items()}}
-    done = subprocess.run([*PLUGINS, "tuning"], check=False, capture_output=True, text=True, input=conf, env=env)
+    done = subprocess.run([*COMMAND, "tuning"], check=False, capture_output=True, text=True, input=conf, env=env)
     error = json.loads(done.stdout)
     assert error["code"] == 7
     assert "duplicated sysctl keys" in error["msg"]

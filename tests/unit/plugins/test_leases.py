@@ -1,4 +1,4 @@
-"""dockercni.plugins.leases and owners: the files, and that nobody's change is missed."""
+"""dockercni.plugins.leases: the files, and that nobody's change is missed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockercni.cni import ErrorCode
-from dockercni.plugins import leases, owners
+from dockercni.plugins import leases
 from dockercni.plugins.contract import PluginFailure
 from dockercni.plugins.leases import Leases, locked
 
@@ -108,7 +108,7 @@ def test_no_reading_without_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """A store that only we use is not read again."""
     with locked(str(tmp_path), "net") as store:
         store.reserve(FIRST, "c1", "eth0", 0)
-    monkeypatch.setattr(owners, "_scan", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(leases, "_scan", lambda _: pytest.fail("read again"))
     for number in range(3, 9):
         with locked(str(tmp_path), "net") as store:
             assert store.holds("c1", "eth0")

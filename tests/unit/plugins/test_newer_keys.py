@@ -9,7 +9,7 @@ import pytest
 
 from dockercni.cni import result
 from dockercni.linux import links
-from dockercni.plugins import firewall, layout, link_changes, portmap, ruleset, wishes
+from dockercni.plugins import firewall, layout, portmap, ruleset, tuning_conf
 from dockercni.plugins.contract import Request
 from tests.unit.plugins.asking import Executables, ask, call
 
@@ -36,8 +36,8 @@ def test_routes(plugin: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("conf", [{"txQLen": 500}, {"txQLen": 7, "args": {"cni": {"txQLen": 500}}}])
 def test_queue(conf: dict[str, Any]) -> None:
     """The length of the transmit queue, of which args.cni has the last word."""
-    wish = wishes.read(request("tuning", **conf))
-    assert link_changes.wanted("eth0", wish) == [links.set_queue("eth0", 500)]
+    wanted = tuning_conf.read(request("tuning", **conf))
+    assert tuning_conf.changes("eth0", wanted) == [links.set_queue("eth0", 500)]
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])

@@ -1,4 +1,4 @@
-"""dockercni.plugins.sysctls, resolvers and wishes: the pure parts of tuning and host-local."""
+"""dockercni.plugins.sysctls, tuning_conf and host_local: the pure parts of tuning and host-local."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dockercni.cni.result import DNS
-from dockercni.plugins import resolvers, sysctls, wishes
+from dockercni.plugins import host_local, sysctls, tuning_conf
 from dockercni.plugins.contract import PluginFailure, Request
 from tests.unit.plugins.asking import Executables, call
 
@@ -64,7 +64,7 @@ def test_allowlist(tmp_path: Path) -> None:
 )
 def test_resolv_conf(text: str, found: DNS) -> None:
     """The last domain, and everything of the rest, without comments and lines that are not known."""
-    assert resolvers.parse(text) == found
+    assert host_local.parse_resolv_conf(text) == found
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_mac_precedence(conf: dict[str, Any], args: str, mac: str) -> None:
     """The configuration's MAC gives way to that of CNI_ARGS, then runtimeConfig, then args.cni."""
     made = call("ADD", {"type": "tuning"}, ARGS=args)
     request = Request(made, conf, "net", "1.0.0", "c1", "/x", "eth0", Executables())
-    assert wishes.read(request).mac == mac
+    assert tuning_conf.read(request).mac == mac

@@ -169,7 +169,7 @@ def test_leftovers_shared() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"served": ("native", "native", "native")},
+        {"served": ("builtin", "builtin", "builtin")},
         {"config": b"{"},
         {"config": b'{"cniVersion":"1.0.0","name":"x","plugins":[{"type":"macvlan"}]}'},
         {"config": b'{"name":"x","plugins":[{"type":"bridge","ipMasq":true,"ipMasqBackend":"nftables"}]}'},

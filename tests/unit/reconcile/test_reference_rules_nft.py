@@ -105,7 +105,7 @@ def test_leftovers() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"served": ("native", "native")},
+        {"served": ("builtin", "builtin")},
         {"config": b"{"},
         {"config": b'{"cniVersion":"1.0.0","name":"x","plugins":[{"type":"bridge","ipMasq":true},{"type":"portmap"}]}'},
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockercni.cni import Cache, CacheError, ChainError, diagnosis, parse_list
+from dockercni.cni import Cache, CacheError, ChainError, invoke, parse_list
 from dockercni.cni.errors import PluginShortage, is_shortage
 from dockercni.linux import host_links, iptables
 from dockercni.linux.host_links import RoutedLinks
@@ -51,11 +51,11 @@ def test_whatever_was_made_of_it() -> None:
 )
 def test_executables_that_lack_something(stdout: bytes, stderr: str) -> None:
     """A limit on this program's cgroup is one on the executables that it starts, which say so in their own words."""
-    error = diagnosis.failed("bridge", "ADD", 2, stdout, stderr)
+    error = invoke.failed("bridge", "ADD", 2, stdout, stderr)
     assert is_shortage(error)
     assert not error.permanent
     assert (stderr or "failed") in str(error) or "fork/exec" in str(error)
-    assert not is_shortage(diagnosis.failed("bridge", "ADD", 1, b'{"code": 7, "msg": "no such bridge"}', ""))
+    assert not is_shortage(invoke.failed("bridge", "ADD", 1, b'{"code": 7, "msg": "no such bridge"}', ""))
 
 
 @pytest.fixture

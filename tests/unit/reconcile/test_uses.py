@@ -19,7 +19,7 @@ ADDRESS = frozenset({ip_address("10.1.0.2")})
 
 def entry(*plugins: dict[str, object], **changes: object) -> CacheEntry:
     config = json.dumps({"cniVersion": "1.0.0", "name": "lan", "plugins": plugins}).encode()
-    served = ("native",) * len(plugins)
+    served = ("builtin",) * len(plugins)
     whole = CacheEntry("lan", "c1", "eth0", "/run/netns/x", config, result=RESULT, served=served, owner={})
     return replace(whole, **changes)
 

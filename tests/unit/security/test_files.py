@@ -13,8 +13,8 @@ from dockercni.cni import Cache, CacheEntry, CacheError
 from dockercni.daemon.heartbeat import Heartbeat
 from dockercni.errors import DockercniError
 from dockercni.files import private_directory
-from dockercni.plugins import backups, leases, resolvers
-from dockercni.plugins.wishes import Wish
+from dockercni.plugins import backups, host_local, leases
+from dockercni.plugins.tuning_conf import TuningConf
 from dockercni.reconcile import state
 from dockercni.reconcile.history import History, PastAttachment
 from dockercni.reconcile.locks import Locks
@@ -184,7 +184,7 @@ def test_backups_of_tuning(place: Path, put: Callable[[Path], None]) -> None:
     assert backups.load(file) is None
     if put is link:
         with pytest.raises(OSError, match="symbolic"):
-            backups.save(file, Wish({}, "", False, 0, None, None), None)  # type: ignore[arg-type]
+            backups.save(file, TuningConf({}, "", False, 0, None, None), None)  # type: ignore[arg-type]
     assert (place / "victim").read_text() == "precious"
 
 
@@ -214,11 +214,11 @@ def test_resolv_conf(place: Path, put: Callable[[Path], None]) -> None:
     """host-local reads a configured resolv.conf of a sensible size, and waits for nobody."""
     put(place / "resolv.conf")
     with pytest.raises(OSError, match=r"regular file|directory|larger than"):
-        resolvers.read(str(place / "resolv.conf"))
+        host_local.read_resolv_conf(str(place / "resolv.conf"))
 
 
 def test_resolv_conf_is_often_a_link(tmp_path: Path) -> None:
     """A link to a resolv.conf is followed, as every resolver does."""
     (tmp_path / "stub").write_text("nameserver 192.0.2.1\n")
     (tmp_path / "resolv.conf").symlink_to(tmp_path / "stub")
-    assert resolvers.read(str(tmp_path / "resolv.conf")).nameservers == ("192.0.2.1",)
+    assert host_local.read_resolv_conf(str(tmp_path / "resolv.conf")).nameservers == ("192.0.2.1",)

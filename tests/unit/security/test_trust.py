@@ -123,11 +123,11 @@ def test_leases_of_executables(place: Path, plugin: str, what: str, spoil: Calla
     conf = {"cniVersion": "1.0.0", "name": "lan", "type": plugin, "ipam": ipam}
     executables = Executables(answer={"cniVersion": "1.0.0"})
     dispatch = Dispatch(executables, "exec")
-    dispatch.run(replace(call("ADD", conf), engine=EXEC))
+    dispatch.run(replace(call("ADD", conf), backend=EXEC))
     spoil(place / what)
     with pytest.raises(CNIError, match=f"host-local: .*{what} "):
-        dispatch.run(replace(call("ADD", conf), engine=EXEC))
-    dispatch.run(replace(call("DEL", conf), engine=EXEC))
+        dispatch.run(replace(call("ADD", conf), backend=EXEC))
+    dispatch.run(replace(call("DEL", conf), backend=EXEC))
     assert [each.verb for each in executables.calls] == ["ADD", "DEL"]
     (place / "etc" / "lan.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "lan", "plugins": [conf]}))
     given = settings.load({"cni-conf-dir": str(place / "etc")}, {}, settings.DEFAULT_FILE)
