@@ -15,13 +15,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import attaching, connecting, crowd, processes
-from tests.bench.samples import Ratio, Report
+from tests.bench import attaching, connecting, crowd, processes, walk
+from tests.bench.samples import Figure, Ratio, Report
 from tests.hosts import Host
 
 ROOT = Path(__file__).parents[2]
 SECTIONS: dict[str, Callable[[Report, int], None]] = {
     "chain": attaching.chain,
+    "walk": walk.walk,
     "ports": attaching.ports,
     "host-local": attaching.host_local,
     "cold": processes.cold,
@@ -46,7 +47,8 @@ def main() -> int:
         SECTIONS[options.inside](report, options.runs)
         ratios = [(each.what, each.ours, each.other, each.value, each.bound, each.most) for each in report.ratios]
         samples = [(each.what, each.who, each.runs) for each in report.samples.values()]
-        sys.stdout.write(json.dumps([samples, ratios]))
+        figures = [(each.what, each.value, each.unit, each.bound, each.least) for each in report.figures]
+        sys.stdout.write(json.dumps([samples, ratios, figures]))
         return 0
     for section in options.only:
         if section in PAIRED:
@@ -69,10 +71,11 @@ def _run(section: str, runs: int, report: Report) -> None:
             cwd=ROOT,
             check=True,
         )
-    samples, ratios = json.loads(done.stdout)
+    samples, ratios, figures = json.loads(done.stdout)
     for what, who, milliseconds in samples:
         report.add(what, who, *milliseconds)
     report.ratios += [Ratio(*each) for each in ratios]
+    report.figures += [Figure(*each) for each in figures]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""How far one warm ADD in this process walks: Python calls of dockercni, modules, and changes from module to module."""
+"""How far one warm ADD in this process walks: Python calls of dockercni, modules, and changes from module to module.
+
+Counted by sys.setprofile, so the same on every machine. With WALK=1 in the environment, all calls go to stderr, the
+most frequent first. Before configurations and results travelled as objects, it was 2,124 calls of 48 modules with 652
+changes; the targets are half of that.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +42,9 @@ class Walk:
             self.calls.append((os.path.relpath(code.co_filename, _PACKAGE), code.co_qualname))
 
     @property
-    def modules(self) -> Counter[str]:
-        """The calls of each module."""
-        return Counter(module for module, _ in self.calls)
+    def modules(self) -> int:
+        """How many modules the calls are of."""
+        return len({module for module, _ in self.calls})
 
     @property
     def changes(self) -> int:
@@ -57,12 +62,10 @@ def walk(report: Report, _runs: int) -> None:
         serving.delete(net, attachment(name, "walk", 8083))
     found = Walk(lambda: serving.add(net, attachment("third", "walk", 8083)))
     if os.environ.get("WALK"):  # where the calls are
-        for each, number in Counter(found.calls).most_common(80):
-            sys.stderr.write(f"{number:5} {each[0]} {each[1]}\n")
-        for module, number in found.modules.most_common():
-            sys.stderr.write(f"{number:5} {module}\n")
+        for (module, name), number in Counter(found.calls).most_common():
+            sys.stderr.write(f"{number:5} {module} {name}\n")
     report.figures += [
-        Figure("one warm ADD: calls", len(found.calls), "", 1267),
-        Figure("one warm ADD: modules", len(found.modules), "", 64),
+        Figure("one warm ADD: calls", len(found.calls), "", 1060),
+        Figure("one warm ADD: modules", found.modules, "", 48),
         Figure("one warm ADD: changes of module", found.changes, "", 300),
     ]
