@@ -207,12 +207,6 @@ def test_supported(plugin: Any, conf: dict[str, Any], native: bool, monkeypatch:
     assert (plugin.unsupported(conf) == "") == native
 
 
-def test_firewalld(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where firewalld runs, the firewall plugin is the executable."""
-    monkeypatch.setattr(firewall.firewalld, "runs", lambda: True)
-    assert firewall.unsupported({}) == "firewalld is running"
-
-
 def test_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without libnftables, what needs it is left to the executables."""
     monkeypatch.setattr("dockercni.linux.nft.available", lambda: False)

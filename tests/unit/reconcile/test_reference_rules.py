@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from dockercni.cni import CacheEntry
+from dockercni.linux import firewalld
+from dockercni.plugins import firewall
+from dockercni.reconcile.firewall_rules import _expected
 from dockercni.reconcile.reference_rules import FIREWALL, MASQUERADE, PORTMAP, ReferenceRules, Snapshot, reference_rules
 
 CONTAINER = "2d4cf00660877a34126438de58ebe0789ee6838e424ce484f1833d3be2c8c4b8"
@@ -178,3 +183,16 @@ def test_leftovers_shared() -> None:
 def test_none(changes: dict[str, object]) -> None:
     """Where no executable that we know left iptables rules, there are no reference rules."""
     assert reference_rules(entry(**changes)) is None
+
+
+@pytest.mark.parametrize(("pid", "runs"), [("", False), ("no number", False), ("2147483646", False), ("own", True)])
+def test_firewalld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: str, runs: bool) -> None:
+    """The firewall plugin and what looks for its rules agree whether firewalld runs, whose file may be an old one."""
+    file = tmp_path / "firewalld.pid"
+    if pid:
+        file.write_text(str(os.getpid()) if pid == "own" else pid)
+    monkeypatch.setattr(firewalld, "_PID", file)
+    found = _expected(entry())
+    assert found
+    assert firewalld.runs() == runs
+    assert (FIREWALL not in found.kinds) == (firewall.unsupported({}) == "firewalld is running") == runs
