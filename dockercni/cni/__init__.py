@@ -1,6 +1,6 @@
 """libcni in Python: the CNI runtime, usable on its own and knowing nothing of Docker.
 
-What is offered here is imported when it is first asked for: a plugin that runs as an executable needs little of it.
+Each name is imported when it is first used, because a plugin that is started as an executable needs few of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""libcni's attachment cache: one file an attachment, in libcni's place and format, written ahead.
+"""libcni's attachment cache: one file for each attachment, in libcni's place and format, written ahead.
 
-An entry appears before the first plugin runs, without a result, and is written anew after each plugin. libcni reads
-such a file without complaint, and ignores the object in which ours keeps what libcni does not record. So whatever is
-killed and whenever, enough stands here for a complete DEL.
+An entry is written, without a result, before the first plugin runs, and again after each plugin. So a complete DEL is
+possible whatever process is killed at whatever moment. libcni reads such files, and ignores the object that holds what
+libcni does not record.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dockercni.cni.cache_entry import CacheEntry
 from dockercni.cni.errors import CacheError, EntryTooNew
 from dockercni.files import private_directory, read_regular, replace_file
 
-MAX_BYTES: Final = 64 << 20  # of an entry: more than the longest output of a plugin comes to
-_TICK: Final = 3 * 10**9  # nanoseconds: more than any file system's clock takes from one time to the next
+MAX_BYTES: Final = 64 << 20  # of an entry: more than the longest accepted output of a plugin needs
+_TICK: Final = 3 * 10**9  # nanoseconds: longer than the resolution of any file system's time stamps
 _PREFIX: Final = ".cache-entry-"
 
 
@@ -36,7 +36,7 @@ class Cache:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._results = directory / "results"
-        self._listed: tuple[tuple[int, ...], list[str]] = (), []  # what the directory was like, and its file names
+        self._listed: tuple[tuple[int, ...], list[str]] = (), []  # state of the directory, and its file names then
 
     def write(self, entry: CacheEntry, *, new: bool = False) -> None:
         """Record `entry`; with `new`, refuse if a file of that name is there. Raises CacheError."""
@@ -49,26 +49,26 @@ class Cache:
                     f"{path} exists: container {entry.container_id} is attached to network {entry.network} as "
                     f"{entry.ifname} already, or another runtime did not clean up"
                 )
-            # the temporary file stands outside results/, where libcni would read it
+            # the temporary file is not in results/, where libcni would read it
             replace_file(path, format_.encode(entry), scratch=self.directory, prefix=f"{_PREFIX}{os.getpid()}-")
         except (OSError, ValueError) as error:
             raise CacheError(f"cannot write {path}: {_reason(error)}") from error
 
     def remove(self, entry: CacheEntry) -> None:
-        """Forget `entry`. Already gone is success, and another attachment of the same file name stays.
+        """Remove `entry`. Success if it is gone already. Another attachment with the same file name stays.
 
         Raises CacheError.
         """
         try:
             path = self._path(entry.key)
-        except CacheError:  # nothing can have been recorded
+        except CacheError:  # no such entry can exist
             return
         try:
             found = self._load(path.name)
         except EntryTooNew:
             raise
         except CacheError:
-            found = None  # a file that says nothing goes with the attachment that it is named for
+            found = None  # an unreadable file is removed with the attachment that its name is for
         if isinstance(found, CacheEntry) and found.key != entry.key:
             return
         try:
@@ -79,14 +79,14 @@ class Cache:
     def read(self, network: str, container_id: str, ifname: str) -> CacheEntry | None:
         """The entry of this attachment; None when there is none. Raises CacheError when it cannot be read.
 
-        An empty name is an error, too: it is nobody's.
+        Empty names are an error, too.
         """
         key = (network, container_id, ifname)
         if all(key) and any(char in part for part in key for char in "/\0"):
-            return None  # no such file can have been written
+            return None  # no such file can exist
         found = self._load(self._path(key).name)
         if isinstance(found, CacheEntry):
-            return found if found.key == key else None  # their parts may add up to the same file name
+            return found if found.key == key else None  # other names may join to the same file name
         return None if found is None else CacheEntry(*key, netns="", config=b"", result=found)
 
     def entries(
@@ -128,17 +128,17 @@ class Cache:
         """The file names, in order; a directory that has not changed is not listed again. Raises OSError."""
         now = time.time_ns()
         status = os.stat(self._results)
-        trust.refuse(self._results)  # what stands there is run: a DEL with the configuration that is recorded
+        trust.refuse(self._results)  # a DEL runs the plugins of the configuration that is recorded there
         state = status.st_dev, status.st_ino, status.st_mtime_ns
         known, names = self._listed
         if state != known:
             names = sorted(os.listdir(self._results))
-            if now - status.st_mtime_ns > _TICK:  # else the next change may leave that time as it is
+            if now - status.st_mtime_ns > _TICK:  # else the next change may have the same time stamp
                 self._listed = state, names
         return names
 
     def sweep(self) -> None:
-        """Remove what writers that were killed left behind; whoever lives may be writing now."""
+        """Remove temporary files of writers that were killed. A writer that still lives may be using its own."""
         for leftover in self.directory.glob(f"{_PREFIX}*"):
             writer = leftover.name.removeprefix(_PREFIX).partition("-")[0]
             if not (writer.isdecimal() and os.path.exists(f"/proc/{writer}")):
@@ -146,7 +146,7 @@ class Cache:
                     leftover.unlink()
 
     def _path(self, key: tuple[str, str, str]) -> Path:
-        """Where the entry stands: in results/, whatever the names are. Raises CacheError."""
+        """The path of the entry, always inside results/. Raises CacheError for names that would lead elsewhere."""
         name = "-".join(key)
         if not all(key) or "/" in name or "\0" in name:
             raise CacheError("no cache entry for network {!a}, container {!a}, interface {!a}".format(*key))
@@ -164,7 +164,7 @@ class Cache:
             found = format_.decode(data)
         except CacheError as error:
             raise type(error)(f"{path} is not a cache entry: {error}") from error
-        # whoever removes an entry goes by what it says: it must not lead to another file
+        # an entry is removed by the names in it, which must not lead to another file
         if isinstance(found, CacheEntry) and found.file_name != name:
             raise CacheError(f"{path} is not a cache entry: it says that it is {found.file_name}")
         return found

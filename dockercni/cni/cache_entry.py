@@ -1,4 +1,4 @@
-"""What stands in one file of the cache: libcni's record of an attachment, and an object of ours that libcni ignores."""
+"""The format of one file of the cache: libcni's record of an attachment, and an object of ours that libcni ignores."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from dockercni.cni.result import Result, parse
 KIND: Final = "cniCacheV1"
 SCHEMA: Final = 1  # of our own object; an entry with a higher one was written by a newer version
 _FORMER: Final = {"native": "builtin"}  # what a plugin of this process was called in records before
-_DEPTH: Final = strict_json.MAX_DEPTH + 8  # what was taken from outside at its deepest, and our own levels around it
+_DEPTH: Final = strict_json.MAX_DEPTH + 8  # the deepest accepted input, and our own levels around it
 
 
 @dataclass(frozen=True)
 class CacheEntry:
     """One attachment as recorded.
 
-    `config` is the network's conflist, whole; `result` what the plugins before `done` made of it, as printed. `served`
-    names for each plugin of the list the backend that serves it. `owner` holds what the program that attached wants to
-    know again later; it is None in entries of other runtimes, which have no `served` and `done` either. A record of
-    libcni before 0.8 is a bare result: its entry has no `config` and `netns`.
+    `config` is the network's conflist, with the plugins of its subdirectory merged in, so that DEL needs no other file.
+    `done` plugins have finished, and `result` is what the last of them printed. `served` names the backend of each
+    plugin. `owner` holds whatever the program that attached wants to read again later; it is None in entries of other
+    runtimes, which have no `served` and `done` either. A record of libcni before 0.8 is a bare result: its entry has no
+    `config` and `netns`.
     """
 
     network: str
@@ -49,23 +50,23 @@ class CacheEntry:
 
     @cached_property
     def attached(self) -> Result:
-        """`result` as ADD has recorded it; an empty one before the first plugin. Raises ResultError."""
+        """The recorded `result`; an empty one before the first plugin has finished. Raises ResultError."""
         return parse(self.result, versions.OLDEST) if self.result else Result(versions.OLDEST)
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells attachments apart: network, container id, interface name."""
+        """The identity of an attachment: network, container id, interface name."""
         return self.network, self.container_id, self.ifname
 
     @property
     def file_name(self) -> str:
-        """libcni's name for it. Its parts may hold "-" themselves, so it is never taken apart again."""
+        """libcni's name for the file. Its parts may contain "-", so it cannot be split again."""
         return "-".join(self.key)
 
     def network_list(self) -> conf.NetworkList:
-        """The network as ADD recorded it, be it one plugin only (libcni's AddNetwork). Raises ConfigurationError.
+        """The network as ADD recorded it, even a single plugin (libcni's AddNetwork). Raises ConfigurationError.
 
-        What libcni took from the network's subdirectory is not in its records.
+        Records of libcni lack the plugins that it took from the network's subdirectory.
         """
         try:
             value = strict_json.decode(self.config)
@@ -99,7 +100,7 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     dockercni: Any = None
 
 
-# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+# msgspec analyses a type at its first use, and crashes if two threads cause that at once, so it is caused here.
 msgspec.json.Decoder(_Stored)
 
 
@@ -122,7 +123,7 @@ def encode(entry: CacheEntry) -> bytes:
 
 
 def decode(data: bytes) -> CacheEntry | Mapping[str, Any]:
-    """What a file records: an entry, or the bare result that libcni wrote before 0.8. Raises CacheError."""
+    """The content of a file: an entry, or the bare result that libcni wrote before 0.8. Raises CacheError."""
     try:
         value = strict_json.decode(data, depth=_DEPTH)
         if isinstance(value, dict) and "kind" not in value and any(key in value for key in _RESULT_KEYS):
@@ -160,7 +161,7 @@ _RESULT_KEYS: Final = ("interfaces", "ips", "ip4", "ip6")
 def _ours(value: Any) -> _Ours | None:
     if value is None:
         return None
-    # the schema first: what else a newer version wrote is not for us to judge
+    # the schema first: other keys of a newer version cannot be judged
     schema = msgspec.convert(value, _Schema).schema
     if schema > SCHEMA:
         raise EntryTooNew(f"it was written by a newer version (schema {schema}; this one knows {SCHEMA})")

@@ -22,7 +22,7 @@ from dockercni.cni.strict_json import DocumentError, Fields, decode, encode, loc
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MAX_BYTES = 1 << 20  # a configuration is a few hundred bytes: whatever is larger was put there by mistake
+MAX_BYTES = 1 << 20  # a configuration has a few hundred bytes; a much larger file is a mistake
 _LIST = ".conflist"
 _SINGLE = (".conf", ".json")
 
@@ -76,11 +76,11 @@ class Directory:
         return tuple(found for _, found in self.files if isinstance(found, ConfigurationError))
 
     def first(self) -> NetworkList | ConfigurationError | None:
-        """Return what the first file by plain name holds, be it broken: a default must not fall through to another."""
+        """Return what the first file by name holds, even if broken: the default must not become another one."""
         return min(self.files, key=lambda entry: os.fsencode(entry[0].name), default=(None, None))[1]
 
 
-@lru_cache(maxsize=64)  # every record of a network holds the same list, and each look reads it several times
+@lru_cache(maxsize=64)  # all records of a network hold the same list, and each reconciliation reads it several times
 def parse_list(data: bytes, source: Path | None = None) -> NetworkList:
     """Read a .conflist from its bytes alone. Raises ConfigurationError."""
     network = _parse(data, source)
@@ -107,7 +107,7 @@ def load_file(path: Path) -> NetworkList:
     """
     data = _read(path)
     network = _load(path, data)
-    if twice := repeated(data, "sysctl"):  # which of the two is meant, nobody can tell
+    if twice := repeated(data, "sysctl"):  # it is unknown which of the two is meant
         raise ConfigurationError(f"{shown(twice)} is there twice", source=path, key="sysctl")
     return network
 
@@ -128,7 +128,7 @@ def _load(path: Path, data: bytes) -> NetworkList:
 def load_directory(path: Path) -> Directory:
     """Read all files of a directory; one that is missing is empty. Never raises: see Directory.broken.
 
-    What others than root can change is broken: whoever writes a configuration has programs run as root.
+    A file that others than root can change counts as broken, because a configuration makes programs run as root.
     """
     try:
         _refuse(path)
@@ -243,7 +243,7 @@ def _plugin(fields: Fields) -> PluginConf:
         fields.fail("type", "missing")
     if "/" in kind or "\0" in kind:
         fields.fail("type", f"{shown(kind)} is not the name of a plugin")
-    # what libcni's own record of a plugin holds has to have its types, whoever reads it
+    # libcni decodes these keys of every plugin, so they need the right types even if the plugin ignores them
     for key in ("name", "cniVersion"):
         fields.string(key)
     fields.object("ipam").string("type")
@@ -294,7 +294,7 @@ def _read(path: Path) -> bytes:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # without O_NONBLOCK a FIFO put there would stop us for ever
+    # without O_NONBLOCK, opening a FIFO would block for ever
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong in CNI, one class for each thing that a caller may want to tell apart."""
+"""The errors of CNI, one class for each case that a caller may want to distinguish."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ErrorCode(IntEnum):
     INTERNAL = 999  # Go skeleton
 
 
-# What asking again does not change: the plugin or its configuration has to become another one first.
+# The same call fails again until the plugin or its configuration is changed.
 PERMANENT: Final = frozenset(
     {
         ErrorCode.INCOMPATIBLE_VERSION,
@@ -39,7 +39,7 @@ PERMANENT: Final = frozenset(
         ErrorCode.INVALID_CONFIGURATION,
     }
 )
-# What a system call says when there is no process, thread, memory or descriptor for it at this moment.
+# A system call fails with these while there is no process, thread, memory or descriptor left for it.
 SHORTAGES: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
@@ -68,7 +68,7 @@ class CNIError(Exception):
 
 
 class ConfigurationError(CNIError):
-    """A network configuration cannot be used; its text is one line that says where and why."""
+    """A network configuration cannot be used; the text is one line that says where and why."""
 
     def __init__(
         self,
@@ -114,14 +114,14 @@ class ResultError(CNIError):
 
 
 class CacheError(CNIError):
-    """What ADD recorded cannot be read or written; its text is one line."""
+    """A cache entry cannot be read or written; the text is one line."""
 
     def __init__(self, msg: str, details: str = "") -> None:
         super().__init__(_one_line(msg), ErrorCode.IO_FAILURE, _one_line(details))
 
 
 class EntryTooNew(CacheError):
-    """A newer version wrote this record: it is not broken, so nothing may be done to it."""
+    """A newer version wrote this entry. It is not broken, so it must not be changed or removed."""
 
 
 class PluginNotFound(CNIError):
@@ -131,7 +131,7 @@ class PluginNotFound(CNIError):
         self.plugin = plugin
         self.directories = tuple(map(str, directories))
         where = ", ".join(self.directories) or "no directory at all"
-        # not "invalid configuration": whoever installs the plugin later makes the same configuration work
+        # not "invalid configuration": the same configuration works once the plugin is installed
         super().__init__(f'plugin "{plugin}" not found', ErrorCode.PLUGIN_NOT_AVAILABLE, f"searched {where}")
 
 
@@ -149,7 +149,7 @@ class PluginError(CNIError):
 
 
 class PluginShortage(PluginError):
-    """There was no process, thread, memory or descriptor for a plugin at this moment; nothing is wrong with it."""
+    """The machine had no process, thread, memory or descriptor left for a plugin; nothing is wrong with the plugin."""
 
     def __init__(self, plugin: str, verb: str, problem: OSError | str, *, stderr: str = "") -> None:
         reason = problem if isinstance(problem, str) else problem.strerror
@@ -166,7 +166,7 @@ class PluginTimeout(PluginError):
 
 
 class ChainError(CNIError):
-    """A verb that goes on after an error failed in `failures`, one for each plugin or attachment that complained."""
+    """A verb that continues after errors failed; `failures` has one for each plugin or attachment that failed."""
 
     def __init__(self, verb: str, network: str, failures: Sequence[CNIError]) -> None:
         self.verb = verb
@@ -183,7 +183,7 @@ class ChainError(CNIError):
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether what failed did so for want of a process, thread, memory or descriptor, so that it may soon succeed."""
+    """Whether a lack of processes, threads, memory or descriptors caused it: another try may succeed soon."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ChainError) and any(map(is_shortage, cause.failures)):
@@ -195,5 +195,5 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def _one_line(text: str) -> str:
-    # file names, keys and values come from outside: none of them may break a log line or drive a terminal
+    # File names, keys and values come from outside. They must not break a log line or send codes to a terminal.
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -1,6 +1,6 @@
-"""Finding and running plugin executables.
+"""Finds and runs plugin executables. The only module of this package that starts processes.
 
-The only module of this package that starts processes.
+It makes the JSON that an executable reads, and reads the JSON that it prints; everything else passes objects.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from dockercni.cni.strict_json import DocumentError
 
 STDOUT_LIMIT: Final = 16 << 20  # bytes; more than any result, less than what would hurt the host
 STDERR_KEPT: Final = 64 << 10  # bytes, the last ones
-# what a service manager gives to us alone, and what a plugin gets from its call only
+# Variables that a service manager set for this process alone, and those that only the call may set.
 _OURS: Final = ("CNI_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
-_BUSY_TRIES: Final = 6  # as libcni: a plugin that is just being installed is "text file busy" for a moment
+_BUSY_TRIES: Final = 6  # as libcni: while a plugin is being installed, starting it fails with "text file busy"
 _BUSY_PAUSE: Final = 1.0  # seconds
 _ANSWERED: Final = {"ADD": "result", "VERSION": "list of versions"}  # what stdout of other verbs holds does not count
-# How executables, and the runtime of Go, spell the errors of SHORTAGES.
+# How executables and the Go runtime word the errors of SHORTAGES.
 _SPELLINGS: Final = (
     "resource temporarily unavailable",
     "cannot allocate memory",
@@ -44,11 +44,11 @@ log = logging.getLogger(__name__)
 class ExecRunner:
     """Runs plugin executables from `directories`, each in a session of its own, for at most `timeout` seconds.
 
-    Thread-safe. When a plugin ends, whatever is left of its process group is killed.
+    Thread-safe. When a plugin ends, the rest of its process group is killed.
     """
 
     def __init__(self, directories: Sequence[Path], timeout: float = 60.0) -> None:
-        # plugins run in /, and are told of these directories: a relative path would mean another place to them
+        # Plugins run in / and get these directories as CNI_PATH, where a relative path would mean another place.
         self.directories = tuple(Path(os.path.abspath(directory)) for directory in directories)
         self.path = os.pathsep.join(map(str, self.directories))
         self.timeout = timeout
@@ -104,7 +104,7 @@ class ExecRunner:
     def _start(self, call: PluginCall, executable: Path, deadline: float) -> subprocess.Popen[bytes]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         environment.update(call.environment)
-        stdin = os.memfd_create("cni-config", os.MFD_CLOEXEC)  # a plugin that never reads it can not block us
+        stdin = os.memfd_create("cni-config", os.MFD_CLOEXEC)  # not a pipe: a plugin that never reads cannot block us
         try:
             os.write(stdin, strict_json.encode(call.config))
             for attempt in range(1, _BUSY_TRIES + 1):
@@ -151,7 +151,7 @@ class _FloodError(Exception):
 
 
 class _Output:
-    """What a process prints until it ends: its end counts, not that of the pipes, which a child may keep open."""
+    """Collects what a process prints until it ends. The end of the pipes does not count: a child may keep them open."""
 
     def __init__(self, stdout: int, stderr: int) -> None:
         self.stdout = bytearray()
@@ -160,7 +160,7 @@ class _Output:
 
     @property
     def words(self) -> str:
-        """The last of what it wrote to stderr."""
+        """The last part of stderr."""
         return self._stderr[-STDERR_KEPT:].decode("utf-8", "replace").strip()
 
     def collect(self, pid: int, deadline: float) -> None:
@@ -183,14 +183,14 @@ class _Output:
                     del self._stderr[:-STDERR_KEPT]
                     if ended not in ready and time.monotonic() >= deadline:
                         raise _TimeUpError
-            for pipe, buffer in self._pipes.items():  # what it wrote between the last look and its end
+            for pipe, buffer in self._pipes.items():  # what it wrote between the last read and its end
                 _drain(pipe, buffer)
         finally:
             os.close(ended)
 
 
 def _drain(pipe: int, buffer: bytearray) -> bool:
-    """Append what stands in the pipe now, as far as the limit; False at its end."""
+    """Append what the pipe holds now, up to the limit; False at the end of the pipe."""
     while len(buffer) <= STDOUT_LIMIT:
         try:
             chunk = os.read(pipe, 1 << 16)
@@ -203,9 +203,9 @@ def _drain(pipe: int, buffer: bytearray) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the process group, and reap.
+    """Kill the rest of the process group, then reap its leader.
 
-    The group goes first: as long as its leader is not reaped, nobody else can have got its number.
+    In this order, because the kernel cannot reuse the group's id before its leader is reaped.
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -213,11 +213,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> PluginError:
-    """The error of a plugin that ended with `status`; `words` is what it wrote to stderr."""
+    """The error of a plugin that ended with `status`: its own, or a description of what happened.
+
+    `words` is what it wrote to stderr.
+    """
     how = f"exit status {status}" if status > 0 else f"killed by signal {-status}, {signal.strsignal(-status)}"
 
     def error(msg: str, code: int = ErrorCode.UNKNOWN, details: str = "") -> PluginError:
-        """The error, whose code libcni makes 0 where the plugin gave none."""
+        """The error; its code is 0 if the plugin gave none, as in libcni."""
         said = f"{msg}; {details}" if details else msg
         if any(spelling in said.lower() for spelling in _SPELLINGS):
             return PluginShortage(plugin, verb, said, stderr=words)
@@ -240,7 +243,7 @@ def failed(plugin: str, verb: str, status: int, stdout: bytes, words: str) -> Pl
 
 
 def not_started(plugin: str, verb: str, executable: Path, problem: OSError | ValueError) -> PluginError:
-    """The error of an executable that the kernel would not run."""
+    """The error of an executable that could not be started."""
     if isinstance(problem, OSError) and problem.errno in SHORTAGES:
         return PluginShortage(plugin, verb, problem)
     reasons = {

@@ -1,4 +1,4 @@
-"""Names that CNI allows. They end up in environment variables and file names, so nothing else may pass."""
+"""Names that CNI allows. They become parts of environment variables and file names, so nothing else may pass."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _IFNAME_BYTES = 15  # the kernel's IFNAMSIZ less the final NUL
 
 
 def is_container_id(text: str) -> bool:
-    """Whether libcni would take `text` for a container id; such a one can be part of a file's name."""
+    """Whether libcni accepts `text` as a container id. Such an id is safe as a part of a file name."""
     return _NAME.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=64)  # every plugin of a chain is asked about the same few names
 def validate_container_id(container_id: str) -> None:
-    """Raise InvalidParameters (code 3 if empty, else 4) unless libcni would take `container_id`."""
+    """Raise InvalidParameters (code 3 if empty, else 4) unless libcni accepts `container_id`."""
     if not container_id:
         raise InvalidParameters("missing container id", code=ErrorCode.UNKNOWN_CONTAINER)
     if not is_container_id(container_id):
@@ -28,7 +28,7 @@ def validate_container_id(container_id: str) -> None:
 
 @lru_cache(maxsize=64)
 def validate_network_name(name: str) -> None:
-    """Raise InvalidParameters (code 7) unless libcni would take `name` for a network."""
+    """Raise InvalidParameters (code 7) unless libcni accepts `name` for a network."""
     if not name:
         raise InvalidParameters("missing network name", code=ErrorCode.INVALID_CONFIGURATION)
     if not _NAME.fullmatch(name):

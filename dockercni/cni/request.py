@@ -1,4 +1,4 @@
-"""What a plugin is told: its configuration, and the CNI_* variables."""
+"""What a plugin gets: its configuration, and the CNI_* variables."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class RuntimeConf:
 
 
 def validate(network: str, attachment: RuntimeConf) -> None:
-    """Raise InvalidParameters for what no ADD may be asked with: libcni's rules, and what cannot be handed over."""
+    """Raise InvalidParameters for what no ADD may have by libcni's rules, or what cannot be passed on."""
     names.validate_container_id(attachment.container_id)
     names.validate_network_name(network)
     names.validate_ifname(attachment.ifname)
     _validate_text("network namespace", attachment.netns)
     for key, value in attachment.args:
         _validate_text(f"argument {key!a}", key + value)
-        # whoever reads CNI_ARGS takes them for separators, and cannot be told otherwise
+        # readers of CNI_ARGS take these for separators, and there is no way to quote them
         if not key or any(separator in text for separator in ";=" for text in (key, value)):
             raise InvalidParameters(f"argument {key!a} is empty, or it or its value {value!a} contains ; or =")
 
@@ -70,7 +70,7 @@ def for_attachment(
 def for_network(network: NetworkList, plugin: PluginConf, injected: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration for a verb that has no attachment: the plugin's own object, and what the runtime adds."""
     injected = {"name": network.name, "cniVersion": network.cni_version, **injected}
-    # plugins match keys in any case: one that is spelled otherwise must not stand beside ours
+    # plugins match keys in any case, so no other spelling of these keys may remain
     ours = {key.lower() for key in injected}
     own = {key: value for key, value in plugin.raw.items() if key.lower() not in ours}
     return {**own, **injected}

@@ -1,8 +1,8 @@
 """Results of CNI 0.1.0 to 1.1.0: read, converted, written.
 
-A result keeps what the plugin printed (`raw`), and that is what the next plugin and the cache get: unlike libcni we do
-not lose keys that we do not know. Other deviations: an address and a route's `dst` have to be there, and the family of
-an address is read from the address, whatever `version` says.
+A result keeps what the plugin printed (`raw`), and the next plugin and the cache get that, so keys that we do not know
+are kept; libcni loses them. Other deviations: an address and a route's `dst` are mandatory, and an address's family is
+read from the address, whatever `version` says.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class DNS:
-    """What a resolver needs; all of it empty means: nothing was said."""
+    """What a resolver needs; all empty if nothing was given."""
 
     nameservers: tuple[str, ...] = ()
     domain: str = ""
@@ -71,7 +71,7 @@ class DNS:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a plugin made of ADD. Without `raw`, which is what a plugin printed, it is what to_dict() returns."""
+    """The result of an ADD. `raw` is what the plugin printed; by default it is what to_dict() returns."""
 
     cni_version: str
     interfaces: tuple[Interface, ...] = ()
@@ -108,7 +108,7 @@ class Result:
         }
         if modern:
             return _without_empty(written)
-        # the old encoder never leaves dns out, and puts it last
+        # the encoder of libcni for these versions never omits dns, and writes it last
         dns = written.pop("dns")
         return _without_empty(written) | {"dns": dns}
 
@@ -187,7 +187,7 @@ def _to_single_family(result: Result, version: str) -> Result:
     first = {ip.address.version: IPConfig(ip.address, ip.gateway) for ip in reversed(result.ips)}
     if not first:
         raise ResultError("cannot convert: no valid IP addresses")
-    # a family after the other, as whoever reads it again will find them
+    # IPv4 first: that is the order in which a result of that shape is read again
     routes = tuple(Route(each.dst, each.gw) for family in (4, 6) if family in first
                    for each in result.routes if each.dst.version == family)  # fmt: skip
     return Result(version, (), tuple(first[family] for family in sorted(first)), routes, result.dns)
@@ -257,7 +257,7 @@ def _read_prefix(fields: Fields, key: str) -> IPv4Interface | IPv6Interface:
     return prefix
 
 
-@lru_cache(maxsize=256)  # the same few addresses are read by each plugin of a list, and by whoever hands them on
+@lru_cache(maxsize=256)  # every plugin of a list, and whatever reads the record, parses the same few addresses
 def _prefix(text: str) -> IPv4Interface | IPv6Interface | None:
     # the pattern leaves out what ipaddress takes and CNI does not: zones, netmasks, an address without a prefix
     match = _PREFIX.fullmatch(text)

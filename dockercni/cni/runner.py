@@ -1,7 +1,7 @@
-"""What a plugin is asked, and the protocol that anything which serves plugins speaks.
+"""The call of a plugin, and the protocol of whatever serves such calls.
 
-Configurations and results travel as objects. JSON is made and read where a real executable begins (`invoke`), and
-where a plugin of this program is started as one.
+Configurations and results travel as objects. JSON is made and read only for real executables (`invoke`), and where a
+plugin of this program is started as an executable (`plugins.executable`).
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class PluginCall:
 
 
 class PluginRunner(Protocol):
-    """Serves plugins: by executables, in the process, or as a fake in a test."""
+    """Serves plugins: by executables, in this process, or as a fake in a test."""
 
     def choose(self, network: NetworkList, plugin: PluginConf) -> str:
-        """Name the backend that will serve `plugin` of `network` at ADD. It is recorded and used for CHECK and DEL too.
+        """Return the backend that will serve `plugin` of `network` at ADD. It is recorded, and used for CHECK and DEL.
 
         Raises PluginNotFound.
         """

@@ -1,8 +1,8 @@
 """The CNI runtime: what libcni does, for one attachment at a time.
 
 Differences from libcni, all on the safe side: every plugin is found before the first one runs; a failed chain is taken
-back at once; the cache is written ahead; DEL runs every step, whatever fails; a result is handed on as it was printed.
-docs/cni-deviations.md lists them all.
+back at once; the cache is written ahead; DEL runs every step, whatever fails; a result keeps the keys that libcni does
+not know. docs/cni-deviations.md lists all of them.
 """
 
 from __future__ import annotations
@@ -53,12 +53,11 @@ class Runtime:
     ) -> CacheEntry:
         """ADD the container to the network and return what was recorded, whose `attached` is the last plugin's result.
 
-        `finish` may do more once the last plugin has run, and change what is recorded of its result; the attachment is
-        not complete before that, and what it raises (CNIError) counts as a plugin's failure.
+        `finish` is called once the last plugin has run, and returns the result to record. Only then is the attachment
+        complete. A CNIError that it raises counts as a plugin's failure.
 
-        Raises CNIError: before anything ran (PluginNotFound, InvalidParameters, CacheError), or a PluginError or
-        CacheError after the chain was taken back. What could not be taken back stays recorded, and is in the error's
-        notes.
+        Raises PluginNotFound, InvalidParameters or CacheError before any plugin ran, or PluginError or CacheError after
+        the chain was taken back. If that failed too, the entry stays and the error's notes say why.
         """
         served = tuple(self._runner.choose(network, plugin) for plugin in network.plugins)
         request.validate(network.name, attachment)
@@ -94,8 +93,8 @@ class Runtime:
                 self.delete_recorded(entry, attachment.inherit)
             except CNIError as leftover:
                 if entry.done == 0 and _same_words(failure, leftover):
-                    # The first plugin cannot use its configuration, neither to make anything nor to take it back. Kept,
-                    # the record would stand in the way of the corrected configuration for ever.
+                    # The first plugin can use its configuration neither for ADD nor for DEL, so it made nothing. If the
+                    # entry stayed, it would block the corrected configuration for ever.
                     self._cache.remove(entry)
                 else:
                     failure.add_note(f"taking it back failed too: {leftover}")
@@ -105,8 +104,8 @@ class Runtime:
     def delete(self, network: NetworkList, attachment: RuntimeConf) -> None:
         """DEL as libcni does it: with the given configuration, and the recorded result if there is one.
 
-        A record that is broken does not stop it, and goes with it. Raises ChainError with all that failed (the record
-        then stays), EntryTooNew before anything ran.
+        A broken entry does not stop DEL, and is removed with it. Raises ChainError with all failures (the entry then
+        stays), and EntryTooNew before any plugin ran.
         """
         try:
             recorded = self._cache.read(network.name, attachment.container_id, attachment.ifname)
@@ -128,19 +127,19 @@ class Runtime:
         self._delete(network, entry, attachment.inherit)
 
     def delete_recorded(self, entry: CacheEntry, inherit: Sequence[int] = ()) -> None:
-        """DEL with what ADD recorded: configuration, arguments, result so far, backends; never today's files.
+        """DEL with what ADD recorded (configuration, arguments, result so far, backends), never with today's files.
 
-        `entry.netns` is empty, or a path, if the namespace still exists. For an entry without `owner`, which another
-        runtime made, `delete` knows better: it may not record the whole list. Raises ConfigurationError before
-        anything ran, ChainError with all that failed; the record then stays.
+        `entry.netns` is the path of the namespace, or empty if it is gone. Use `delete` for an entry without `owner`:
+        another runtime made it, and may not have recorded the whole list. Raises ConfigurationError before any plugin
+        ran, and ChainError with all failures; the entry then stays.
         """
         self._delete(entry.network_list(), entry, inherit)
 
     def check(self, entry: CacheEntry, inherit: Sequence[int] = ()) -> None:
-        """CHECK a recorded attachment; nothing runs if its network disables that.
+        """CHECK a recorded attachment; does nothing if its network disables CHECK.
 
         Raises VersionError below 0.4.0, CacheError if ADD did not finish, ResultError if its result cannot be said in
-        the network's version, PluginError or PluginNotFound at the first plugin that complains.
+        the network's version, PluginError or PluginNotFound from the first plugin that complains.
         """
         network = entry.network_list()
         if not versions.supports(network.cni_version, Feature.CHECK):
@@ -154,7 +153,7 @@ class Runtime:
             self._run("CHECK", network, plugin, self._backend(entry, network, position), entry, inherit, previous)
 
     def validate(self, network: NetworkList) -> frozenset[str]:
-        """Ask whether ADD could be tried: the capabilities that the plugins of `network` declare.
+        """Check that ADD can be tried; returns the capabilities that the plugins of `network` declare.
 
         Raises ChainError with every plugin that is missing, or does not support the network's version.
         """
@@ -173,14 +172,14 @@ class Runtime:
         return network.capabilities
 
     def versions(self, network: NetworkList, plugin: PluginConf) -> tuple[str, ...]:
-        """The versions that a plugin of `network` says it supports. Raises PluginError, PluginNotFound."""
+        """The versions of CNI that a plugin of `network` says it supports. Raises PluginError, PluginNotFound."""
         return supported_versions(self._runner, self._runner.choose(network, plugin), plugin.type)
 
     def repeat(self, entry: CacheEntry, position: int, inherit: Sequence[int] = ()) -> None:
         """Run the ADD of one plugin of a complete attachment again, with the final result before it.
 
-        Only for plugins whose ADD is known to bear it: it is how rules that somebody flushed come back while link and
-        lease stay. What it prints is ignored. Raises CNIError.
+        This brings back rules that were flushed, without touching link and lease. Use it only for plugins whose ADD can
+        be repeated. The answer is ignored. Raises CNIError.
         """
         network = entry.network_list()
         previous = _as_version(entry, network.cni_version)
@@ -190,7 +189,7 @@ class Runtime:
     def delegate(
         self, verb: str, entry: CacheEntry, position: int, delegate: str, inherit: Sequence[int] = ()
     ) -> Result:
-        """Run a verb of the executable that the plugin at `position` of an attachment delegates to, as that one does.
+        """Run a verb of the executable that the plugin at `position` delegates to, exactly as that plugin would.
 
         Raises CNIError.
         """
@@ -201,10 +200,10 @@ class Runtime:
         return result.parse(printed, network.cni_version)
 
     def gc(self, network: NetworkList, valid: Iterable[tuple[str, str]]) -> None:
-        """DEL what is recorded for `network` and not among the `valid` (container id, ifname), then send GC.
+        """DEL every attachment to `network` that is not among the `valid` (container id, ifname), then send GC.
 
-        Attachments of other runtimes in the same cache count too, and are taken back with `network` as it is given.
-        Does nothing if the network disables GC. Raises ChainError with all that failed.
+        That includes attachments of other runtimes in the same cache, which are deleted with `network` as it is given.
+        Does nothing if the network disables GC. Raises ChainError with all failures.
         """
         if network.disable_gc:
             return
@@ -259,7 +258,7 @@ class Runtime:
         self._cache.remove(entry)
 
     def _backend(self, entry: CacheEntry, network: NetworkList, position: int) -> str:
-        """Who served the plugin at ADD; for an attachment of another runtime, who would serve it now."""
+        """What served the plugin at ADD; for an attachment of another runtime, what would serve it now."""
         return (
             entry.served[position]
             if position < len(entry.served)
@@ -288,7 +287,7 @@ class Runtime:
 
 
 def _served(recorded: CacheEntry, network: NetworkList) -> tuple[str, ...]:
-    """The recorded backends, if they are those of the plugins of `network`: today's list may be another one."""
+    """The recorded backends, if the entry lists the same plugins as `network`, which may have changed since."""
     try:
         then = recorded.network_list()
     except CNIError:
@@ -305,12 +304,12 @@ def _as_version(entry: CacheEntry, version: str) -> Result | None:
 
 
 def _plain(converted: Result) -> Result:
-    """What libcni hands on of a result of another version: nothing but the keys that it knows itself."""
+    """The result without keys that libcni does not know, because libcni drops them when it converts."""
     return replace(converted, raw={})
 
 
 def _same_words(failure: CNIError, leftover: CNIError) -> bool:
-    """Whether the roll-back failed at the plugin that had failed, and only there, and for the same reason."""
+    """Whether only the plugin that had failed in ADD failed in the roll-back as well, for the same reason."""
     match failure, leftover:
         case PluginError(), ChainError(failures=(PluginError() as again,)):
             return (failure.plugin, failure.msg, failure.code) == (again.plugin, again.msg, again.code)

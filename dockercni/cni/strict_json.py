@@ -1,8 +1,8 @@
-"""JSON, read strictly and written compactly: the only place that does either.
+"""JSON, read strictly and written compactly. No other module reads or writes the JSON of CNI.
 
-What Go's decoder does and a drop-in has to do as well: keys match in any case, null is as good as absent, wrong types
-are errors, the last of equal keys wins, invalid UTF-8 and lone surrogates become U+FFFD. What it does not: integers
-above 2^53 stay exact.
+As in Go's decoder, which a drop-in replacement must match: keys match in any case, null counts as absent, wrong types
+are errors, the last of equal keys wins, invalid UTF-8 and lone surrogates become U+FFFD. Unlike there, integers above
+2^53 stay exact.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from dockercni.cni.errors import CNIError, ErrorCode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-MAX_DEPTH = 200  # far from what exhausts the interpreter's stack when the document is written again
+MAX_DEPTH = 200  # well below the depth at which writing the document exhausts the interpreter's stack
 _INT64 = range(-(2**63), 2**63)
-# pairs first, so that only the halves without a partner are left for the second group
+# whole pairs match first, so the second group matches only halves without a partner
 _SURROGATES = re.compile(r"\\(?:u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w)|.)", re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class DocumentError(CNIError):
-    """Something is wrong with a document; whoever knows what the document is turns this into its own kind of error.
+    """Something is wrong with a document; callers turn this into an error of their own kind.
 
-    `key` is the JSON path, `present` says that it has a value, `position` is the line and column of a syntax error.
+    `key` is the JSON path, `present` is whether it has a value, `position` is the line and column of a syntax error.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ def decode(data: bytes, *, depth: int = MAX_DEPTH) -> Any:
         raise DocumentError("nested too deeply") from None
     except ValueError as error:
         raise DocumentError(_number_problem(error)) from None
-    # counting brackets is enough for nearly every document
+    # for nearly every document it is enough to count brackets
     if text.count("{") + text.count("[") > depth and _deeper_than(value, depth):
         raise DocumentError(f"nested deeper than {depth} levels")
     return value
 
 
 def repeated(data: bytes, name: str) -> str:
-    """A key that an object called `name` has twice, in any object of `data`, which is a document; "" if there is none.
+    """A key that occurs twice in an object called `name`, anywhere in the JSON `data`; "" if there is none.
 
-    `decode` takes the last one, as Go does.
+    `decode` keeps the last value, as Go does.
     """
-    if name not in (text := data.decode("utf-8", "replace")).lower():  # spares nearly every document another look
+    if name not in (text := data.decode("utf-8", "replace")).lower():  # nearly every document is done here
         return ""
     found: list[str] = []
 
@@ -86,7 +86,7 @@ def repeated(data: bytes, name: str) -> str:
 
 
 class _Pairs:
-    """An object of which only the keys that it has more than once are kept."""
+    """Keeps of an object only the keys that it has more than once."""
 
     __slots__ = ("repeated",)
 
@@ -96,12 +96,12 @@ class _Pairs:
 
 
 def encode(value: Any) -> bytes:
-    """Return `value` as JSON without a superfluous byte, in ASCII."""
+    """Return `value` as compact JSON, in ASCII."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def locate(data: bytes, key: str) -> tuple[int, int] | None:
-    """Return line and column of the value of `key` (a path; its last part counts) if that key occurs exactly once."""
+    """Return line and column of the value of `key` (the last part of that path) if the key occurs exactly once."""
     text = data.decode("utf-8", "replace")
     name = re.escape(key.rpartition(".")[2])
     found = list(re.finditer(rf'"{name}"\s*:\s*', text, re.IGNORECASE))
@@ -117,7 +117,7 @@ def lookup(values: Mapping[str, Any], key: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Return `value` as JSON, cut to what fits into a message."""
+    """Return `value` as JSON, cut to 60 characters for a message."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -211,7 +211,7 @@ class Fields:
 
 
 class _NumberError(ValueError):
-    """A number that JSON does not have, or that no reader could hold."""
+    """A number that JSON does not have, or that is too large."""
 
 
 def _reject_constant(name: str) -> NoReturn:
@@ -226,7 +226,7 @@ def _finite(text: str) -> float:
 
 
 def _number_problem(error: ValueError) -> str:
-    # the only other ValueError is the interpreter's guard against integers of thousands of digits
+    # the only other ValueError is the interpreter's limit on the digits of an integer
     return str(error) if isinstance(error, _NumberError) else "an integer has too many digits"
 
 

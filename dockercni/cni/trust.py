@@ -1,6 +1,6 @@
-"""May a file or directory be obeyed? Only if nobody else can change it: what sshd asks of keys (StrictModes).
+"""Whether a file can be trusted: only if no other user can change it, as sshd demands of keys (StrictModes).
 
-"Nobody else" is: whoever is not root, nor the user that we are. A group other than root's counts as others.
+Other users are all but root and the user of this process. A group other than root's counts as other users.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BELIEVED = 1.0  # seconds
-_MOST = 1024  # paths
-_fine: dict[str, float] = {}  # when it was seen that nobody else can change what is there
+_VALID = 1.0  # seconds for which a check counts
+_MAX_PATHS = 1024
+_checked: dict[str, float] = {}  # when a path was found to be safe
 
 
 def flaw(status: os.stat_result, path: str | os.PathLike[str], *, parent: bool = False) -> str:
-    """Who else can change what is at `path`, and what mends it; empty if nobody can.
+    """Why other users can change what is at `path`, and the command that fixes it; "" if they cannot.
 
-    In a `parent` with the sticky bit nobody can replace what is somebody else's.
+    In a `parent` with the sticky bit, users can replace only their own files.
     """
     shown = f"{os.fspath(path)} (mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}:{status.st_gid})"
     if status.st_uid not in {0, os.geteuid()}:
@@ -35,7 +35,7 @@ def flaw(status: os.stat_result, path: str | os.PathLike[str], *, parent: bool =
 
 
 def flaw_of(path: str | os.PathLike[str]) -> str:
-    """As `flaw`, for what is at `path`, and all directories that lead there, links followed. Missing is no flaw."""
+    """As `flaw`, for `path` and every directory that leads there, links followed. What is missing has no flaw."""
     path = os.path.abspath(path)
     try:
         real = os.path.realpath(path)
@@ -44,7 +44,7 @@ def flaw_of(path: str | os.PathLike[str]) -> str:
     for place in dict.fromkeys((real, *_above(real), path, *_above(path))):
         try:
             found = flaw(os.lstat(place), place, parent=place not in {real, path})
-        except (OSError, ValueError):  # whoever opens it will see the same
+        except (OSError, ValueError):  # opening it will fail for the same reason
             continue
         if found:
             return found
@@ -54,7 +54,7 @@ def flaw_of(path: str | os.PathLike[str]) -> str:
 def flaw_of_program(path: str | os.PathLike[str]) -> str:
     """As `flaw_of`, for a program in a directory of programs, or for that directory.
 
-    The archives that plugins are released in give all of it to whoever packed them, unless tar is told not to.
+    In the archives of the plugins' releases everything belongs to the user who packed them, and tar keeps that owner.
     """
     found = flaw_of(path)
     about, chown, place = found.partition(": chown root ")
@@ -65,19 +65,19 @@ def flaw_of_program(path: str | os.PathLike[str]) -> str:
 
 
 def refuse(path: str | os.PathLike[str], look: Callable[[str], str] = flaw_of) -> None:
-    """Raise PermissionError, with all that has to be said, if others can change what is at `path`.
+    """Raise PermissionError, with the reason and the fix, if other users can change what is at `path`.
 
-    `look` says so. That they cannot is believed for a second: one look at a container asks several times.
+    `look` checks that. A good answer counts for a second, because one reconciliation asks several times.
     """
     now, name = time.monotonic(), os.fspath(path)
-    if now - _fine.get(name, float("-inf")) < _BELIEVED:
+    if now - _checked.get(name, float("-inf")) < _VALID:
         return
-    _fine.pop(name, None)
+    _checked.pop(name, None)
     if found := look(name):
         raise PermissionError(errno.EPERM, found, name)
-    if len(_fine) >= _MOST:
-        _fine.clear()
-    _fine[name] = now
+    if len(_checked) >= _MAX_PATHS:
+        _checked.clear()
+    _checked[name] = now
 
 
 def _above(path: str) -> list[str]:

@@ -15,7 +15,7 @@ _VERSION = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?")
 
 
 class Feature(Enum):
-    """Abilities that a runtime asks for before it uses them."""
+    """Features that not every version of the protocol has."""
 
     CHECK = auto()
     PREV_RESULT_ON_DEL = auto()
