@@ -84,7 +84,7 @@ def test_del_and_repair_say_when(monkeypatch: pytest.MonkeyPatch, error: CNIErro
 @pytest.mark.parametrize(("error", "retry"), [(PERMANENT, Retry.NEVER), (LATER, Retry.LATER)])
 def test_rules_say_when(monkeypatch: pytest.MonkeyPatch, error: CNIError, retry: Retry) -> None:
     """A plugin that is run again for its rules, and fails, says whether that makes sense once more."""
-    monkeypatch.setattr("dockercni.reconcile.firewall_rules.repair.put_back", raising(error))
+    monkeypatch.setattr("dockercni.reconcile.firewall_rules.repair.repair", raising(error))
     runtime: Any = SimpleNamespace()
     with pytest.raises(RulesError) as failed:
         FirewallRules(runtime).repair(ENTRY, ["nftables elements"], 0)
