@@ -1,6 +1,6 @@
 """`python -m dockercni.plugins NAME`, `dockercni plugin NAME`, and links named `dockercni-NAME`: CNI executables.
 
-Cheap to start: nothing is imported but what the plugin needs, and for VERSION not even that.
+Cheap to start: only what the plugin needs is imported, and for VERSION not even that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PREFIX = "dockercni-"
 
 
 def named(argv: Sequence[str]) -> str:
-    """The plugin that a command line means: program `dockercni-NAME`, or `dockercni plugin NAME`; "" if neither."""
+    """The plugin of a command line `dockercni-NAME` or `dockercni plugin NAME`; "" for any other."""
     program, *arguments = argv
     plugin = os.path.basename(program).removeprefix(PREFIX)
     if plugin not in PLUGINS and len(arguments) == 2 and arguments[0] == "plugin":
@@ -47,7 +47,7 @@ def serve(plugin: str) -> int:
         sys.stderr.write(f"CNI plugin {plugin} of dockercni\n")
         sys.stderr.write(f"CNI protocol versions supported: {', '.join(PLUGINS[plugin][1])}\n")
         return 0
-    from dockercni.plugins import executable  # noqa: PLC0415  what VERSION does not need
+    from dockercni.plugins import executable  # noqa: PLC0415  VERSION does not need it
 
     return executable.run(plugin, verb)
 

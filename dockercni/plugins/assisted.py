@@ -1,11 +1,11 @@
-"""Executables, with what the reference plugins leave undone done around them.
+"""Runs executables, and makes up for what the reference plugins do not do.
 
-The reference bridge gives a container frames that are too large for a bridge that somebody else made, and at DEL it
-removes the link before its IPAM plugin is asked to give the address back, which for DHCP needs the link. Where no DHCP
-server answers, `dhcp` goes on asking for a minute, and then says that there are "no more tries". And where its daemon
-does not run, its DEL fails, and others then keep a link with an address that the server will give to somebody else.
-host-local does not ask who else can change its leases.
-portmap redirects what goes to a port of ::1, and whoever asks there waits for an answer that cannot come back.
+bridge: without `mtu` the container's MTU is 1500 whatever the bridge's is. At DEL the link is removed before the IPAM
+plugin gives the address back, which DHCP can only do over the link.
+dhcp: without an answer from a server it asks for a minute, and then reports "no more tries". Without its daemon its DEL
+fails, and plugins that delegate to it keep a link whose address the server will assign again.
+host-local: it does not check who else can change its leases.
+portmap: it redirects connections to ports of ::1, whose answers cannot come back, so clients wait for ever.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _USUAL: Final = 1500  # the MTU that a new link has anyway
 
 
 def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> Any:
-    """Run `call` by `runner`; what waits for a DHCP server may take so many seconds. Raises as `runner` does."""
+    """Run `call` by `runner`; a plugin that waits for a DHCP server has `patience` seconds. Raises as `runner` does."""
     answer = _run(call, runner, patience)
     if call.verb == "ADD" and call.plugin == _PORTMAP:
         _refuse_loopback()
@@ -41,7 +41,7 @@ def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> Any:
 
 
 def _refuse_loopback() -> None:
-    """Have our table refuse what portmap redirects from ::1. Only a client's patience hangs on it: it fails no ADD."""
+    """Have our table refuse what portmap redirects from ::1. It only spares clients the wait, so it fails no ADD."""
     from dockercni.linux import nft  # noqa: PLC0415  the library is not needed for anything else here
     from dockercni.plugins import ruleset  # noqa: PLC0415
 
@@ -62,7 +62,7 @@ def _run(call: PluginCall, runner: PluginRunner, patience: float | None) -> Any:
             _check_store(call, fields)
         if call.plugin == _BRIDGE:
             call = _prepared(call, fields, runner, patience)
-    except (DocumentError, OSError):  # the executable says what is wrong
+    except (DocumentError, OSError):  # the executable reports what is wrong
         return runner.run(call)
     if not socket:
         return runner.run(call)
@@ -75,9 +75,9 @@ def _run(call: PluginCall, runner: PluginRunner, patience: float | None) -> Any:
 
 
 def _check_store(call: PluginCall, fields: Fields) -> None:
-    """Raise PluginError where others can change the leases: host-local follows links there, and believes what it reads.
+    """Raise PluginError if others can change the leases: host-local follows links there, and trusts their content.
 
-    What it gave is given back all the same.
+    Only for ADD: existing leases are given back in any case.
     """
     conf = fields.object("ipam")
     if conf.string("type") == _HOST_LOCAL:
@@ -90,13 +90,13 @@ def _prepared(call: PluginCall, fields: Fields, runner: PluginRunner, patience: 
     if call.verb == "ADD" and not fields.integer("mtu"):
         return _with_mtu(call, fields)
     if call.verb == "DEL" and ipam.needs_link(plugin := fields.object("ipam").string("type")):
-        with contextlib.suppress(CNIError):  # the executable asks again, and tells
+        with contextlib.suppress(CNIError):  # the executable asks again, and reports the error
             run(replace(call, plugin=plugin, backend=EXEC), runner, patience)
     return call
 
 
 def _without_daemon(call: PluginCall, fields: Fields, runner: PluginRunner) -> Any:
-    """DEL where nobody keeps the lease: it runs out by itself, and there is nothing to give back."""
+    """DEL without a running daemon: nobody renews the lease, so it expires, and there is nothing to give back."""
     if call.plugin == dhcp.TYPE:
         return None
     kept = {key: value for key, value in fields.values.items() if key.lower() != "ipam"}

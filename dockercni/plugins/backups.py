@@ -1,4 +1,4 @@
-"""What the tuning plugin found before it changed an interface: the reference's file, `<cid>_<if>.json`."""
+"""The state of an interface before the tuning plugin changed it, in the reference's file `<cid>_<if>.json`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def path(directory: str, container_id: str, ifname: str) -> Path:
 
 
 def save(file: Path, conf: TuningConf, found: Link) -> None:
-    """Write down of `found` what `conf` is going to change. Raises OSError."""
+    """Save those parts of `found` that `conf` is going to change. Raises OSError."""
     state = {
         "mac": found.mac if conf.mac else None,
         "promisc": bool(found.promiscuous) if conf.promiscuous else None,

@@ -3,7 +3,7 @@
 Deviations from the reference: masquerading is an element of our own nftables table, taken back also when the namespace
 is gone; a default route without a gateway does not collide with isDefaultGateway; a bridge that lost its MAC gets one;
 CHECK of a layer 2 network works; GC removes what belongs to no valid attachment; an IPAM plugin that needs the link is
-asked while the port forwards, before the link goes at DEL; without `mtu` the link gets that of the bridge.
+called while the port forwards, and at DEL before the link is removed; without `mtu` the link gets that of the bridge.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def add(request: Request) -> Result:
     with Netlink() as host:
         bridge = bridge_ports.ensure_bridge(host, conf)
         with _open(request.netns) as namespace, namespace.handle() as container:
-            # larger frames than the bridge takes, as one over a tunnel, would be dropped without a word
+            # frames larger than the bridge's MTU (that of a tunnel, say) would be dropped silently
             inner = End(request.ifname, mac=conf.mac, mtu=conf.mtu or bridge.mtu, netns=namespace.fd)
             port = bridge_ports.add_port(host, bridge, inner, conf, conf.trunk)
             bridge_ports.set_flags(host, port, conf)
@@ -123,7 +123,7 @@ def delete(request: Request) -> None:
         spoof_check.remove(request.container_id, request.ifname)
     if failure:
         raise failure
-    if conf.ipam and not ipam.needs_link(conf.ipam):  # only now: until it is gone, the link answers for the address
+    if conf.ipam and not ipam.needs_link(conf.ipam):  # not earlier: the link answers for its address until it is gone
         ipam.delete(request)
 
 
@@ -142,7 +142,7 @@ def gc(request: Request) -> None:
 
 
 def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
-    """What our nftables table holds for an attachment with that result: one element for each address."""
+    """The elements of our nftables table for an attachment with that result: one for each address."""
     if not fields.boolean("ipMasq") or not fields.object("ipam").string("type"):
         return []
     return [ruleset.source(address, owner) for address in attached.addresses_of(owner.ifname)]
@@ -151,14 +151,14 @@ def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
 def _attach(
     request: Request, conf: BridgeConf, host: Netlink, container: NetnsHandle, bridge: Link, link: Link, port: str
 ) -> _Attached:
-    """Give the new link what it is for; returns what is known then, and the gateway's link if that is in a VLAN."""
+    """Configure the new link; returns addresses and routes, and the gateway's link if that is in a VLAN."""
     if not conf.ipam:
         if not conf.disable_container_interface:
             container.netlink.do(links.set_flags(link.index, on=links.UP))
         return _Attached()
     container_side.prepare(container, request.ifname, dad=conf.dad)
     if ipam.needs_link(conf.ipam):
-        # A question over a link that is down is lost, and comes again after seconds only.
+        # A DHCP question over a link that is down is lost, and is repeated only after seconds.
         container.netlink.do(links.set_flags(link.index, on=links.UP))
         bridge_ports.await_forwarding(host, port)
     given = ipam.add(request)
@@ -175,9 +175,9 @@ def _attach(
 def with_gateways(
     ips: Iterable[IPConfig], routes: Sequence[Route], conf: BridgeConf
 ) -> tuple[tuple[IPConfig, ...], tuple[Route, ...]]:
-    """The addresses with the gateways that they are to have, and the routes with the default ones that are missing.
+    """Complete the addresses with their gateways, and the routes with the default routes that are missing.
 
-    A default route without a gateway counts as one: it goes to the first gateway anyway.
+    A default route without a gateway counts as present, because it will use the first gateway.
     """
     completed, found = [], list(routes)
     for ip in ips:
@@ -190,7 +190,7 @@ def with_gateways(
 
 
 def _serve_as_gateway(host: Netlink, conf: BridgeConf, bridge: Link, ips: Sequence[IPConfig]) -> tuple[Interface, ...]:
-    """Put the gateways' addresses on the bridge and forward; returns the link in the VLAN, if there is one."""
+    """Give the bridge the gateways' addresses, and enable forwarding; returns the link in the VLAN, if there is one."""
     where = bridge_ports.ensure_vlan_gateway(host, bridge, conf) if conf.vlan else bridge
     what = "vlan interface for bridge with addr" if conf.vlan else "bridge addr"
     for version in (4, 6):
@@ -210,7 +210,7 @@ def _serve_as_gateway(host: Netlink, conf: BridgeConf, bridge: Link, ips: Sequen
 
 
 def _finish(request: Request, conf: BridgeConf, host: Netlink, done: _Attached, port: str, link: Link) -> Result:
-    """Wait for the port, and complete the result: MACs as they are at the end, DNS of the network before IPAM's."""
+    """Wait for the port, and complete the result: final MACs, and the network's DNS settings rather than IPAM's."""
     if conf.disable_container_interface:
         outer = links.find(host, port)
     else:
@@ -226,7 +226,7 @@ def _finish(request: Request, conf: BridgeConf, host: Netlink, done: _Attached, 
 
 
 def _give_up(request: Request, conf: BridgeConf) -> None:
-    """After a failure: what the runtime's DEL might not know of."""
+    """Take back, after a failure, what the runtime's DEL might not find."""
     if conf.spoof_check:
         with contextlib.suppress(CNIError):
             spoof_check.remove(request.container_id, request.ifname)
@@ -236,7 +236,7 @@ def _give_up(request: Request, conf: BridgeConf) -> None:
 
 
 def _give_back_over(request: Request) -> CNIError | None:
-    """Give an address back by way of the link that has it; why that failed, which is no reason to keep the link."""
+    """Give the address back while its link exists; returns the error, if any, since the link is removed in any case."""
     try:
         ipam.delete(request)
     except CNIError as error:
@@ -252,7 +252,7 @@ def _open(path: str) -> Namespace:
 
 
 def _delete_link(request: Request) -> list[addr.Interface]:
-    """Remove the container's link, and return the addresses that it had; none if it is gone, or its namespace."""
+    """Remove the container's link; returns the addresses that it had, none if it or its namespace is gone."""
     if not request.netns:
         return []
     try:
@@ -269,9 +269,9 @@ def _delete_link(request: Request) -> list[addr.Interface]:
 
 
 def _stop_masquerading(request: Request, seen: Sequence[addr.Interface]) -> None:
-    """By the addresses that ADD told or the link had; where neither is known any more, by the owner's name."""
+    """Remove the elements by address (from prevResult or the link), or by owner if no address is known any more."""
     previous = None
-    with contextlib.suppress(CNIError):  # a damaged prevResult stops no DEL
+    with contextlib.suppress(CNIError):  # a damaged prevResult must not stop DEL
         previous = request.previous
     known = {*seen, *(previous.addresses_of(request.ifname) if previous else ())}
     if known:

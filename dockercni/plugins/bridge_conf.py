@@ -35,7 +35,7 @@ _VLANS: Final = range(1, 4095)
 
 @dataclass(frozen=True, slots=True)
 class BridgeConf:
-    """What a bridge network is to be. `mac` is "" for any; `ipam` the type of the IPAM plugin, "" for a layer 2 one."""
+    """The configuration of a bridge network. `mac` is "" for any; `ipam` is the IPAM plugin, "" for layer 2 only."""
 
     bridge: str
     gateway: bool
@@ -59,7 +59,7 @@ class BridgeConf:
 
 
 def read(request: Request) -> BridgeConf:
-    """The configuration of a request, without what only ADD cares for. Raises CNIError."""
+    """The configuration of a request, without the checks that only ADD makes. Raises CNIError."""
     return of(request.fields, _mac(request))
 
 
@@ -94,7 +94,7 @@ def of(fields: Fields, mac: str = "") -> BridgeConf:
 
 
 def check_exclusions(conf: BridgeConf) -> None:
-    """Refuse what cannot be had together, as ADD does. Raises PluginFailure."""
+    """Refuse options that exclude each other, as ADD does. Raises PluginFailure."""
     if conf.ipam and conf.disable_container_interface:
         raise PluginFailure("cannot use IPAM when DisableContainerInterface flag is set")
     if conf.hairpin and conf.promiscuous:
@@ -102,7 +102,7 @@ def check_exclusions(conf: BridgeConf) -> None:
 
 
 def _mac(request: Request) -> str:
-    """CNI_ARGS, args.cni and the capability, each above the one before."""
+    """The MAC of CNI_ARGS, args.cni or the capability; the last one given counts."""
     fields = request.fields
     places = (
         request.arguments("MAC").get("MAC", ""),
@@ -113,7 +113,7 @@ def _mac(request: Request) -> str:
 
 
 def _trunk(fields: Fields) -> tuple[int, ...]:
-    """The VLANs of `vlanTrunk`, sorted, each once."""
+    """The ids of `vlanTrunk`, sorted, without duplicates."""
     found: set[int] = set()
     for entry in fields.objects("vlanTrunk"):
         first, last, single = (entry.integer(key) for key in ("minID", "maxID", "id"))

@@ -43,7 +43,7 @@ def _ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
     if conf.promiscuous:
         changes.append(links.set_flags(found.index, on=links.PROMISCUOUS))
     if found.mac == _NO_MAC:
-        # Its last port took the MAC along, since nobody ever gave it one; it could not be pinned either.
+        # A bridge without a MAC of its own loses it with its last port, and an empty MAC cannot be pinned.
         changes.append(links.set_mac(found.index, _random_mac()))
     with contextlib.suppress(OSError):
         sysctl.write(f"net/ipv6/conf/{found.name}/accept_ra", "0")
@@ -56,12 +56,12 @@ def _ensure_bridge(host: Netlink, conf: BridgeConf) -> Link:
 
 
 def _new_bridge(host: Netlink, conf: BridgeConf) -> Link:
-    if not conf.bridge:  # the kernel would think of a name
+    if not conf.bridge:  # the kernel would choose a name
         raise PluginFailure('could not add "": LinkAttrs.Name cannot be empty')
     try:
         host.do(links.new_bridge(conf.bridge, mtu=conf.mtu, vlan_filtering=conf.vlan_filtering))
     except NetlinkError as error:
-        if error.errno != errno.EEXIST:  # somebody else was faster
+        if error.errno != errno.EEXIST:  # another process made it at the same time
             raise PluginFailure(f'could not add "{conf.bridge}": {error}') from error
     found = links.find(host, conf.bridge)
     if found is None:
@@ -77,10 +77,10 @@ def add_port(host: Netlink, bridge: Link, inner: End, conf: BridgeConf, trunk: t
 
 
 def settle_port(host: Netlink, name: str, conf: BridgeConf, trunk: tuple[int, ...] = ()) -> None:
-    """Give a link that has joined the bridge what goes with it. Raises PluginFailure."""
+    """Set what a link needs as a port of the bridge. Raises PluginFailure."""
     with contextlib.suppress(OSError):  # a kernel without IPv6
-        # A port forwards frames and talks to nobody. Its own IPv6 routes would only make changes of links slow: the
-        # kernel goes through the routes of all ports then.
+        # A port only forwards frames, and needs no IPv6 routes of its own. They would slow down every change of a
+        # link, because the kernel then walks through the routes of all ports.
         host.do(links.without_link_local(name))
     with contextlib.suppress(OSError):
         sysctl.write(f"net/ipv6/conf/{name}/accept_ra", "0")
@@ -98,7 +98,7 @@ def set_flags(host: Netlink, port: str, conf: BridgeConf) -> None:
 
 
 def ensure_vlan_gateway(host: Netlink, bridge: Link, conf: BridgeConf) -> Link:
-    """The host's own link in the VLAN of a network, which bears the gateway's address. Raises PluginFailure."""
+    """The host's own link in the VLAN of a network, which has the gateway's address. Raises PluginFailure."""
     name = f"{bridge.name}.{conf.vlan}"
     found = links.find(host, name)
     if found is None:
@@ -113,9 +113,8 @@ def ensure_vlan_gateway(host: Netlink, bridge: Link, conf: BridgeConf) -> Link:
 def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool, again: bool = False) -> None:
     """Give the bridge (or its link in a VLAN) the gateway's address; a new one pins its MAC. Raises PluginFailure.
 
-    One that gets it `again` was tried for duplicates before.
-
-    Without a MAC of its own a bridge takes the lowest of its ports', and changes it as they come and go.
+    With `again` the kernel skips duplicate address detection, which was done before. The MAC is pinned because a bridge
+    without one of its own takes the lowest MAC of its ports, which changes as ports come and go.
     """
     changes: list[Message] = []
     for assigned in addr.addresses(host, link.index, address.version):
@@ -140,14 +139,14 @@ def ensure_address(host: Netlink, link: Link, address: Interface, *, force: bool
 
 
 def await_operational(host: Netlink, name: str) -> Link:
-    """The port, once it works: the kernel says so a moment after its other end is up. Raises PluginFailure."""
+    """Wait until the port is operational, a moment after its other end is up. Raises PluginFailure."""
     return _await(host, name, lambda port: port.operational, _SETTLING, "bridge port in error state: down")
 
 
 def await_forwarding(host: Netlink, name: str) -> None:
-    """Wait until the bridge passes on what comes from the port. Raises PluginFailure.
+    """Wait until the bridge forwards frames from the port. Raises PluginFailure.
 
-    On a bridge with spanning tree that is twice its forward delay after the port came up; what was sent before is lost.
+    With spanning tree that takes twice the forward delay after the port came up. Frames sent earlier are lost.
     """
     await_operational(host, name)
     problem = f"bridge port {name} does not forward after {_LEARNING:g} s, because of the bridge's spanning tree"
@@ -208,7 +207,7 @@ def _join_vlans(host: Netlink, name: str, conf: BridgeConf, trunk: tuple[int, ..
 
 
 def _random_mac() -> str:
-    """A MAC of one's own making: locally administered, not multicast."""
+    """A random MAC: locally administered, unicast."""
     raw = bytearray(os.urandom(6))
     raw[0] = raw[0] & 0xFE | 0x02
     return raw.hex(":")

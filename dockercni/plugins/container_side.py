@@ -1,4 +1,4 @@
-"""The container's side of an attachment: addresses and routes of its link, as an IPAM plugin's result asks for."""
+"""The container's side of an attachment: its link's addresses and routes, by an IPAM plugin's result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAUSE: Final = 0.05
 
 
 def prepare(inside: NetnsHandle, ifname: str, *, dad: bool) -> None:
-    """Settings that have to be made before the first address: duplicate address detection, announcing over ARP."""
+    """Set duplicate address detection and ARP announcements, which take effect only for later addresses."""
     wanted = {f"ipv6/conf/{ifname}/accept_dad": "1" if dad else "0", f"ipv4/conf/{ifname}/arp_notify": "1"}
     if dad:
         wanted[f"ipv6/conf/{ifname}/enhanced_dad"] = "1"
@@ -34,7 +34,7 @@ def prepare(inside: NetnsHandle, ifname: str, *, dad: bool) -> None:
 
 
 def configure(inside: NetnsHandle, link: int, ifname: str, ips: Sequence[IPConfig], routes: Sequence[Route]) -> None:
-    """Addresses, up, routes. Raises PluginFailure."""
+    """Add the addresses, set the link up, add the routes. Raises PluginFailure."""
     if any(ip.address.version == 6 for ip in ips):
         _enable_ipv6(inside, ifname)
     gateways: dict[int, Address] = {ip.gateway.version: ip.gateway for ip in reversed(ips) if ip.gateway}
@@ -47,7 +47,7 @@ def configure(inside: NetnsHandle, link: int, ifname: str, ips: Sequence[IPConfi
     _carry_out(inside, [*steps, *_routes(link, ifname, gateways, routes)])
 
 
-def put_back(
+def repair(
     inside: NetnsHandle,
     link: int,
     ifname: str,
@@ -57,9 +57,9 @@ def put_back(
     *,
     point_to_point: bool,
 ) -> None:
-    """Give the link those addresses and routes of an attachment again that it lacks. Raises PluginFailure.
+    """Add the addresses and routes of an attachment that its link lacks. Raises PluginFailure.
 
-    What switched IPv6 off took addresses and routes along, so it is switched on first. What is there is no error.
+    IPv6 is enabled first, because disabling it removed the addresses and routes. What exists already is no error.
     """
     if any(ip.address.version == 6 for ip in ips):
         _enable_ipv6(inside, ifname)
@@ -73,12 +73,12 @@ def put_back(
     ]
     steps.append((links.set_flags(link, on=links.UP), f'failed to set "{ifname}" UP'))
     if point_to_point:
-        steps += _ways_to_gateways(link, attached)
+        steps += _routes_to_gateways(link, attached)
     _carry_out(inside, [*steps, *_routes(link, ifname, gateways, routes)], forgive=errno.EEXIST)
 
 
-def _ways_to_gateways(link: int, attached: Result) -> Iterator[tuple[Message, str]]:
-    """The routes of ptp, in place of the one to the subnet that the kernel makes: all goes through the gateway."""
+def _routes_to_gateways(link: int, attached: Result) -> Iterator[tuple[Message, str]]:
+    """The routes of the ptp plugin, which lead through the gateway and replace the kernel's route to the subnet."""
     for ip in attached.ips:
         if ip.gateway:
             alone = addresses.with_prefix(ip.gateway, ip.gateway.max_prefixlen).network
@@ -92,7 +92,7 @@ def _ways_to_gateways(link: int, attached: Result) -> Iterator[tuple[Message, st
 def _routes(
     link: int, ifname: str, gateways: Mapping[int, Address], routes: Sequence[Route]
 ) -> Iterator[tuple[Message, str]]:
-    """What adds the routes; one without a gateway has the first of its family, as the reference plugins have it."""
+    """The messages that add the routes. One without a gateway gets the first of its family, as in the reference."""
     for route in routes:
         gateway = route.gw or gateways.get(route.dst.version)
         problem = f"failed to add route '{route.dst} via {gateway} dev {ifname} metric {route.priority}'"
@@ -123,7 +123,7 @@ def _enable_ipv6(inside: NetnsHandle, ifname: str) -> None:
         setting = f"ipv6/conf/{name}/disable_ipv6"
         try:
             value = inside.sysctls.read(setting)
-        except OSError:  # a kernel without IPv6 says so when the address comes
+        except OSError:  # without IPv6 in the kernel, adding the address fails with the reason
             continue
         if value != "0":
             try:
@@ -138,7 +138,7 @@ def _enable_ipv6(inside: NetnsHandle, ifname: str) -> None:
 
 
 def _settle(inside: NetnsHandle, link: int, ifname: str) -> None:
-    """Wait for duplicate address detection, which is over at once where it is off."""
+    """Wait for the end of duplicate address detection. Returns at once where it is off."""
     deadline = time.monotonic() + _SETTLING
     while True:
         assigned = addr.addresses(inside.netlink, link, 6)

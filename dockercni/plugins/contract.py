@@ -1,4 +1,4 @@
-"""What a plugin in this process is: a module with seven functions, with the results and errors of an executable."""
+"""What a plugin in this process is: a module with seven functions that give the results and errors of an executable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 
 class PluginFailure(CNIError):
-    """A plugin gives up in its own words: code 999, which the Go skeleton gives to every error without a code."""
+    """An error of a plugin in its own words: code 999, which the Go skeleton gives to every error without a code."""
 
     def __init__(self, msg: str, code: int = ErrorCode.INTERNAL, details: str = "") -> None:
         super().__init__(msg, code, details)
@@ -97,26 +97,26 @@ class Plugin(Protocol):
     """
 
     def unsupported(self, conf: Mapping[str, Any]) -> str:
-        """Why this configuration must be left to the executable ("" if it need not be): `auto` asks before ADD.
+        """Why this configuration must be left to the executable; "" if it need not. `auto` asks before ADD.
 
         `conf` is the object of one plugin with name and cniVersion, without what the runtime adds at the call. It need
         not be valid: whatever has to be said of it is said by the verbs. See `keys.unknown`.
         """
 
     def validate(self, request: Request) -> None:
-        """Read the whole configuration as ADD does, and refuse what ADD would refuse; nothing else is looked at."""
+        """Read the whole configuration as ADD does, and refuse what ADD would refuse, without touching the system."""
 
     def add(self, request: Request) -> Result:
-        """Create, and return the result; in whichever version, the caller converts it to that of the request."""
+        """Create, and return the result, in any version: the caller converts it to that of the request."""
 
     def check(self, request: Request) -> None:
         """Compare the kernel with `previous`."""
 
     def delete(self, request: Request) -> None:
-        """Take back; already gone is success."""
+        """Remove what ADD made. Success if it is gone already."""
 
     def status(self, request: Request) -> None:
-        """Whether an ADD could be served now."""
+        """Raise unless an ADD could be served now."""
 
     def gc(self, request: Request) -> None:
         """Remove what belongs to no valid attachment (conf "cni.dev/valid-attachments")."""

@@ -1,8 +1,8 @@
 """The daemon of the `dhcp` plugin, seen from outside: whether it runs, and which leases it renews.
 
-It has no verb that tells. But it renews a lease from a thread in the container's namespace, and from its first question
-to the server on; so where none of its threads is, nobody renews. That is seen without a memory of our own, whichever
-program was restarted when, and however often.
+The daemon has no verb for that. But it renews each lease from a thread in the container's namespace, which exists from
+its first question to the server on. Without such a thread in its namespace, a lease is not renewed. So nothing needs to
+be remembered across restarts of either program.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 TYPE: Final = "dhcp"
 _SOCKET: Final = "/run/cni/dhcp.sock"
-_FRESH: Final = 2.0  # seconds for which one look at the daemon serves many containers
+_FRESH: Final = 2.0  # seconds for which one inspection of the daemon serves all containers
 
 
 def socket_of(conf: Mapping[str, Any]) -> str:
-    """Where the daemon listens that a plugin's IPAM asks; "" if its IPAM is another one."""
+    """The socket of the DHCP daemon that a plugin's IPAM uses; "" if its IPAM is another one."""
     ipam = lookup(conf, "ipam")
     if not isinstance(ipam, dict) or lookup(ipam, "type") != TYPE:
         return ""
@@ -37,12 +37,12 @@ def socket_of(conf: Mapping[str, Any]) -> str:
 
 
 def listens(socket: str) -> bool:
-    """Whether anybody listens there, be it a service manager that starts the daemon when it is asked."""
+    """Whether anything listens there: the daemon, or a service manager that starts it on demand."""
     return bool(listeners.unix_sockets(socket))
 
 
 def explain(conf: Mapping[str, Any], error: PluginError) -> str:
-    """What the failure of an ADD whose addresses come by DHCP means; "" if it has another reason."""
+    """The reason why an ADD with DHCP failed, in plain words; "" if it has nothing to do with DHCP."""
     socket = socket_of(conf)
     if not listens(socket):
         hint = "systemctl enable --now dockercni-dhcp.socket"
@@ -58,15 +58,15 @@ class _Seen:
     when: float
     sockets: frozenset[str]
     programs: frozenset[tuple[int, int | None]]  # process and start
-    namespaces: frozenset[tuple[int, int]] | None  # None where we may not look
+    namespaces: frozenset[tuple[int, int]] | None  # None if they cannot be inspected
 
     def renews(self, namespace: tuple[int, int]) -> bool:
-        # What cannot be seen is taken for good: else every look would have the lease taken up once more.
+        # What cannot be inspected counts as renewed, or every reconciliation would acquire the lease again.
         return self.namespaces is None or namespace in self.namespaces
 
 
 class Renewals:
-    """What the daemons renew. Thread-safe; one look serves for a moment."""
+    """The leases that the daemons renew, inspected at most every two seconds. Thread-safe."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -76,15 +76,15 @@ class Renewals:
         """Whether the daemon that listens at `path` works in that namespace."""
         status = os.fstat(namespace.fd)
         wanted = status.st_dev, status.st_ino
-        # what is missing may only have come after that look
+        # a missing thread may have started after that inspection
         return self._look(path, _FRESH).renews(wanted) or self._look(path, 0.0).renews(wanted)
 
     def runs(self, path: str) -> bool:
-        """Whether anybody listens there, be it a service manager that starts the daemon when it is asked."""
+        """Whether anything listens there: the daemon, or a service manager that starts it on demand."""
         return bool(self._look(path, _FRESH).sockets)
 
     def changed(self) -> bool:
-        """Whether a daemon that was looked at came, went or was started anew since. Costs little where none was."""
+        """Whether an inspected daemon has started, ended or restarted since. Cheap if none was inspected."""
         with self._guard:
             gone = [path for path, seen in self._seen.items() if not _same(path, seen)]
         for path in gone:
@@ -104,7 +104,7 @@ class Renewals:
 
 
 def _namespaces(sockets: Collection[str], pids: Collection[int]) -> frozenset[tuple[int, int]] | None:
-    if sockets and not pids:  # it lives where we do not see it
+    if sockets and not pids:  # it runs in a process namespace that is not visible from here
         return None
     try:
         return frozenset(each for pid in pids for each in listeners.thread_namespaces(pid))

@@ -1,4 +1,4 @@
-"""One verb of a plugin for a program that was started as one: environment and stdin in, stdout and exit code out."""
+"""One verb of a plugin that was started as an executable: environment and stdin in, stdout and exit code out."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def run(plugin: str, verb: str) -> int:
-    """Carry the verb out, and print the result, or the error; 0 or 1, as the Go skeleton does.
+    """Carry the verb out, and print the result or the error. Returns 0 or 1, as the Go skeleton does.
 
-    What is delegated goes to a plugin of this program, or to an executable found in CNI_PATH.
+    IPAM is served by a plugin of this program, or by an executable in CNI_PATH.
     """
     environment = {key: value for key, value in os.environ.items() if key.startswith("CNI_")}
     runner = Dispatch(_Executables(environment.get("CNI_PATH", "")), on_defect=_print_defect, unchosen=True)
@@ -45,7 +45,7 @@ def run(plugin: str, verb: str) -> int:
 
 
 class _Executables:
-    """The executables in CNI_PATH. What runs them is imported when one is needed: it doubles a cold start."""
+    """The executables in CNI_PATH. ExecRunner is imported only when one is needed, because it doubles a cold start."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,8 +1,8 @@
 """The firewall plugin: lets the traffic of a network pass the host's FORWARD chain, and keeps networks apart.
 
-Deviations from the reference: rules are for links, not for addresses, where a link of the host is listed, and there
-are none where FORWARD lets everything pass; ports that portmap publishes are reachable from other machines; ingress
-policies are elements of our own nftables table, which stay with their bridge until it has no ports any more.
+Deviations from the reference: rules are for links rather than addresses if the result lists a link of the host; there
+are no rules if FORWARD lets everything pass; ports that portmap publishes are reachable from other machines; ingress
+policies are elements of our own nftables table, which stay until their bridge has no ports any more.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def gc(request: Request) -> None:
 
 
 def elements(_owner: Owner, fields: Fields, attached: Result) -> list[Element]:
-    """What our nftables table holds for an attachment with that result: the policy of its bridge, which owns it."""
+    """The elements of our nftables table for such an attachment: the policy of its bridge, which owns them."""
     policy = _policy(fields)
     if policy not in _POLICIES[2:]:
         return []

@@ -1,7 +1,7 @@
 """Delegation to the IPAM plugin that `ipam.type` names: same stdin and environment, only CNI_COMMAND differs.
 
-Served by the plugin of this process where that supports the configuration, else by the executable, whoever served at
-ADD: leases are interchangeable.
+A plugin of this process serves if it supports the configuration, else the executable. DEL need not be served by what
+served ADD, because both use the same leases.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def kind(request: Request) -> str:
     return request.fields.object("ipam").string("type")
 
 
-# They keep their addresses in files of this host. Any other may ask somebody else over the link that it is to serve.
+# They keep their addresses in files of this host. Others may need the link to ask a server.
 _LOCAL: Final = ("", "host-local", "static")
 
 
 def needs_link(plugin: str) -> bool:
-    """Whether the IPAM plugin of that type can only do its work over a link that passes traffic, as `dhcp` does."""
+    """Whether the IPAM plugin of that type works over the link, which then has to pass traffic, as `dhcp` does."""
     return plugin not in _LOCAL
 
 

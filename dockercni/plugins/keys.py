@@ -1,4 +1,4 @@
-"""Which keys of a configuration a plugin knows: `auto` leaves whatever is unknown to the executable."""
+"""Which keys of a configuration a plugin knows: `auto` leaves configurations with unknown keys to the executable."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _RESERVED = "cni.dev/"
 _COMMENTS = ("_", "x-", "//", "#")
 
 NO_LIBRARY = "libnftables is not installed"
-"""The reason why a plugin cannot serve a configuration that no key of it is to blame for."""
+"""The one reason why a plugin cannot serve a configuration that is not about a key of it."""
 
 
 def unknown(conf: Mapping[str, Any], known: Collection[str], place: str = "") -> str:
     """Say which keys of a plugin's object are neither `known` nor common to all plugins; "" if there are none.
 
-    Keys match in any case, as in Go; those that hold null count as absent. `ipam` is nobody's but the IPAM plugin's.
+    Keys match in any case, as in Go; a key with null counts as absent. The keys inside of `ipam` are the IPAM plugin's.
     """
     found = strangers(conf, known)
     return f"{place}{', '.join(found)} is not supported" if found else ""
 
 
 def strangers(conf: Mapping[str, Any], known: Collection[str]) -> list[str]:
-    """The same keys, sorted."""
+    """Those keys, sorted."""
     folded = _folded(tuple(known))
     found = []
     for key, value in conf.items():
@@ -47,11 +47,11 @@ def strangers(conf: Mapping[str, Any], known: Collection[str]) -> list[str]:
     return sorted(found)
 
 
-@lru_cache(maxsize=32)  # each plugin always hands over the same tuple
+@lru_cache(maxsize=32)  # each plugin passes the same tuple every time
 def _folded(known: tuple[str, ...]) -> frozenset[str]:
     return _COMMON.union(key.lower() for key in known)
 
 
 def is_foreign(key: str) -> bool:
-    """Whether it is a comment, or has somebody's name before it: no plugin is meant."""
+    """Whether it is a comment or has a vendor's prefix, so that it is not meant for the plugin."""
     return key.startswith(_COMMENTS) or "." in key or "/" in key

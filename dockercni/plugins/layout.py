@@ -1,7 +1,7 @@
-"""What our one nftables table, `inet dockercni`, is made of: sets and maps, chains, and the rules that look into them.
+"""The layout of our one nftables table, `inet dockercni`: sets and maps, chains, and the rules that use them.
 
-Rules follow from what there is once: the host, a subnet. A container or port is an element. None of the elements has a
-jump for a verdict: the kernel would walk through all of them, and through what they lead to, at each change.
+There are rules for the host and for each subnet; a container or port is an element. No element has a jump as its
+verdict, because at each change the kernel would walk through all elements and the chains that they jump to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dockercni.linux import nft_elements
 from dockercni.linux.nft_elements import Element, Verdict
 
 NAME: Final = "dockercni"
-LEAVING: Final = "leaving"  # sets of a subnet begin so, and their rules stand in the chain of that name
+LEAVING: Final = "leaving"  # the prefix of the subnets' sets, and the chain with their rules
 RETURNING: Final = "returning"
 
 PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
@@ -41,7 +41,7 @@ CHAINS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "",
         (
             "fib daddr type != local return",
-            "ip6 daddr ::1 return",  # IPv6 routes nothing from there to a container: it would wait for ever
+            "ip6 daddr ::1 return",  # nothing from ::1 is routed to a container: the client would wait for ever
             "dnat ip to ip daddr . meta l4proto . th dport map @addressed4",
             "dnat ip6 to ip6 daddr . meta l4proto . th dport map @addressed6",
             "dnat ip to meta l4proto . th dport map @ports4",
@@ -56,14 +56,14 @@ CHAINS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "type nat hook postrouting priority 100",
         (f"ct status dnat jump {RETURNING}", f"jump {LEAVING}"),
     ),
-    # route_localnet, which ports on 127.0.0.1 need, lets containers reach what listens on the host's loopback
+    # Ports on 127.0.0.1 need route_localnet, which also lets containers reach the host's loopback. This closes it.
     "input": ("type filter hook input priority 0", ('iifname != "lo" ip daddr 127.0.0.0/8 ct status ! dnat drop',)),
     "forward": (
         "type filter hook forward priority 0",
         ("iifname . oifname vmap @within", "iifname @bridges oifname @bridges drop"),
     ),
 }
-"""Each chain with its hook and its own rules; those of subnets come on top."""
+"""Each chain with its hook and its rules, without those of the subnets."""
 
 REFUSING: Final = (
     "refusing",
@@ -73,9 +73,9 @@ REFUSING: Final = (
         "ip6 saddr ::1 fib daddr type != local reject",
     ),
 )
-"""A chain for the executables' portmap (see `assisted`): what nothing has redirected stays local, and is not concerned.
+"""A chain for the executables' portmap (see `assisted`). It only concerns redirected packets, as others stay local.
 
-It is none of CHAINS: a kernel that cannot reject must not be without the others.
+It is not in CHAINS, so that a kernel without `reject` still gets the others.
 """
 
 
@@ -85,7 +85,7 @@ def set_of(kind: str, network: IPv4Network | IPv6Network) -> str:
 
 
 def kind_of(name: str) -> str:
-    """What kind of set or map that is: LEAVING or RETURNING for those of subnets, else its name."""
+    """The kind of a set or map: LEAVING or RETURNING for those of subnets, else its name."""
     return name.partition("-")[0]
 
 
@@ -95,7 +95,7 @@ def version(name: str) -> int:
 
 
 def rules_of(name: str) -> list[str]:
-    """The rules that look into a subnet's set, which follow from its name."""
+    """The rules for a subnet's set, derived from its name."""
     network = _network(name)
     family = _FAMILY[network.version]
     if kind_of(name) == LEAVING:
@@ -149,7 +149,7 @@ def describe(element: Element) -> str:
 
 
 def port_words(element: Element) -> str:
-    """An element of a published port for people: which port of the host leads where, and for whom."""
+    """An element of a published port, in words: which port of the host leads where, and for which container."""
     size = {"addressed4": 4, "addressed6": 16}.get(element.set, 0)
     key, data = element.key[size:], element.data if isinstance(element.data, bytes) else b""
     protocol = next((name for name, number in PROTOCOLS.items() if number == key[0]), str(key[0]))

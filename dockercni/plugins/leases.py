@@ -1,10 +1,10 @@
 """host-local's store: a directory for each network, in it one file for each address, shared with the reference plugin.
 
-The name of a file is the address, its content ID, carriage return, line feed, IFNAME (older versions wrote ID alone).
-`last_reserved_ip.N` says where range set N goes on; `lock` is locked (flock) by everyone who looks or changes.
+A file's name is the address, its content ID, carriage return, line feed, IFNAME (older versions wrote only ID).
+`last_reserved_ip.N` holds the last address of range set N; every reader and writer locks the file `lock` (flock).
 
-Better than the reference: a file appears whole or not at all, so that a kill leaves no address without an owner; no
-symbolic link inside of the directory is followed; what cannot be removed is an error.
+Better than the reference: a file appears with its content or not at all, so that a kill leaves no address without an
+owner; no symbolic link inside of the directory is followed; a file that cannot be removed is an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DIRECTORY: Final = "/var/lib/cni/networks"
 PATIENCE: Final = 30.0  # seconds
-NEW: Final = 120.0  # seconds: twice as long as a plugin may take by default
+NEW: Final = 120.0  # seconds: twice the default time limit of a plugin
 _PAUSE: Final = 0.001  # seconds
 _LINE: Final = "\r\n"
 _NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
@@ -42,7 +42,7 @@ _known: dict[tuple[int, int], tuple[int, Owners]] = {}
 
 
 class Owners:
-    """Whose each file of a directory is, by its name and by its content without white space around it."""
+    """Maps each lease file to its owner, and each owner to its files. An owner is a file's content, stripped."""
 
     def __init__(self) -> None:
         self._owners: dict[str, str] = {}
@@ -52,12 +52,12 @@ class Owners:
         return name in self._owners
 
     def add(self, name: str, owner: str) -> None:
-        """Note a file."""
+        """Add a file."""
         self._owners[name] = owner
         self._names.setdefault(owner, set()).add(name)
 
     def discard(self, name: str) -> None:
-        """Forget a file."""
+        """Remove a file."""
         owner = self._owners.pop(name, None)
         if owner is not None:
             names = self._names[owner]
@@ -82,17 +82,17 @@ class Leases:
         self._owners = found
 
     def holds(self, container_id: str, ifname: str) -> bool:
-        """Whether any file belongs to the attachment, whatever its name."""
+        """Whether the attachment owns any file."""
         return bool(self._of(container_id, ifname) or self._of(container_id))
 
     def held(self, container_id: str, ifname: str) -> list[Address]:
-        """The addresses of the attachment, those of old files without an interface included."""
+        """The addresses of the attachment, including those of old files without an interface."""
         names = [*self._of(container_id, ifname), *self._of(container_id)]
         return [address for address in map(addresses.parse, names) if address is not None]
 
     def last_reserved(self, index: int) -> Address | None:
-        """What range set `index` gave last; None if that is not known."""
-        with contextlib.suppress(OSError):  # then the set begins with its first address: no reason to fail
+        """The address that range set `index` assigned last; None if that is not known."""
+        with contextlib.suppress(OSError):  # not an error: the set then starts with its first address
             file = self._open(f"{_LAST}{index}", os.O_RDONLY | os.O_NONBLOCK)
             try:
                 return addresses.parse(os.read(file, 64).decode("latin-1"))
@@ -113,12 +113,12 @@ class Leases:
             raise
         return True
 
-    def put_back(self, address: Address, container_id: str, ifname: str) -> str:
-        """Have the attachment hold an address that it was given before; who holds it instead, "" if it does."""
+    def restore(self, address: Address, container_id: str, ifname: str) -> str:
+        """Give the attachment an address that it had before; returns who has it instead, "" if nobody else."""
         name, owner = str(address), f"{container_id}{_LINE}{ifname}"
-        # What is remembered of a file does not count: its content may have changed, which the directory does not show.
+        # Read the file again: a changed content does not change the directory's time stamp.
         held = owner if self._create(name, owner.encode()) else _content(self._directory, name)
-        if not held:  # a crash has emptied it
+        if not held:  # a crash left it empty
             self._write(name, os.O_NONBLOCK, owner.encode())
             held = owner
         self._owners.discard(name)
@@ -130,16 +130,16 @@ class Leases:
         self._remove(str(address))
 
     def release(self, container_id: str, ifname: str) -> None:
-        """Give back all that belongs to the attachment; only if that is nothing, old files without an interface."""
+        """Give back all files of the attachment, or if it has none, old files without an interface."""
         for name in self._of(container_id, ifname) or self._of(container_id):
             self._remove(name)
 
     def keep_only(self, valid: set[tuple[str, str]], used: Callable[[], Collection[Address]]) -> None:
-        """Give back every address whose owner is not among the `valid` (container id, ifname), and that nobody uses.
+        """Give back every unused address whose owner is not among the `valid` (container id, ifname).
 
-        The list is that of one runtime; others may have leases here. So what is in use stays, whoever has it, and so
-        does what is new, because an ADD may be under way that has not used it yet. An old file without an interface
-        stays as long as its container has any.
+        The list is that of one runtime, and others may have leases here. So an address in use stays, and so does a new
+        one, because its ADD may not have used it yet. An old file without an interface stays as long as its
+        container has any attachment.
         """
         wanted = {_LINE.join(each) for each in valid} | {container_id for container_id, _ in valid}
         names = [name for owner in self._owners.all() if owner not in wanted for name in self._owners.names(owner)]
@@ -165,7 +165,7 @@ class Leases:
         self._owners.discard(name)
 
     def _create(self, name: str, content: bytes) -> bool:
-        """Make a file with its content, all at once; False if there is one of that name."""
+        """Create a file together with its content; False if a file of that name exists."""
         try:
             unnamed = self._open(".", os.O_WRONLY | os.O_TMPFILE, 0o600)
         except OSError as error:
@@ -182,7 +182,7 @@ class Leases:
         return True
 
     def _create_and_write(self, name: str, content: bytes) -> bool:
-        """As `_create`, on a file system that has no unnamed files."""
+        """As `_create`, on a file system without unnamed files (O_TMPFILE)."""
         try:
             self._write(name, os.O_EXCL, content)
         except FileExistsError:
@@ -193,7 +193,7 @@ class Leases:
         file = self._open(name, os.O_WRONLY | os.O_CREAT | flags, 0o600)
         try:
             os.write(file, content)
-            os.ftruncate(file, len(content))  # not before: ext4 makes whoever empties a file wait for the disk
+            os.ftruncate(file, len(content))  # after the write: on ext4, emptying a file first waits for the disk
         finally:
             os.close(file)
 
@@ -202,13 +202,13 @@ class Leases:
 
 
 def directory(data_directory: str, network: str) -> str:
-    """Where the leases of a network are, with the `dataDir` of its configuration."""
+    """The directory of a network's leases, with the `dataDir` of its configuration."""
     return os.path.join(data_directory or DIRECTORY, network)  # pathlib would double what a cold start costs
 
 
 @contextmanager
 def locked(data_directory: str, network: str) -> Iterator[Leases]:
-    """Lock the leases of `network`, whose directory is made if need be. Raises OSError, PluginFailure as _wait_for.
+    """Lock the leases of `network`; makes their directory if it is missing. Raises OSError, PluginFailure.
 
     `network` must have passed `names.validate_network_name`, because it names the directory.
     """
@@ -230,7 +230,7 @@ def locked(data_directory: str, network: str) -> Iterator[Leases]:
 
 
 def _wait_for(lock: int, path: str) -> None:
-    """Take the lock. Raises PluginFailure, code 11, if somebody keeps it longer than any honest use takes."""
+    """Take the lock. Raises PluginFailure, code 11, after PATIENCE seconds: no legitimate use takes so long."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

@@ -1,9 +1,9 @@
 """The portmap plugin: ports of the host that lead to the container.
 
-Deviations from the reference: each port is an element of our own nftables table, so that one which somebody else
-publishes already is refused, and DEL takes back the ports of one attachment and no others, also without prevResult;
-connections from all of 127.0.0.0/8 are served; what route_localnet would open besides is dropped; GC removes what
-belongs to no valid attachment.
+Deviations from the reference: each port is an element of our own nftables table, so a port that another attachment
+publishes is refused, and DEL removes exactly the ports of one attachment, also without prevResult; connections from all
+of 127.0.0.0/8 are served; what else route_localnet would open is dropped; GC removes what belongs to no valid
+attachment.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOTHING: Final[tuple[Any, ...]] = (None, False, [], [""])
 class PublishedPort:
     """A port of the host that leads to a port of the container.
 
-    `host` is the one address that it is a port of; unspecified: all of that family; None: all.
+    `host` is the host's address; the unspecified address means all of that family, None all.
     """
 
     protocol: str
@@ -49,7 +49,7 @@ class PublishedPort:
 
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
-        """The address that packets have to be for; None if it does not matter."""
+        """The destination that packets must have; None for any."""
         return self.host if self.host and not self.host.is_unspecified else None
 
 
@@ -128,7 +128,7 @@ def gc(request: Request) -> None:
 
 
 def elements(owner: Owner, fields: Fields, attached: Result) -> list[Element]:
-    """What our nftables table holds for an attachment with that result: one element a port, and one an address."""
+    """The elements of our nftables table for an attachment with that result: one for each port and each address."""
     return _elements(owner, _mappings(fields), attached, snat=_snat(fields))
 
 
@@ -143,7 +143,7 @@ def _elements(owner: Owner, mappings: Sequence[PublishedPort], attached: Result,
         if published and snat:
             published.append(ruleset.target(target, owner))
         for element in published:
-            found.setdefault((element.set, element.key), element)  # of two for one port, the first one serves
+            found.setdefault((element.set, element.key), element)  # of two mappings of one port, the first counts
     return list(found.values())
 
 
@@ -169,7 +169,7 @@ def _snat(fields: Fields) -> bool:
 
 
 def _targets(ifname: str, attached: Result) -> list[addr.Interface]:
-    """The first IPv4 and the first IPv6 address that may be the container's link's."""
+    """The first IPv4 and the first IPv6 address of the container's link."""
     found: dict[int, addr.Interface] = {}
     for ip in attached.ips:
         known = ip.interface is not None and 0 <= ip.interface < len(attached.interfaces)
@@ -180,7 +180,7 @@ def _targets(ifname: str, attached: Result) -> list[addr.Interface]:
 
 
 def _forget_udp(mappings: Sequence[PublishedPort], targets: Sequence[addr.Interface]) -> None:
-    """Connections that are tracked from before the port was published would not be redirected."""
+    """Forget tracked UDP connections: those from before the port was published would not be redirected."""
     ports = {mapping.port for mapping in mappings if mapping.protocol == "udp"}
     try:
         for target in targets if ports else ():
@@ -192,7 +192,7 @@ def _forget_udp(mappings: Sequence[PublishedPort], targets: Sequence[addr.Interf
 
 
 def _route_localnet(target: addr.Interface) -> None:
-    """Let connections from 127.0.0.1 be routed to the container."""
+    """Allow the kernel to route connections from 127.0.0.1 to the container."""
     with Netlink() as host:
         index = addr.route_get(host, target.ip)
     if index:

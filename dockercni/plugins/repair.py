@@ -1,4 +1,4 @@
-"""Brings back the rules of recorded attachments, after somebody flushed them."""
+"""Repairs the elements of recorded attachments in our nftables table, after it was flushed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lacking(entry: CacheEntry) -> bool:
 
 
 def repair(entry: CacheEntry) -> None:
-    """Give our table the elements of one recorded attachment again. Raises PluginFailure."""
+    """Add the elements of a recorded attachment to our table again. Raises PluginFailure."""
     try:
         ruleset.add(_wanted(entry))
     except (NetlinkError, NftablesError, ruleset.Taken) as error:
@@ -42,12 +42,12 @@ def repair(entry: CacheEntry) -> None:
 def _wanted(entry: CacheEntry) -> list[Element]:
     owner = ruleset.Owner(entry.container_id, entry.ifname, entry.network)
     return [
-        element for kind, fields, attached in _native(entry) for element in _ELEMENTS[kind](owner, fields, attached)
+        element for kind, fields, attached in _builtin(entry) for element in _ELEMENTS[kind](owner, fields, attached)
     ]
 
 
-def _native(entry: CacheEntry) -> Iterator[tuple[str, Fields, Result]]:
-    """The plugins of an entry that have elements: type, configuration, and the result of the attachment."""
+def _builtin(entry: CacheEntry) -> Iterator[tuple[str, Fields, Result]]:
+    """The built-in plugins of an entry that have elements: type, configuration, and the attachment's result."""
     if entry.result is None:
         return
     network: NetworkList = conf.parse_list(entry.config)

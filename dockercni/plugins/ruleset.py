@@ -1,8 +1,7 @@
-"""The elements of our one nftables table: how they are made, whose they are, put in, looked for and taken out.
+"""Our nftables table: its elements (made, added, found, removed), and its rules, which are repaired after a flush.
 
-Which network an element is in stands in the name of its set (see `layout`); so neither a packet nor a change costs more
-with more containers. Every element's comment names its owner. Sets of networks stay when their last container goes, as
-the bridge does.
+Each subnet has sets of its own (see `layout`), so neither a packet nor a change costs more with more containers. Every
+element's comment names its owner. Sets stay when their last container goes, as the bridge does.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ BRIDGES: Final = ("bridges", "within")
 PORTS: Final = ("ports4", "ports6", "addressed4", "addressed6")
 
 _EARLIER: Final = ("sources4", "sources6", "targets4", "targets6")
-_TRIES: Final = 10  # of a change that somebody else's change keeps from being made
+_TRIES: Final = 10  # of a change that fails because of another process's change
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"%\\')  # what stands in a comment as it is
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose an element is: one attachment."""
+    """The owner of an element: one attachment."""
 
     container_id: str
     ifname: str
@@ -49,9 +48,9 @@ class Owner:
 
     @property
     def comment(self) -> str:
-        """What stands in the elements' comments, cut to what nft can read.
+        """The comment of its elements, cut to the length that nft can read.
 
-        The kernel lets an interface have nearly any name; a quote in it would end the comment where nft reads it.
+        An interface may have nearly any name. A quote in it would end the comment when nft reads it, so it is escaped.
         """
         return _comment_of(self)
 
@@ -67,19 +66,19 @@ def _comment(container_id: str, ifname: str, network: str) -> str:
 
 
 def owner(request: Request) -> Owner:
-    """The attachment that a request is about."""
+    """The attachment of a request."""
     return Owner(request.container_id, request.ifname, request.name)
 
 
 def invalid(request: Request) -> Callable[[str], bool]:
-    """What GC is to remove: tells of a comment that it names the request's network, and no valid attachment."""
+    """What GC removes: whether a comment names the request's network, and none of its valid attachments."""
     listed = request.fields.objects("cni.dev/valid-attachments")
     valid = {Owner(each.string("containerID"), each.string("ifname"), request.name).comment for each in listed}
     return lambda comment: names(comment, request.name) and comment not in valid
 
 
 def names(comment: str, network: str) -> bool:
-    """Whether a comment is one of that network's attachments. It may have been cut, so that several networks fit."""
+    """Whether a comment names an attachment of that network. If it was cut, several networks may match."""
     container_id, _, rest = comment.partition(" ")
     return _comment(container_id, rest.partition(" ")[0], network) == comment
 
@@ -96,20 +95,20 @@ def address(element: Element) -> Address | None:
 
 
 def source(address: Interface, owner: Owner) -> Element:
-    """What comes from `address` and leaves its subnet gets the host's address."""
+    """Packets from `address` that leave its subnet get the host's address."""
     return Element(layout.set_of(LEAVING, address.network), address.ip.packed, comment=owner.comment)
 
 
 def target(address: Interface, owner: Owner) -> Element:
-    """What was redirected to `address` from its own subnet or the host's loopback gets the host's address.
+    """Packets redirected to `address` from its own subnet or the host's loopback get the host's address.
 
-    The answers would not come back through the host otherwise.
+    Otherwise the answers would not come back through the host.
     """
     return Element(layout.set_of(RETURNING, address.network), address.ip.packed, comment=owner.comment)
 
 
 def port(protocol: str, number: int, to: Address, to_port: int, owner: Owner, host: Address | None = None) -> Element:
-    """What comes to port `number` of any address of the host, or of `host` only, is redirected.
+    """Packets to port `number` of any address of the host, or only of `host`, are redirected.
 
     Raises KeyError for a protocol without ports.
     """
@@ -121,14 +120,14 @@ def port(protocol: str, number: int, to: Address, to_port: int, owner: Owner, ho
 
 
 def bridge(name: str, *, isolated: bool) -> list[Element]:
-    """What comes from another bridge of that kind does not get to this one; nor, if `isolated`, between its ports."""
+    """Packets from another bridge of this kind are dropped; if `isolated`, also those between this bridge's ports."""
     packed = name.encode().ljust(16, b"\0")
     inner = Verdict(nft_elements.DROP if isolated else nft_elements.RETURN)
     return [Element("bridges", packed, comment=name), Element("within", packed * 2, inner, comment=name)]
 
 
 class Taken(Exception):
-    """A port is published by somebody else already; `element` is theirs."""
+    """Another attachment publishes the port already; `element` is its element."""
 
     def __init__(self, element: Element) -> None:
         super().__init__(f"{layout.port_words(element)} already")
@@ -136,10 +135,10 @@ class Taken(Exception):
 
 
 def add(wanted: Sequence[Element]) -> None:
-    """See to it that the table has exactly these elements under these keys, of which each occurs once.
+    """Add these elements, whose keys are all different. Makes the table and its sets if they are missing.
 
-    An address has one owner: what somebody left under its key is replaced. Makes the table and its sets on the way.
-    Raises Taken for a port that somebody else has, NetlinkError, NftablesError.
+    An address has one owner, so a stale element with its key is replaced. Raises Taken for a port that another
+    attachment has, NetlinkError, NftablesError.
     """
     if not wanted:
         return
@@ -159,19 +158,19 @@ def add(wanted: Sequence[Element]) -> None:
 
 
 def missing(wanted: Sequence[Element]) -> list[Element]:
-    """Those of `wanted` that the table does not have just so. Raises NetlinkError, NftablesError."""
-    present = frozenset(_find(wanted))  # of thousands of ports each is looked up
+    """Those of `wanted` that the table does not have exactly. Raises NetlinkError, NftablesError."""
+    present = frozenset(_find(wanted))  # a set, because thousands of ports are looked up
     return [element for element in wanted if element not in present]
 
 
 def remove(unwanted: Sequence[Element]) -> None:
-    """Take out those of `unwanted` that are there and have the same owner. Raises NetlinkError, NftablesError."""
+    """Remove those of `unwanted` that exist with the same owner. Raises NetlinkError, NftablesError."""
     owners = {(element.set, element.key): element.comment for element in unwanted}
     _delete([found for found in _find(unwanted) if found.comment == owners[found.set, found.key]])
 
 
 def remove_owned(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
-    """Take out every element of those `kinds` of sets whose comment is `unwanted`. Costs time for each that is there.
+    """Remove every element of those `kinds` of sets whose comment is `unwanted`. Costs time for each element there is.
 
     Raises NetlinkError, NftablesError.
     """
@@ -180,7 +179,7 @@ def remove_owned(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
 
 
 def remove_stale(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
-    """The same, but for elements whose address somebody has: GC names the attachments of one runtime, not of all.
+    """The same, except elements whose address is in use: GC lists the attachments of one runtime, not of all.
 
     Raises NetlinkError, NftablesError, OSError.
     """
@@ -217,11 +216,11 @@ def _delete(found: Sequence[Element]) -> None:
         except NetlinkError as error:
             if error.errno != errno.ENOENT or not left:
                 raise
-            found = TABLE.find(found)  # somebody else was faster with some of them
+            found = TABLE.find(found)  # another process removed some of them first
 
 
 def _build(wanted: Sequence[Element]) -> None:
-    """Make the table and the sets of subnets that `wanted` needs, as far as they are not there."""
+    """Make the table, and the subnets' sets that `wanted` needs, where they are missing."""
     carry_over()
     needed = subnets(sorted({element.set for element in wanted}))
     for ruleset in (layout.skeleton(), *map(layout.subnet, needed)):
@@ -238,7 +237,7 @@ def _find(wanted: Sequence[Element]) -> list[Element]:
 
 
 def exists() -> bool:
-    """Whether the table is there at all; elements are added to one that is not by making it."""
+    """Whether the table exists. (`add` makes it.)"""
     return bool(TABLE.sets())
 
 
@@ -252,7 +251,7 @@ def whole() -> bool:
 
 
 def refuse_loopback() -> None:
-    """See to it that clients of ::1 are refused what was redirected. Raises NetlinkError, NftablesError."""
+    """Add the rules that refuse redirected connections to ::1, if missing. Raises NetlinkError, NftablesError."""
     chain, _, refusals = layout.REFUSING
     if TABLE.rules()[chain] >= len(refusals):
         return
@@ -265,7 +264,7 @@ def refuse_loopback() -> None:
 
 
 def repair() -> None:
-    """Give the chains their rules again, in one transaction; the elements stay. Raises NetlinkError, NftablesError."""
+    """Write all rules again, in one transaction; the elements stay. Raises NetlinkError, NftablesError."""
     carry_over()
     lines = layout.chains()
     for name in subnets(TABLE.sets()):
@@ -274,10 +273,10 @@ def repair() -> None:
 
 
 def carry_over() -> bool:
-    """Bring a table of the earlier layout to this one, in one transaction; False if there is none.
+    """Convert a table of the earlier layout, in one transaction; False if there is none.
 
-    Its elements jumped to a chain for each subnet, which had the name that the subnet's set has now. No packet meets a
-    table without either. Raises NetlinkError, NftablesError.
+    There, elements jumped to a chain for each subnet, with the name that the subnet's set has now. Because of the
+    transaction, every packet meets one of the two layouts. Raises NetlinkError, NftablesError.
     """
     present = TABLE.sets()
     if _EARLIER[0] not in present:
@@ -293,7 +292,7 @@ def carry_over() -> bool:
     try:
         nft.apply("\n".join(lines))
     except NftablesError:
-        if _EARLIER[0] in TABLE.sets():  # else somebody else was faster
+        if _EARLIER[0] in TABLE.sets():  # else another process has converted it
             raise
     return True
 

@@ -1,6 +1,6 @@
 """One verb of a plugin from environment and stdin to result or error, as the Go plugin skeleton (pkg/skel) does it.
 
-Deviations: whether CNI_NETNS is the plugin's own namespace is looked at before anything is done, not afterwards; a key
+Deviations: a CNI_NETNS that is the plugin's own namespace is refused before anything is done, not afterwards; a key
 that the plugin does not know is refused, where the reference plugins ignore it.
 """
 
@@ -55,7 +55,7 @@ def serve(
     _check_version(call.verb, request.cni_version, supported)
     if call.verb in {"ADD", "DEL"}:
         _check_namespace(call)
-    if unchosen and call.verb in {"ADD", "STATUS"}:  # what was attached is taken back whatever its configuration says
+    if unchosen and call.verb in {"ADD", "STATUS"}:  # DEL must work whatever the configuration says by now
         _check_supported(plugin, request)
     try:
         match call.verb:
@@ -137,7 +137,7 @@ def _check_namespace(call: PluginCall) -> None:
         return
     try:
         given = os.stat(call.environment.get("CNI_NETNS", ""))
-    except (OSError, ValueError):  # whatever is wrong with it, the plugin will say, or at DEL forgive
+    except (OSError, ValueError):  # the plugin reports what is wrong with it, or at DEL accepts it
         return
     if os.path.samestat(given, os.stat("/proc/thread-self/ns/net")):
         problem = "plugin's netns and netns from CNI_NETNS should not be the same"
@@ -145,7 +145,7 @@ def _check_namespace(call: PluginCall) -> None:
 
 
 def _check_supported(plugin: Plugin, request: Request) -> None:
-    """Refuse what `auto` would leave to the executable, where this is the executable."""
+    """Refuse what `auto` would leave to the executable, because here is no other executable."""
     if reason := plugin.unsupported(request.conf):
         code = ErrorCode.PLUGIN_NOT_AVAILABLE if reason == keys.NO_LIBRARY else ErrorCode.UNSUPPORTED_FIELD
         raise CNIError(f"cannot serve this configuration: {reason}", code)
@@ -158,7 +158,7 @@ def _converted(added: Result, request: Request) -> Result:
         raise PluginFailure(error.msg) from None
     if request.netns.isascii() and request.ifname.isascii():
         return converted
-    # Bytes of a file name that are no UTF-8 come as lone surrogates, for which JSON has U+FFFD.
+    # File names that are not UTF-8 contain lone surrogates, which become U+FFFD in JSON.
     return result.parse(strict_json.encode(converted.raw), request.cni_version)
 
 

@@ -44,7 +44,7 @@ def paths(wanted: Mapping[str, str], ifname: str) -> dict[str, str]:
 
 
 def check_repeated(config: bytes) -> None:
-    """Raise PluginFailure for a sysctl that the configuration names twice in the same words; the last would count."""
+    """Raise PluginFailure for a sysctl that occurs twice in the JSON `config`, of which only the last would count."""
     if twice := strict_json.repeated(config, "sysctl"):
         raise PluginFailure(f"duplicated sysctl keys are not allowed: {twice}", ErrorCode.INVALID_CONFIGURATION)
 

@@ -1,7 +1,7 @@
 """tuning: sysctls of the container's network namespace, and MAC, flags, MTU and queue of its interface.
 
-Reference: plugins/meta/tuning. Deviations: everything is looked at before anything is changed; CHECK takes white space
-of any kind between the numbers of a sysctl as equal; a backup does not outlive its interface.
+Reference: plugins/meta/tuning. Deviations: everything is checked before anything is changed; CHECK treats any white
+space between the numbers of a sysctl as equal; a backup is removed with its interface.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def check(request: Request) -> None:
 
 
 def delete(request: Request) -> None:
-    """Put the interface back into the state before ADD; what cannot be put back is no error, and keeps its backup."""
+    """Restore the interface's state before ADD. What cannot be restored is no error, and its backup stays."""
     tuning_conf.read(request)
     file = _backup(request)
     saved = backups.load(file)
@@ -100,7 +100,7 @@ def status(request: Request) -> None:
 
 
 def gc(request: Request) -> None:
-    """Backups lie in one directory for all networks, and do not name theirs: nothing can be told to be garbage."""
+    """Backups of all networks are in one directory, and do not name theirs, so none can be known to be garbage."""
 
 
 def _previous(request: Request) -> Result:

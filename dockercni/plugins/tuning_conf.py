@@ -21,7 +21,7 @@ KEYS: Final = ("dataDir", "sysctl", "mac", "promisc", "mtu", "txQLen", "allmulti
 
 @dataclass(frozen=True, slots=True)
 class TuningConf:
-    """What is to be changed; "", 0 and None, for `promiscuous` False, mean: left as it is."""
+    """What to change. "", 0, None, and for `promiscuous` False, mean that it stays as it is."""
 
     sysctls: Mapping[str, str]
     mac: str
@@ -56,7 +56,7 @@ def read(request: Request) -> TuningConf:
 
 def _strings(fields: Fields, key: str) -> dict[str, str]:
     found = fields.object(key)
-    # the names of sysctls are keys of the user's, which count as they are written
+    # names of sysctls match exactly, not in any case
     return {name: found.string(name) for name in found.values}
 
 
@@ -70,7 +70,7 @@ def _integer(fields: Fields, key: str, otherwise: int | None) -> int | None:
 
 
 def changes(ifname: str, conf: TuningConf) -> list[Message]:
-    """What makes it so, in the order of the reference. Raises PluginFailure for a MAC that is none."""
+    """The changes of the interface, in the order of the reference. Raises PluginFailure for a malformed MAC."""
     messages = []
     if conf.mac:
         try:
@@ -89,7 +89,7 @@ def changes(ifname: str, conf: TuningConf) -> list[Message]:
 
 
 def restoring(ifname: str, saved: Fields) -> list[Message]:
-    """What restores the state that a backup holds. Raises DocumentError for one of wrong types."""
+    """The changes that restore the state of a backup. Raises DocumentError if it has wrong types."""
     messages = []
     if mtu := saved.integer("mtu"):
         messages.append(links.set_mtu(ifname, mtu))
@@ -108,7 +108,7 @@ def _switch(ifname: str, flag: int, *, on: bool) -> Message:
 
 
 def check(ifname: str, conf: TuningConf, found: Link) -> None:
-    """Raise PluginFailure for the first part of `conf` that is not so."""
+    """Raise PluginFailure for the first setting of `conf` that the link does not have."""
     if conf.mac and conf.mac != found.mac:
         raise differs(f"Ethernet of {ifname}", conf.mac, found.mac)
     if conf.promiscuous != bool(found.promiscuous):
@@ -124,5 +124,5 @@ def check(ifname: str, conf: TuningConf, found: Link) -> None:
 
 
 def differs(what: str, configured: object, current: object) -> PluginFailure:
-    """The error of a CHECK that found something else than what is configured."""
+    """The error of a CHECK that found another value than the configured one."""
     return PluginFailure(f"Error: Tuning configured {what} is {configured}, current value is {current}")

@@ -55,7 +55,7 @@ def repair(entry: CacheEntry, lacking: Repair, namespace: Namespace) -> None:
         if lacking.link != entry.ifname:
             _rename(container.netlink, link, entry.ifname)
             ips, routes = list(filter(lambda ip: ip.address in given, result.ips)), list(result.routes)
-        container_side.put_back(
+        container_side.repair(
             container, link.index, entry.ifname, result, ips, routes, point_to_point=records.point_to_point(entry)
         )
 

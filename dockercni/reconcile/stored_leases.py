@@ -40,7 +40,7 @@ def repair(entry: CacheEntry) -> None:
     for directory, addresses in _given(entry):
         with leases.locked(directory, entry.network) as store:
             for address in addresses:
-                if owner := store.put_back(address, entry.container_id, entry.ifname):
+                if owner := store.restore(address, entry.container_id, entry.ifname):
                     raise LeaseLost(f"host-local has given {address} to {_short(owner)}")
 
 

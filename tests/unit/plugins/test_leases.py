@@ -194,23 +194,23 @@ def _full(_fd: int, _data: bytes) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_put_back(tmp_path: Path) -> None:
+def test_restore(tmp_path: Path) -> None:
     """A lease that went comes back, and one whose file was emptied; that of somebody else stays, and is named.
 
     What a file says now counts: the directory does not show that it has changed since it was read.
     """
     file = tmp_path / "net/10.1.0.2"
 
-    def put_back() -> str:
+    def restore() -> str:
         with locked(str(tmp_path), "net") as store:
-            return store.put_back(FIRST, "c1", "eth0")
+            return store.restore(FIRST, "c1", "eth0")
 
-    assert put_back() == ""
+    assert restore() == ""
     file.write_bytes(b"")
-    assert put_back() == ""
+    assert restore() == ""
     assert file.read_bytes() == b"c1\r\neth0"
     file.write_bytes(b"c2\r\neth0")
-    assert put_back() == "c2\r\neth0"
+    assert restore() == "c2\r\neth0"
     assert file.read_bytes() == b"c2\r\neth0"
     with locked(str(tmp_path), "net") as store:
         assert store.holds("c2", "eth0")
