@@ -65,7 +65,7 @@ def chain(report: Report, runs: int) -> None:
             _turn(report, turn, who, lambda: serving.add(net, conf), lambda: serving.delete(net, conf))  # noqa: B023
         if NETAVARK.exists():
             _turn(report, turn, "netavark", lambda: _netavark("setup"), lambda: _netavark("teardown"))
-    report.compare("ADD", "builtin", "executables", 15)
+    report.compare("ADD", "builtin", "executables", 18)
     report.compare("DEL", "builtin", "executables", 8)
     if NETAVARK.exists():
         report.compare("ADD", "builtin", "netavark", 5)
