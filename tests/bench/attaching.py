@@ -1,4 +1,4 @@
-"""ADD and DEL, inside a private host: native, by executables, by netavark."""
+"""ADD and DEL, inside a private host: built-in, by executables, by netavark."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def _connect(netns: str, address: str, port: int) -> list[float]:
 
 
 def _fill_native(present: int, wanted: int) -> None:
-    """Publish ports as the native portmap does, for containers that are not there."""
+    """Publish ports as the built-in portmap does, for containers that are not there."""
     for number in range(present, wanted):
         address = f"10.11.{100 + number // 200}.{number % 200 + 2}/16"
         previous = {"cniVersion": "1.0.0", "ips": [{"address": address}]}

@@ -1,4 +1,4 @@
-"""The native plugins against the executables, and against netavark.
+"""The built-in plugins against the executables, and against netavark.
 
     python -m tests.bench.plugins [--runs 40] [--json FILE] [--only SECTION ...]
 

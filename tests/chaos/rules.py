@@ -55,7 +55,7 @@ class Attached:
 
     def by_executable(self, position: int) -> bool:
         """Whether it was an executable."""
-        return self.served[position : position + 1] != ("native",)
+        return self.served[position : position + 1] != ("builtin",)
 
 
 def expected(attached: Sequence[Attached], saved: Sequence[Rule]) -> Iterator[Rule]:

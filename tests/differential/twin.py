@@ -72,7 +72,7 @@ class Twin:
         return other
 
     def chain(self, verb: str, conf: dict[str, Any], previous: tuple[Any, Any], **more: Any) -> tuple[Any, Any]:
-        """A step whose prevResult is each side's own; returns the results of (reference, native)."""
+        """A step whose prevResult is each side's own; returns the results of (reference, ours)."""
         self._steps += 1
         outcomes = [
             side.run(Step(verb, {**conf, "prevResult": result} if result is not None else conf, **more))

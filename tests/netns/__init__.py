@@ -1,1 +1,1 @@
-"""The native plugins in throw-away private hosts, without an engine."""
+"""The built-in plugins in throw-away private hosts, without an engine."""

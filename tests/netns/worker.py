@@ -1,4 +1,4 @@
-"""Runs the verbs of a network by native plugins inside a private host, as a program of its own.
+"""Runs the verbs of a network by built-in plugins inside a private host, as a program of its own.
 
     python -m tests.netns.worker ENGINE VERB CONFIG CONTAINER IFNAME NETNS CAPABILITIES [STEPS]
 

@@ -1,4 +1,4 @@
-"""Breaks every key of the native plugins on purpose, and tells which case notices.
+"""Breaks every key of the built-in plugins on purpose, and tells which case notices.
 
     python -m tests.differential.score [-n PROCESSES] [--record FILE] [TEXT ...]
 

@@ -1,4 +1,4 @@
-"""The keys that the native plugins say they know, and the values of those that have a list of them."""
+"""The keys that the built-in plugins say they know, and the values of those that have a list of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def keys_of(kind: str) -> set[Path]:
     keys.unknown = listed
     try:
         reason = dispatch.load(kind).unsupported(_PROBE)
-        assert not reason, f"{kind} cannot be native on this machine: {reason}"
+        assert not reason, f"{kind} cannot be built-in on this machine: {reason}"
     finally:
         keys.unknown = original
     return found

@@ -1,4 +1,4 @@
-"""Between the native plugins and their configurations: records which keys they read, or breaks one of them.
+"""Between the built-in plugins and their configurations: records which keys they read, or breaks one of them.
 
 Does nothing unless an environment variable asks for it. Only tests and what they start import it.
 """
