@@ -53,7 +53,7 @@ def reconcile_at(
     way in the iptables chains that they share.
     """
 
-    def look(container_id: str) -> Outcome:
+    def reconcile(container_id: str) -> Outcome:
         try:
             return reconciler.reconcile(container_id, dry_run=dry_run, forced=forced)
         except DockercniError as error:
@@ -64,10 +64,10 @@ def reconcile_at(
         return Outcome(container_id, container_id[:12], True, 0, (Step(NOTE, error=problem),))
 
     with ThreadPoolExecutor(app.settings.workers) as pool:
-        first = list(pool.map(look, ids))
+        first = list(pool.map(reconcile, ids))
         if dry_run:
             return first
-        return list(pool.map(lambda one: _after(one, look(one.id)) if one.retry else one, first))
+        return list(pool.map(lambda one: _after(one, reconcile(one.id)) if one.retry else one, first))
 
 
 def _after(first: Outcome, second: Outcome) -> Outcome:

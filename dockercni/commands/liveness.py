@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """`alive` is the answer, `words` give it with its reason; `status` is what the daemon last wrote, if anything."""
+    """`alive` is the answer, `sentence` gives it with its reason; `status` is what the daemon last wrote, if any."""
 
     alive: bool
-    words: str
+    sentence: str
     status: DaemonStatus | None = None
 
     @property
@@ -36,10 +36,10 @@ def of_daemon(settings: Settings) -> Liveness:
     status = status_file.read(settings.run_dir)
     if status is None:
         return Liveness(False, f"a daemon runs, but has not written {settings.run_dir / status_file.FILE} yet")
-    words = f"process {status.pid} since {status.started}, heartbeat {status.age:.0f} s ago"
+    process = f"process {status.pid} since {status.started}, heartbeat {status.age:.0f} s ago"
     if not status.fresh:
-        return Liveness(False, f"the daemon hangs: {words}", status)
+        return Liveness(False, f"the daemon hangs: {process}", status)
     if status.down:
         ended = "; ".join(f"thread {thread} has ended ({reason})" for thread, reason in status.down.items())
-        return Liveness(False, f"the daemon restarts a part of itself: {ended}: {words}", status)
-    return Liveness(True, f"the daemon runs: {words}", status)
+        return Liveness(False, f"the daemon restarts a part of itself: {ended}: {process}", status)
+    return Liveness(True, f"the daemon runs: {process}", status)

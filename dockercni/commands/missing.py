@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from dockercni.commands import liveness
@@ -76,18 +76,10 @@ def _of(reconciler: Reconciler, container_id: str, tried: Failing | None, *, exc
 
 
 def _missing(outcome: Outcome, step: Step, tried: Failing | None) -> Missing:
-    known = _reasons(tried, ADD).get((step.network, step.ifname)) or _reasons(tried, DEL).get(
-        (step.network, step.ifname)
-    )
     fields = (outcome.name, outcome.id, step.network, step.ifname)
-    reason = step.error or known or (tried.reason if tried else "")
-    if not reason:
-        return Missing(*fields, WAITING, step.reason)
     if not tried:
-        return Missing(*fields, FAILING, reason)
-    return Missing(*fields, FAILING, reason, tried.since, tried.times, tried.retry_in)
-
-
-def _reasons(tried: Failing | None, verb: str) -> Mapping[tuple[str, str], str]:
-    """Why this verb failed, by network and interface."""
-    return {(one.network, one.ifname): one.reason for one in tried.parts if one.verb == verb} if tried else {}
+        return Missing(*fields, FAILING, step.error) if step.error else Missing(*fields, WAITING, step.reason)
+    reasons = {one.slot: one.reason for one in tried.parts}
+    slots = ((verb, step.network, step.ifname) for verb in (ADD, DEL))  # a DEL that fails prevents the ADD
+    known = next((reasons[slot] for slot in slots if slot in reasons), tried.reason)
+    return Missing(*fields, FAILING, step.error or known, tried.since, tried.times, tried.retry_in)

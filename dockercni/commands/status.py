@@ -26,7 +26,7 @@ def run(invocation: Invocation) -> int:
         raise NotRoot("the daemon's status can only be read by root; try sudo")
     daemon = liveness.of_daemon(invocation.settings)
     if invocation.args.probe:
-        render.line(daemon.words)
+        render.line(daemon.sentence)
         return 0 if daemon.alive else FAILED
     # Imported late, as a probe runs every few seconds and these are slow to import.
     from dockercni import logs  # noqa: PLC0415
@@ -64,11 +64,11 @@ def _shown(daemon: Liveness) -> dict[str, object]:
             "late": status.late,
             "down": dict(status.down),
         }
-    return {"running": daemon.alive, "told": daemon.words, "pulse": last}
+    return {"running": daemon.alive, "told": daemon.sentence, "pulse": last}
 
 
 def _print_lines(found: Convergence, daemon: Liveness) -> None:
-    render.line(daemon.words)
+    render.line(daemon.sentence)
     if (status := daemon.status) and daemon.alive:
         for what, reason in status.off.items():
             render.line(f"{what} off: {reason}")

@@ -29,10 +29,10 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     yield from _engine(settings, client)
     daemon = liveness.of_daemon(settings)
     if daemon.alive:
-        yield ok("daemon", daemon.words)
+        yield ok("daemon", daemon.sentence)
     else:
         fix = "journalctl -u dockercni" if daemon.status else "systemctl enable --now dockercni"
-        yield warn("daemon", f"{daemon.words}; until it works, only sync attaches containers", fix)
+        yield warn("daemon", f"{daemon.sentence}; until it works, only sync attaches containers", fix)
     if daemon.status:
         yield from _starts(daemon.status)
     elif reason := capabilities.obstacle():

@@ -64,12 +64,12 @@ def _iptables(settings: Settings, client: Client) -> Iterator[Finding]:
 def _forward(table: Filter, flavour: str) -> Iterator[Finding]:
     policies, chains = table.listing()
     policy = policies.get(forward.FORWARD, "ACCEPT")
-    said = f"{table.command}: the policy is {policy}"
+    state = f"{table.command}: the policy is {policy}"
     if policy == "ACCEPT":
-        yield ok("FORWARD", said)
+        yield ok("FORWARD", state)
     else:
         place = f"directly behind {forward.DOCKER}" if forward.DOCKER in chains else "at its top"
-        yield ok("FORWARD", f"{said}, and {forward.CHAIN} lets attached containers through, {place}")
+        yield ok("FORWARD", f"{state}, and {forward.CHAIN} lets attached containers through, {place}")
     other = next((kind for kind in ("nft", "legacy") if table.command.endswith(f"-{kind}")), flavour)
     if forward.DOCKER in chains and other != flavour:
         yield warn(

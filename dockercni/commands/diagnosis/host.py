@@ -28,9 +28,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
     ):
         yield directory_finding(key, directory)
     for directory in (settings.cni_conf_dir, *settings.cni_bin_dir, settings.cni_cache_dir, settings.state_dir):
-        look = trust.flaw_of_program if directory in settings.cni_bin_dir else trust.flaw_of
-        if found := look(directory):
-            yield not_obeyed(found)
+        flaw_of = trust.flaw_of_program if directory in settings.cni_bin_dir else trust.flaw_of
+        if flaw := flaw_of(directory):
+            yield not_obeyed(flaw)
 
 
 def _rights() -> Iterator[Finding]:

@@ -60,7 +60,7 @@ def do(step: InstallStep) -> None:
             case plan.Note():
                 pass
     except OSError as error:
-        raise StepFailed(f"cannot {step.words}: {error.strerror}") from error
+        raise StepFailed(f"cannot {step.line}: {error.strerror}") from error
 
 
 def _write(step: plan.Write) -> None:
@@ -105,4 +105,4 @@ def done(steps: Iterator[InstallStep], *, dry_run: bool) -> Iterator[str]:
     for step in steps:
         if not dry_run:
             do(step)
-        yield step.words if isinstance(step, plan.Note) or not dry_run else f"would {step.words}"
+        yield step.line if isinstance(step, plan.Note) or not dry_run else f"would {step.line}"

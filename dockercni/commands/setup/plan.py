@@ -25,7 +25,7 @@ class Write:
     text: str
 
     @property
-    def words(self) -> str:
+    def line(self) -> str:
         return f"write {self.path}"
 
 
@@ -37,7 +37,7 @@ class Remove:
     empty: bool = False
 
     @property
-    def words(self) -> str:
+    def line(self) -> str:
         return f"remove {self.path}{' if it is empty' if self.empty else ''}"
 
 
@@ -48,15 +48,15 @@ class Run:
     argv: tuple[str, ...]
 
     @property
-    def words(self) -> str:
+    def line(self) -> str:
         return f"run {' '.join(self.argv)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Do nothing, and print these words."""
+    """Do nothing, and print this line."""
 
-    words: str
+    line: str
 
 
 InstallStep = Write | Remove | Run | Note

@@ -44,7 +44,7 @@ def problems(network: NetworkList, position: int) -> Iterator[Problem]:
         source = ipam.string("type")
         for kind in (plugin.type, source):
             yield from _parsed(kind, network, plugin.raw, "ipam" if kind == source != plugin.type else "")
-        yield from _SAID.get(plugin.type, _nothing)(fields)
+        yield from _CHECKS.get(plugin.type, _nothing)(fields)
         yield from _IPAM.get(source, _nothing)(ipam)
     except DocumentError as error:
         yield error.key, error.problem
@@ -66,12 +66,12 @@ def _parsed(kind: str, network: NetworkList, conf: Mapping[str, Any], within: st
         yield _culprit(conf, within, str(error.filename)), f"{error.filename}: {error.strerror}"
 
 
-def _culprit(conf: Mapping[str, Any], within: str, words: str) -> str:
+def _culprit(conf: Mapping[str, Any], within: str, message: str) -> str:
     """The path of the value that an error is probably about: the first whose key and value, or either, it contains."""
-    said = words.replace(" ", "").lower()
+    text = message.replace(" ", "").lower()
     leaves = list(_leaves(strict_json.lookup(conf, within) if within else conf, within))
-    named = [path for path, _ in leaves if path.rpartition(".")[2].lower() in said]
-    valued = [path for path, value in leaves if len(str(value)) > 1 and str(value).lower() in said]
+    named = [path for path, _ in leaves if path.rpartition(".")[2].lower() in text]
+    valued = [path for path, value in leaves if len(str(value)) > 1 and str(value).lower() in text]
     both = [path for path in named if path in valued]
     return next(iter([*both, *valued, *named]), f"{within}.type" if within else "type")
 
@@ -93,11 +93,11 @@ def _nothing(_: Fields) -> Iterator[Problem]:
 
 
 def _mode(kind: str) -> Callable[[Fields], Iterator[Problem]]:
-    def said(fields: Fields) -> Iterator[Problem]:
+    def check(fields: Fields) -> Iterator[Problem]:
         if (mode := fields.string("mode")) not in _MODES[kind]:
             yield "mode", f'"{mode}" is not one of {", ".join(_MODES[kind][1:])}'
 
-    return said
+    return check
 
 
 def _vlan(fields: Fields) -> Iterator[Problem]:
@@ -159,7 +159,7 @@ def _static(ipam: Fields) -> Iterator[Problem]:
             yield f"ipam.addresses[{number}].gateway", f"{gateway} is not in the subnet {address.network}"
 
 
-_SAID: Final[Mapping[str, Callable[[Fields], Iterator[Problem]]]] = {
+_CHECKS: Final[Mapping[str, Callable[[Fields], Iterator[Problem]]]] = {
     "bandwidth": _bandwidth,
     "host-device": _host_device,
     "ipvlan": _mode("ipvlan"),
