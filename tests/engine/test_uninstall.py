@@ -19,7 +19,7 @@ def test_a_daemon_that_runs_is_in_the_way(host: Host, daemon: Start, cli: Cli) -
     address = wait_attached(host, "web")
     done = cli("uninstall")
     assert done.returncode == 75
-    assert "daemon): stop it first" in done.stderr
+    assert "daemon); stop it first" in done.stderr
     assert addresses(host, "web") == [f"{address}/16"]
     serving.stop()
     assert cli("uninstall").returncode == 0
