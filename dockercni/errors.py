@@ -4,11 +4,11 @@ from enum import IntEnum
 
 
 class Retry(IntEnum):
-    """Whether the same call may succeed later, and how much waiting is right until then.
+    """Whether the same call may succeed later, and how long to wait until then.
 
-    NEVER: somebody has to change something first, and a look at all comes by anyway. LATER: with ever longer pauses.
-    OFTEN: a try costs next to nothing, and nobody tells us when it would succeed. SOON: what is missing is missing for
-    a moment only, and somebody may stand still meanwhile.
+    NEVER: something has to be changed first; the periodic run for all containers tries again anyway. LATER: with ever
+    longer pauses. OFTEN: a try costs next to nothing, and no event says when it would succeed. SOON: the shortage
+    passes in a moment, and a starting container may stand still meanwhile.
     """
 
     NEVER = 0
@@ -60,11 +60,11 @@ class EngineUnavailable(DockercniError):
 
 
 class EngineRefused(DockercniError):
-    """What answers cannot be served, now or later: a rootless engine, or no engine at all."""
+    """What answers cannot be served, now or later: a rootless engine, or something that is not an engine."""
 
 
 class LockHeld(DockercniError):
-    """Another process holds a lock that is needed here; the message says which process."""
+    """Another process holds a lock that is needed; the message names the process."""
 
     exit_code = 75
     retry = Retry.OFTEN
@@ -105,5 +105,5 @@ class LabelError(DockercniError):
 
 
 def _cut(text: str) -> str:
-    """What fits into a line: a label may have a megabyte."""
+    """At most what fits into a line: a label may have a megabyte."""
     return text if len(text) <= 300 else f"{text[:300]}..."

@@ -18,7 +18,7 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 Style = Literal["auto", "console", "json"]
 
 _SCHEMA = 1
-_MOST = 8192  # characters of one value: what plugins and containers say may have any length
+_MAX_VALUE = 8192  # characters of one value: texts of plugins and containers may have any length
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
 # The keys that people filter by come first, in this order, whatever order the call had.
 _FIRST = ("container", "id", "network", "ifname", "plugin", "engine", "ms", "reason")
@@ -41,7 +41,7 @@ def configure(level: Level, style: Style) -> None:
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,  # a cached logger would keep the level of the first call
     )
-    # What libraries have to say (urllib3, docker, warnings of Python) becomes events like ours.
+    # Logs of libraries (urllib3, docker) and Python's warnings become events like ours.
     root = logging.getLogger()
     if not any(isinstance(handler, _Foreign) for handler in root.handlers):
         root.addHandler(_Foreign())
@@ -55,7 +55,7 @@ class _Foreign(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             reason = record.getMessage()
-        except Exception:  # noqa: BLE001  a malformed record must not fail the work that it tells of
+        except Exception:  # noqa: BLE001  a malformed record must not fail the work that logs it
             reason = str(record.msg)
         extra = {"exc_info": record.exc_info} if record.exc_info else {}
         structlog.get_logger().log(record.levelno, "library", logger=record.name, reason=reason, **extra)
@@ -71,7 +71,7 @@ def _is_journal() -> bool:
 
 
 def _journal() -> list[Processor]:
-    """The event and its values in a line, with the priority for the journal, which knows the time itself."""
+    """The event and its values in a line, with a priority for the journal, which adds the time itself."""
 
     def render(_logger: Any, _method: str, event: EventDict) -> str:
         words = [f"<{_PRIORITIES[event.pop('level')]}>{escape(str(event.pop('event')))}"]
@@ -111,14 +111,15 @@ def _console() -> list[Processor]:
 
 def _bounded(_logger: Any, _method: str, event: EventDict) -> EventDict:
     if leftover := event.pop("exception", ""):
-        event["exception"] = leftover[-2 * _MOST :]  # what it was stands at its end
+        event["exception"] = leftover[-2 * _MAX_VALUE :]  # the exception itself stands at the end
     return {
-        key[:_MOST]: value if key in {"exc_info", "exception"} else cut(value, _MOST) for key, value in event.items()
+        key[:_MAX_VALUE]: value if key in {"exc_info", "exception"} else cut(value, _MAX_VALUE)
+        for key, value in event.items()
     }
 
 
 def cut(value: Any, most: int) -> Any:
-    """A value whose text has no more than `most` characters, or so: what is longer says how much was left out."""
+    """A value whose text has about `most` characters at most; a longer one says how much was left out."""
     if value is None or isinstance(value, bool | int | float):
         return value
     text = value if isinstance(value, str) else str(value)
@@ -130,22 +131,22 @@ def _ordered(event: EventDict, first: tuple[str, ...]) -> EventDict:
 
 
 def _printable(key: str, value: Any) -> Any:
-    # Containers and plugins have a say in most values, and a terminal obeys control characters.
+    # Most values may contain text from containers and plugins, and a terminal obeys control characters.
     if key == "exc_info" or value is None or isinstance(value, bool | int | float):
         return value
     return escape(str(value))
 
 
 def _write_exception(out: TextIO, exc_info: ExcInfo) -> None:
-    # Indented, so that a message with line breaks cannot pass for events of its own.
+    # Indented, so that a message with line breaks cannot pass for other events.
     for part in traceback.format_exception(*exc_info):
-        out.writelines(f"\n    {escape(cut(line, _MOST))}" for line in part.splitlines())
+        out.writelines(f"\n    {escape(cut(line, _MAX_VALUE))}" for line in part.splitlines())
 
 
 class _Lines:
     """The end of the chain: one write for each line, one line at a time.
 
-    A reader of the log that went away must never fail the work that is being logged.
+    If the reader of the log is gone, that must not fail the work that is being logged.
     """
 
     def __init__(self, stream: TextIO) -> None:

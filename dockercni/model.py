@@ -1,4 +1,4 @@
-"""The frozen records that the parts of the program hand to each other."""
+"""The frozen records that the packages exchange."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class PublishedPort:
 class Container:
     """A container as the engine describes it.
 
-    `labels` are those of whoever ran it; `dropped` those that came with the image, and say nothing. `image` is set for
-    as long as these two are not told apart: the labels of that image are not known yet.
+    `labels` are those of the user who ran it; `dropped` those that came with the image, and are ignored. `image` is set
+    as long as the two are not separated because the labels of that image are not known yet.
     """
 
     id: str
@@ -47,9 +47,9 @@ class Container:
 class NetworkRequest:
     """One network that a container is to have. `network` is empty for the default one.
 
-    `ports` are published through it; `unpublished` says of the first one why none of them can be.
-    `rivals` are the (network, interface) whose default route comes before this one's; None where it has no rivals at
-    all, not even one that is there already.
+    `ports` are published through it; `unpublished` is set on the first request if no network can publish them, with the
+    reason. `rivals` are the (network, interface) whose default route takes precedence over this one's; None if none
+    does, not even one that exists already.
     """
 
     network: str
@@ -71,7 +71,7 @@ class Unwanted:
 
 @dataclass(frozen=True, slots=True)
 class NetnsId:
-    """What names one network namespace for ever: the boot it exists in, and its cookie within that boot."""
+    """The lasting identity of a network namespace: the boot that it exists in, and its cookie within that boot."""
 
     boot: str
     cookie: str
@@ -81,10 +81,10 @@ class NetnsId:
 class Attachment:
     """One (container, network, interface), with what was recorded at ADD.
 
-    `path` is the namespace's path for an attachment made by hand to a namespace that is no container's, else empty.
-    `lost` says that the record itself is gone, and the rest known from elsewhere. `addresses` and `routes` are those
-    that the interface's namespace has to show for as long as the attachment lives, `up` whether the interface has to be
-    up; empty and False where that cannot be told.
+    `ad_hoc` says that `dockercni add` made it for a container. `path` is the namespace's path if `dockercni add` made
+    it for a namespace that belongs to no container, else "". `lost` says that the record is gone, and the rest is known
+    from the history. `addresses` and `routes` are those that the namespace has to show while the attachment lives, `up`
+    whether the interface has to be up; empty and False if that is not known.
     """
 
     network: str
@@ -101,5 +101,5 @@ class Attachment:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What names the attachment in the cache."""
+        """Its key in the cache."""
         return self.network, self.container_id, self.ifname

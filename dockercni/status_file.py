@@ -1,12 +1,13 @@
 """What the daemon's heartbeat file says, and how old it may be. Quick to import: health checks run often.
 
-Its age is told by the monotonic clock, which no change of the time of day moves.
+Its age is by the monotonic clock, which changes of the time of day do not affect.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,14 @@ import msgspec
 from dockercni.files import read_regular
 
 FILE: Final = "status.json"
-_MOST: Final = 16 << 20  # bytes
+_MAX_BYTES: Final = 16 << 20
 BEAT: Final = 10.0  # seconds
-FRESH: Final = 3 * BEAT  # seconds: older than that, it is not the daemon's fault of a moment
+FRESH: Final = 3 * BEAT  # seconds: an older beat is more than a moment's delay
+_MAX_REASON: Final = 2000  # characters of a reason
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """One thing that failed: an ADD, a DEL, ..., or a whole look ("look")."""
+    """One thing that failed: an ADD, a DEL, ..., or a run as a whole ("look")."""
 
     verb: str
     network: str
@@ -30,12 +32,12 @@ class Failed(msgspec.Struct, frozen=True):
 
     @property
     def slot(self) -> tuple[str, str, str]:
-        """What it is that failed, for whatever reason."""
+        """What failed, without the reason."""
         return self.verb, self.network, self.ifname
 
 
 class Failing(msgspec.Struct, frozen=True):
-    """A container that does not get what it should have: since when, for how many times in a row, in which parts.
+    """A container that does not have what it should have: since when, how often in a row, in which parts.
 
     `next` is the moment of the next try by the monotonic clock, 0 where none is due.
     """
@@ -53,7 +55,7 @@ class Failing(msgspec.Struct, frozen=True):
 
     @property
     def retry_in(self) -> float | None:
-        """Seconds until the next try; None where somebody has to change something first."""
+        """Seconds until the next try; None if something has to be changed first."""
         return max(0.0, self.next - time.monotonic()) if self.next else None
 
 
@@ -65,7 +67,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     beat: float
     connected: str = ""
     lost: str = ""  # why there is no engine
-    looked_at_all: str = ""
+    reconciled_all: str = msgspec.field(default="", name="looked_at_all")
     busy: tuple[str, ...] = ()
     failing: Mapping[str, Failing] = {}
     off: Mapping[str, str] = {}  # what cannot work here, and why: "early watch", "hold"
@@ -80,24 +82,35 @@ class DaemonStatus(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """What it says, in one line for people."""
+        """One line for people."""
         if not self.connected:
             return f"no engine: {self.lost}" if self.lost else "waits for the engine"
         if not self.failing:
-            return f"serves; all containers looked at {self.looked_at_all}" if self.looked_at_all else "connected"
+            return f"serves; all containers reconciled at {self.reconciled_all}" if self.reconciled_all else "connected"
         first = next(iter(self.failing.values()))
         more = f" (and {len(self.failing) - 1} more)" if len(self.failing) > 1 else ""
         return f"failing: {first.container}: {first.reason}{more}".replace("failing: : ", "failing: ")
 
     @property
     def fresh(self) -> bool:
-        """Whether the daemon has written it lately."""
+        """Whether the daemon wrote it recently."""
         return 0 <= self.age < FRESH
+
+
+def bounded(text: str) -> str:
+    """The text in at most _MAX_REASON characters that can be encoded: containers and plugins may say anything."""
+    whole = text.encode("utf-8", "backslashreplace").decode()
+    return whole if len(whole) <= _MAX_REASON else f"{whole[:_MAX_REASON]}..."
+
+
+def now() -> str:
+    """This moment, for people."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def read(run_dir: Path) -> DaemonStatus | None:
     """The last beat; None if there is none that can be read."""
     try:
-        return msgspec.json.decode(read_regular(run_dir / FILE, _MOST), type=DaemonStatus)
+        return msgspec.json.decode(read_regular(run_dir / FILE, _MAX_BYTES), type=DaemonStatus)
     except (OSError, msgspec.DecodeError):
         return None

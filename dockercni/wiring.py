@@ -1,4 +1,4 @@
-"""How is it wired? The composition root: what is connected to what."""
+"""The composition root: what is connected to what."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from dockercni.reconcile.sandbox import Sandboxes
 from dockercni.settings import Settings
 
 FIRST_START: Final = "first-start.json"
-_PATIENCE: Final = 0.8  # of the hold: what waits for a DHCP server in vain is to be told, and undone, before it ends
+# Of the hold: an ADD that a DHCP server does not answer has to be rolled back before the hold ends.
+_PATIENCE: Final = 0.8
 _LEAST_PATIENCE: Final = 5.0  # seconds: a server that looks for duplicates first (dnsmasq) takes 3
 
 log = structlog.get_logger()
@@ -37,7 +38,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """Everything that a command or the daemon may need, wired by the settings."""
+    """Everything that a command or the daemon needs, wired by the settings."""
 
     settings: Settings
     client: Client
@@ -48,11 +49,11 @@ class App:
 
     @property
     def observation(self) -> Observation:
-        """What looks at what is there."""
+        """What observes containers."""
         return Observation(self.sandboxes, self.attacher.rules, self.attacher.host, self.attacher.leases)
 
     def reconciler(self, engine: Engine, policy: AttachPolicy) -> Reconciler:
-        """What looks at the containers of that engine, whose MTU the built-in network has from now on."""
+        """A reconciler for the containers of that engine; the built-in network takes over the engine's MTU."""
         self.networks.learn(engine.mtu)
         return Reconciler(self.client, engine.mark, self.sandboxes, self.attacher, self.history, policy, engine.host_ip)
 
@@ -60,13 +61,13 @@ class App:
         """Let through FORWARD what is recorded, and nothing else. Raises ForwardingFailed."""
         try:
             self.attacher.forwarding.settle()
-            if self.learn_networks():  # last, since the engine may take its time to answer
+            if self.learn_networks():  # last, since the engine may answer slowly
                 self.attacher.forwarding.settle()
         except IptablesError as error:
             raise ForwardingFailed.of(error) from error
 
     def forwarding_problems(self) -> list[str]:
-        """What `settle_forwarding` would change, or why that cannot be told."""
+        """What `settle_forwarding` would change, or why that is not known."""
         self.learn_networks()
         try:
             return self.attacher.forwarding.problems()
@@ -74,9 +75,9 @@ class App:
             return [str(error)]
 
     def learn_networks(self) -> bool:
-        """Tell who keeps networks apart which bridges are Docker's; whether that is news.
+        """Take over which bridges are Docker's, for the isolation of networks; returns whether that changed.
 
-        A proxy may refuse to say. Then bridges are Docker's if they are called so.
+        A proxy may refuse the list. Then bridges with Docker's names count.
         """
         try:
             listed = self.client.networks()
@@ -97,7 +98,7 @@ class App:
 
 
 def wire(settings: Settings) -> App:
-    """Put the parts together; nothing is opened or asked yet. Raises NotRoot."""
+    """Connect the parts; nothing is opened or asked yet. Raises NotRoot."""
     if os.geteuid() != 0:
         raise NotRoot("network namespaces can only be changed by root; try sudo")
     known = images.kept(settings.state_dir)
@@ -119,7 +120,7 @@ def wire(settings: Settings) -> App:
 
 
 class ForwardingFailed(Failure):
-    """The rules that let traffic through cannot be looked at or changed now."""
+    """The rules that let traffic through cannot be read or changed now."""
 
 
 def policy(settings: Settings) -> AttachPolicy:

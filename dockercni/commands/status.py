@@ -58,7 +58,7 @@ def _shown(daemon: Liveness) -> dict[str, object]:
             "age": round(status.age, 1),
             "connected": status.connected,
             "lost": status.lost,
-            "lookedAtAll": status.looked_at_all,
+            "lookedAtAll": status.reconciled_all,
             "busy": list(status.busy),
             "off": dict(status.off),
             "late": status.late,

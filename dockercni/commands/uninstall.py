@@ -10,7 +10,7 @@ from dockercni.cni import CacheEntry
 from dockercni.commands.manual import toml
 from dockercni.commands.setup import effects, plan
 from dockercni.commands.table import DRIFT, Invocation
-from dockercni.daemon.early import remembered_mark
+from dockercni.daemon.early_watch import remembered_mark
 from dockercni.errors import DockercniError, LockHeld
 from dockercni.gate import client as gate
 from dockercni.linux.nft import NftablesError

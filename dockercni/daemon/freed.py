@@ -1,8 +1,8 @@
-"""What fails for the lack of something is tried again when that may have become free.
+"""Retries what failed for lack of something, when that may have become free.
 
-What there is to lack shows in directories: leases, recorded attachments (with their ports and names), configurations
-and plugins. Whoever changes them, they are looked at as a whole, once it is quiet. What an ADD that fails has taken and
-given back does not count: it would cause the next try, for ever.
+What can be lacking is visible in directories: leases, recorded attachments (with their ports and names), configurations
+and plugins. After any change they are read as a whole, once it is quiet. What a failing ADD took and returned does not
+count: it would cause the next try, for ever.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from dockercni.linux.inotify import Directories
 from dockercni.plugins import leases
 from dockercni.reconcile.networks import Catalogue
 
-_MOST: Final = 4096  # bytes of a lease
+_MAX_LEASE: Final = 4096  # bytes of a lease
 _QUIET: Final = 0.05  # seconds without a change
-_PAUSE: Final = 10.0  # seconds: directories that come into being, and machines where none can be watched
+_PAUSE: Final = 10.0  # seconds: for directories that are created later, and for machines without inotify
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the directories show: the configurations, the plugins, and what is taken, with whose it is.
+    """What the directories show: the configurations, the plugins, and what is taken, each path with its owner.
 
-    That is NETWORK-CONTAINER, and more for an attachment: as its file is called, and as it is put together for a lease.
+    An owner begins with NETWORK-CONTAINER: for an attachment it is the name of its file, for a lease it is composed.
     """
 
     catalogue: object
@@ -41,7 +41,7 @@ class _State:
 
 
 class Freed:
-    """Looks at the directories of the networks in the catalogue; the others are those of the settings."""
+    """Watches the directories of the settings, and those of the leases of all networks in the catalogue."""
 
     def __init__(self, catalogue: Callable[[], Catalogue], conf: Path, cache: Path, bin_dirs: Iterable[Path]) -> None:
         self._catalogue = catalogue
@@ -55,16 +55,16 @@ class Freed:
         failing: Callable[[], Collection[str]],
         lost: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Call `freed` with the reason whenever something may have become free, at the beginning, too.
+        """Call `freed` with the reason whenever something may have become free, also at the beginning.
 
-        `failing` are those whose ADD fails, as NETWORK-CONTAINER. `lost` is called with the id of a container whose
-        lease went while its attachment is still recorded. Never returns. Raises OSError.
+        `failing` returns the ADDs that fail, as NETWORK-CONTAINER. `lost` is called with the id of a container whose
+        lease is gone while its attachment is still recorded. Never returns. Raises OSError.
         """
         watch, problem = Directories(), ""
         try:
             watch.watch(self._places())
             before = self._state({})
-            freed("what is free is watched from now on")
+            freed("free addresses and ports are watched from now on")
             while True:
                 if watch.problem != problem:
                     problem = watch.problem
@@ -73,9 +73,8 @@ class Freed:
                     else:
                         log.info("what is free is noticed at once again")
                 watch.wait(_PAUSE, _QUIET)
-                watch.watch(
-                    self._places()
-                )  # some may have come into being; before they are read, so that nothing is missed
+                # New directories first, and only then the reading, so that no change is missed in between.
+                watch.watch(self._places())
                 after = self._state(before.taken)
                 gone = self._lost(before, after)
                 for container_id in gone.values():
@@ -91,7 +90,7 @@ class Freed:
         return _State(self._catalogue(), taken, frozenset(_paths(self._bin_dirs)))
 
     def _lost(self, before: _State, after: _State) -> dict[str, str]:
-        """Whose leases went, and not the record, with the container's id; for a moment that is so at each DEL."""
+        """The owners (with container ids) whose leases are gone, but not their records; briefly so in each DEL."""
         recorded = [os.path.basename(path) for path in after.taken if os.path.dirname(path) == str(self._results)]
         gone = {whose: path for path, whose in before.taken.items() if whose and path not in after.taken}
         return {
@@ -105,7 +104,7 @@ class Freed:
         if directory == str(self._results):
             return name
         try:
-            return f"{os.path.basename(directory)}-{read_regular(path, _MOST).decode().split()[0]}"
+            return f"{os.path.basename(directory)}-{read_regular(path, _MAX_LEASE).decode().split()[0]}"
         except (OSError, ValueError, IndexError):  # gone again, or no lease
             return ""
 
@@ -121,7 +120,7 @@ class Freed:
 
 
 def _data_directories(network: NetworkList) -> Iterator[str]:
-    """Where host-local keeps the leases of a network, wherever it is called from."""
+    """Where host-local keeps the leases of a network, also if another IPAM plugin calls it."""
     for plugin in network.plugins:
         ipam = plugin.raw.get("ipam")
         if isinstance(ipam, dict):

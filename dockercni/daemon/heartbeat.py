@@ -1,8 +1,8 @@
 """The daemon's heartbeat: a small file that says that it lives, what it did last, and what fails.
 
-It is written after every progress and at least every BEAT seconds, by a thread that asks the lanes first: a daemon
-that is stuck stops beating. The service manager's watchdog and status line get the same beat, as long as every thread
-that must live does.
+It is written after every progress and at least every BEAT seconds, by a thread that asks the work queue first: a
+daemon that is stuck stops beating. The service manager's watchdog and status line get the same beat, as long as every
+thread that must live does.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from dockercni import supervision
 from dockercni.daemon import notify
 from dockercni.files import private_directory, replace_file
 from dockercni.render import escape
-from dockercni.status_file import BEAT, FILE, DaemonStatus, Failing
-from dockercni.status_words import bounded, now
+from dockercni.status_file import BEAT, FILE, DaemonStatus, Failing, bounded, now
 
 WATCHDOG: Final = "WATCHDOG=1\n"
-_PAUSE: Final = 0.1  # seconds at least between two writes: a burst of looks is one progress
+_PAUSE: Final = 0.1  # seconds at least between two writes: a burst of jobs is one progress
 
 log = structlog.get_logger()
 
@@ -35,7 +34,7 @@ log = structlog.get_logger()
 class Heartbeat:
     """Writes the file until it is closed. Thread-safe.
 
-    `busy` names what is being looked at, `failing` what does not get what it should have.
+    `busy` names the jobs under way, `failing` the containers that do not have what they should have.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Heartbeat:
         self._guard = threading.Lock()
         self._failing = failing
         self._off: dict[str, str] = {}
-        self._pulse = DaemonStatus(os.getpid(), now(), time.monotonic())
+        self._status = DaemonStatus(os.getpid(), now(), time.monotonic())
         self._progress = threading.Event()
         self._closed = threading.Event()
         self._complained = False
@@ -78,9 +77,9 @@ class Heartbeat:
         """No engine answers any more."""
         self._change(connected="", lost=bounded(reason))
 
-    def looked_at_all(self) -> None:
-        """Every container was asked for."""
-        self._change(looked_at_all=now())
+    def reconciling_all(self) -> None:
+        """Every container was added to the work queue."""
+        self._change(reconciled_all=now())
 
     def off(self, what: str, reason: str) -> None:
         """Something cannot work here, and why; it works if `reason` is empty."""
@@ -93,16 +92,16 @@ class Heartbeat:
     def late(self) -> None:
         """An entrypoint began without the network that it was to be held for."""
         with self._guard:
-            self._pulse = msgspec.structs.replace(self._pulse, late=self._pulse.late + 1)
+            self._status = msgspec.structs.replace(self._status, late=self._status.late + 1)
         self._progress.set()
 
-    def looked(self) -> None:
-        """A look has ended."""
+    def progress(self) -> None:
+        """A job has ended."""
         self._progress.set()
 
     def _change(self, **changes: str) -> None:
         with self._guard:
-            self._pulse = msgspec.structs.replace(self._pulse, **changes)
+            self._status = msgspec.structs.replace(self._status, **changes)
         self._progress.set()
 
     def _run(self) -> None:
@@ -114,32 +113,32 @@ class Heartbeat:
 
     def _write(self) -> None:
         down = supervision.down()
-        busy = () if down else self._busy()  # the lanes' thread may be the one that is down, and would never answer
+        busy = () if down else self._busy()  # the queue's thread may be the one that is down, and would not answer
         failing = dict(self._failing())
         with self._guard:
             lists = {"failing": failing, "off": dict(self._off), "down": down}
-            pulse = msgspec.structs.replace(self._pulse, beat=time.monotonic(), busy=busy, **lists)
-        notify.send(f"{'' if down else WATCHDOG}STATUS={escape(pulse.sentence)}")
+            status = msgspec.structs.replace(self._status, beat=time.monotonic(), busy=busy, **lists)
+        notify.send(f"{'' if down else WATCHDOG}STATUS={escape(status.sentence)}")
         try:
             private_directory(self._path.parent)
-            replace_file(self._path, msgspec.json.encode(pulse), scratch=self._path.parent, prefix=f".{FILE}-")
+            replace_file(self._path, msgspec.json.encode(status), scratch=self._path.parent, prefix=f".{FILE}-")
             self._complained = False
         except OSError as error:  # a full disk must not end the daemon, nor fill the log
             if not self._complained:
                 log.warning("heartbeat not written", path=str(self._path), reason=error.strerror)
             self._complained = True
             with contextlib.suppress(OSError):
-                self._overwrite(pulse)
+                self._overwrite(status)
 
-    def _overwrite(self, pulse: DaemonStatus) -> None:
-        """Say in the room of the last beat that we live, and as much more as fits. Raises OSError."""
+    def _overwrite(self, status: DaemonStatus) -> None:
+        """On a full disk, overwrite the last beat in place with as much as fits into it. Raises OSError."""
         fd = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            status = os.fstat(fd)
-            room = status.st_size if stat.S_ISREG(status.st_mode) else 0
-            data = msgspec.json.encode(pulse)
+            file = os.fstat(fd)
+            room = file.st_size if stat.S_ISREG(file.st_mode) else 0
+            data = msgspec.json.encode(status)
             if len(data) > room:
-                data = msgspec.json.encode(msgspec.structs.replace(pulse, busy=(), failing={}, off={}))
+                data = msgspec.json.encode(msgspec.structs.replace(status, busy=(), failing={}, off={}))
             if len(data) <= room:
                 os.pwrite(fd, data.ljust(room), 0)
         finally:

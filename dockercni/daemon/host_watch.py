@@ -1,4 +1,4 @@
-"""Which containers are concerned when something of the host's links goes: told by the kernel, as it happens."""
+"""Which containers are affected when links of the host change, by events of the kernel."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from dockercni.cni import CacheEntry
 from dockercni.linux.events import EVERYTHING, LinkEvents
 from dockercni.reconcile.host_needs import needs
 
-_CALM: Final = 0.05  # seconds without a change of links: each start makes a handful within a few milliseconds
-_LONGEST: Final = 0.3  # seconds that such changes are put off: what is gone is to be back within one
-
-_RELEARN: Final = 10.0  # seconds
+_CALM: Final = 0.05  # seconds without a change of links: each start makes several within a few milliseconds
+_LONGEST: Final = 0.3  # seconds that changes may be delayed: the host's half has to be repaired within one
+_RELEARN: Final = 10.0  # seconds between two readings of all records, for links that no container is known to need
 
 
 class HostWatch:
-    """Calls `ask` when a link changed that a container needs. Thread-safe.
+    """Calls `changed_for_some` when a link changed that a container needs. Thread-safe.
 
-    Links that nobody needs are no news: fifty starts at once change hundreds, none of which is recorded yet, and cost
-    no look at anybody.
+    Other links are ignored: fifty starts at once change hundreds of links, none of which is recorded yet.
     """
 
-    def __init__(self, ask: Callable[[], None]) -> None:
-        self._ask = ask
+    def __init__(self, changed_for_some: Callable[[], None]) -> None:
+        self._changed_for_some = changed_for_some
         self._guard = threading.Lock()
         self._needed: dict[str, frozenset[str]] = {}  # the links that each container needs
         self._concerned: set[str] = set()
@@ -33,7 +31,7 @@ class HostWatch:
         self._learned = 0.0
 
     def learn(self, container_id: str, entries: Iterable[CacheEntry]) -> None:
-        """From now on the container needs what is recorded for it."""
+        """The container needs what is recorded for it from now on."""
         links = frozenset[str]().union(*(needs(entry).names for entry in entries if entry.owner))
         with self._guard:
             if links:
@@ -42,10 +40,10 @@ class HostWatch:
                 self._needed.pop(container_id, None)
 
     def concerned(self, entries: Callable[[], Iterable[CacheEntry]]) -> set[str]:
-        """The ids of the containers that need what changed since this was asked last.
+        """The ids of the containers that need a link that changed since the last call.
 
-        `entries` are all that are recorded: a command may have attached something beside us, which is learned now and
-        then, when links change that nobody is known to need.
+        `entries` returns all records. They are read again now and then, if links change that no container is known to
+        need: a command may have attached something beside the daemon.
         """
         with self._guard:
             due = self._unknown and time.monotonic() - self._learned >= _RELEARN
@@ -64,7 +62,7 @@ class HostWatch:
             return concerned
 
     def run(self) -> None:
-        """Watch for ever. Raises OSError when that breaks; what happened until it is run again is made up for."""
+        """Watch for ever. Raises OSError if that fails; the next run starts as if every link had changed."""
         with LinkEvents() as events:
             if self._needed:
                 self.changed({EVERYTHING})
@@ -77,9 +75,9 @@ class HostWatch:
             found = self._needing(links)
             self._concerned |= found
             self._unknown |= links.difference(*self._needed.values())
-            ask = found or (self._unknown and time.monotonic() - self._learned >= _RELEARN)
-        if ask:
-            self._ask()
+            affected = found or (self._unknown and time.monotonic() - self._learned >= _RELEARN)
+        if affected:
+            self._changed_for_some()
 
     def _needing(self, links: set[str]) -> set[str]:
         everybody = EVERYTHING in links

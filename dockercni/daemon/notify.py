@@ -17,4 +17,4 @@ def send(state: str) -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager,
         contextlib.suppress(OSError),
     ):
-        manager.sendto(state.encode(), target)  # one that went away is no reason to end
+        manager.sendto(state.encode(), target)  # a service manager that is gone does not matter

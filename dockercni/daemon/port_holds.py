@@ -1,7 +1,7 @@
-"""Published ports are held by a socket while the daemon runs, so that nobody takes one without a word.
+"""Holds each published port with a socket while the daemon runs, so that no other program can bind it unnoticed.
 
-What comes to the port never reaches the socket: it is redirected before. It is there for whoever wants to bind the
-port, who gets "address already in use" and, from ss, our name. What is not redirected ([::1]) is refused at once.
+Traffic to the port is redirected before it reaches the socket. A program that tries to bind the port gets "address
+already in use", and ss names the daemon. What is not redirected ([::1]) is refused at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _BIND_TO_INDEX: Final = 62  # SO_BINDTOIFINDEX, Linux 5.0
 _NOWHERE: Final = 0x7FFFFFFF  # the index of no link
 _NO_MORE: Final = {errno.EMFILE, errno.ENFILE}
-_SAID: Final = 3  # ports that a message names
+_NAMED: Final = 3  # ports that a message names
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class PortHolds:
         self._guard = threading.Lock()
         self._held: dict[str, dict[Place, int]] = {}
         self._kept: dict[str, frozenset[tuple[str, str, str]]] = {}
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def update(self, container_id: str, entries: Iterable[CacheEntry]) -> None:
         """Hold exactly the ports that these attachments of the container publish."""
@@ -54,18 +54,18 @@ class PortHolds:
                     if (fd := _reserve(port)) is not None:
                         held[port] = fd
                 except OSError as error:
-                    exhausted = error.errno in _NO_MORE  # and so for each of what may be thousands
+                    exhausted = error.errno in _NO_MORE  # and all others, maybe thousands, would fail as well
                     refused.setdefault(error.strerror or str(error), []).extend(
                         coming[number:] if exhausted else [port]
                     )
                     if exhausted:
                         break
-            self._tell(container_id, refused)
+            self._report(container_id, refused)
             if not held:
                 self._forget(container_id)
 
     def follow(self, entries: Mapping[str, Collection[CacheEntry]]) -> None:
-        """Let go what the records of all containers no longer say: others take attachments back beside the daemon."""
+        """Release what no record has any more: commands remove attachments beside the daemon."""
         with self._guard:
             changed = [
                 each
@@ -75,27 +75,27 @@ class PortHolds:
         for container_id in changed:
             self.update(container_id, entries.get(container_id, ()))
 
-    def _tell(self, container_id: str, refused: Mapping[str, list[Place]]) -> None:
-        """Once for each container and reason: they are published all the same."""
+    def _report(self, container_id: str, refused: Mapping[str, list[Place]]) -> None:
+        """Log once for each container and reason: the ports are published all the same."""
         reasons = "; ".join(
-            f"{reason} ({', '.join(f'{port.address}:{port.number}/{port.protocol}' for port in ports[:_SAID])}"
-            f"{', ...' if len(ports) > _SAID else ''})"
+            f"{reason} ({', '.join(f'{port.address}:{port.number}/{port.protocol}' for port in ports[:_NAMED])}"
+            f"{', ...' if len(ports) > _NAMED else ''})"
             for reason, ports in refused.items()
         )
-        if reasons and self._told.get(container_id) != reasons:
+        if reasons and self._reported.get(container_id) != reasons:
             number = sum(map(len, refused.values()))
             log.warning("published, but not reserved", id=container_id, ports=number, reason=reasons)
-        self._told[container_id] = reasons
+        self._reported[container_id] = reasons
 
     def _forget(self, container_id: str) -> None:
         for known in (self._held, self._kept):
             known.pop(container_id, None)
-        if not self._told.get(container_id):
-            self._told.pop(container_id, None)
+        if not self._reported.get(container_id):
+            self._reported.pop(container_id, None)
 
 
 def published(entry: CacheEntry) -> Iterable[Place]:
-    """The ports of the host that an attachment takes: of each family in which the container can be reached."""
+    """The ports of the host that lead to an attachment, in each family in which the container can be reached."""
     return (place for place, _ in records.places(entry))
 
 
@@ -104,31 +104,31 @@ def _attachments(entries: Iterable[CacheEntry]) -> frozenset[tuple[str, str, str
 
 
 def _reserve(port: Place) -> int | None:
-    """The descriptor that holds the port, one out of the way; None for what cannot be held. Raises OSError."""
+    """A descriptor above 1023 that holds the port; None for what cannot be held. Raises OSError."""
     if port.protocol not in _KINDS:
         return None
     family = socket.AF_INET6 if ":" in port.address else socket.AF_INET
     with socket.socket(family, _KINDS[port.protocol] | socket.SOCK_CLOEXEC) as reserved:
         if family == socket.AF_INET6:
             reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if port.protocol == "tcp":  # connections that have just ended are nobody's claim
+        if port.protocol == "tcp":  # connections in TIME_WAIT do not count
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             reserved.bind((port.address, port.number))
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
-            return None  # an address that the host does not have yet can be published all the same
+            return None  # an address that the host does not have yet can be published, but not bound
         _receive_nothing(reserved)
         return descriptors.move_up(reserved.detach())
 
 
 def _receive_nothing(reserved: socket.socket) -> None:
-    """Keep packets from the socket: a client is to be refused at once, and not to wait for somebody who never answers.
+    """Keep packets from the socket: a listening socket that never accepts would let clients wait instead of refusing.
 
-    A socket of a link that does not exist is in the way of all others that want the port, but no packet is for it.
-    Older kernels know only names of links that exist. There a TCP socket that does not listen is refused, too; servers
-    that insist (SO_REUSEADDR) may bind the port, and fail when they listen.
+    Bound to a link that does not exist (SO_BINDTOIFINDEX, Linux 5.0), the socket still blocks the port for others but
+    receives no packet. On older kernels a TCP socket that does not listen has the same effect, except that a server
+    with SO_REUSEADDR can bind the port and fails only when it listens.
     """
     try:
         reserved.setsockopt(socket.SOL_SOCKET, _BIND_TO_INDEX, _NOWHERE)

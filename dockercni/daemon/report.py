@@ -1,7 +1,7 @@
-"""What looks came to, as log events; and what fails now, for the heartbeat.
+"""What reconciling came to, as log events; and what fails now, for the heartbeat.
 
-One failure is one line. The same one again is counted; the count is said once a minute, and when it is over: the first
-line tells what is wrong, and a thousand of them would hide everything else.
+One failure is one line. Repetitions are counted; the count is logged once a minute, and when the failure is over. A
+thousand equal lines would hide everything else.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from typing import Final
 import structlog
 
 from dockercni.reconcile.outcome import ADD, NOTE, Outcome, Step
-from dockercni.status_file import Failed, Failing
-from dockercni.status_words import bounded, now
+from dockercni.status_file import Failed, Failing, bounded, now
 
-LOOK: Final = "look"  # the verb of a look that failed as a whole
-_AGAIN: Final = 60.0  # seconds until a failure that goes on is said again
-_REASONS: Final = 32  # of one container that are remembered: some have a new one each time
+RUN: Final = "look"  # the verb of a run that failed as a whole, as status.json has it
+_AGAIN: Final = 60.0  # seconds until a failure that goes on is logged again
+_MAX_REASONS: Final = 32  # counted for one container: some failures have a new reason each time
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Told:
-    """How often a failure came, how often that was when it was last said, and when."""
+class _Count:
+    """How often a failure came, how often it had come when it was last logged, and when that was."""
 
     times: int = 0
-    said: int = 0
+    logged: int = 0
     when: float = 0.0
 
 
@@ -39,32 +38,32 @@ class Reporter:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._told: dict[str, dict[Failed, _Told]] = {}
+        self._counts: dict[str, dict[Failed, _Count]] = {}
         self._failing: dict[str, Failing] = {}
 
-    def looked(self, seen: Outcome) -> None:
-        """A look has ended, with one event for each thing that was done."""
-        failed = [_failed(step) for step in seen.steps if step.error]
-        drifting = [_failed(step) for step in seen.steps if step.drift and not step.error]
-        over = self._over(seen.id, [*failed, *drifting])
-        for step in seen.steps:
-            fields = {"container": seen.name, "id": seen.id, **_fields(step)}
+    def reconciled(self, outcome: Outcome) -> None:
+        """A run has ended: one event for each step."""
+        failed = [_failed(step) for step in outcome.steps if step.error]
+        drifting = [_failed(step) for step in outcome.steps if step.drift and not step.error]
+        over = self._over(outcome.id, [*failed, *drifting])
+        for step in outcome.steps:
+            fields = {"container": outcome.name, "id": outcome.id, **_fields(step)}
             if step.error or step.drift:
                 event = f"{step.verb} failed" if step.verb != NOTE else "not attached"
-                if times := self._news(seen.id, _failed(step)):
+                if times := self._news(outcome.id, _failed(step)):
                     say = log.error if step.error else log.warning
                     say(event if step.error else "drift", **fields, **({"times": times} if times > 1 else {}))
             else:
                 before = sum(over.pop(one).times for one in list(over) if one.slot == _failed(step).slot)
                 log.info(step.verb, **fields, **({"failures": before} if before else {}))
-        for one, told in over.items():
-            if told.times > told.said:
-                log.info("failure over", container=seen.name, id=seen.id, reason=one.reason, times=told.times)
-        self._set(seen.id, seen.name, failed)
+        for one, count in over.items():
+            if count.times > count.logged:
+                log.info("failure over", container=outcome.name, id=outcome.id, reason=one.reason, times=count.times)
+        self._set(outcome.id, outcome.name, failed)
 
     def failed(self, key: str, reason: str, trigger: str, defect: Exception | None = None) -> None:
-        """A look came to nothing: what it would have found is not known. A defect of ours is told with its place."""
-        one = Failed(LOOK, "", "", bounded(reason))
+        """A run failed as a whole. A defect of ours is logged with its stack."""
+        one = Failed(RUN, "", "", bounded(reason))
         if times := self._news(key, one):
             more = {"times": times} if times > 1 else {}
             if defect:
@@ -75,7 +74,7 @@ class Reporter:
         self._set(key, known.container if known else "", [one])
 
     def fine(self, key: str) -> None:
-        """There is nothing to say of `key` any more."""
+        """Nothing fails for `key` any more."""
         self._over(key, [])
         self._set(key, "", [])
 
@@ -100,7 +99,7 @@ class Reporter:
 
     def _times(self, key: str) -> int:
         parts = self._failing[key].parts
-        return max((told.times for one, told in self._told.get(key, {}).items() if one in parts), default=1)
+        return max((count.times for one, count in self._counts.get(key, {}).items() if one in parts), default=1)
 
     def _set(self, key: str, name: str, parts: Sequence[Failed]) -> None:
         with self._guard:
@@ -111,27 +110,27 @@ class Reporter:
             self._failing[key] = Failing(bounded(name), tuple(parts), since)
 
     def _news(self, key: str, one: Failed) -> int:
-        """Count a failure; how often it came if that is to be said now, else 0."""
+        """Count a failure; returns how often it came if that is to be logged now, else 0."""
         with self._guard:
-            of_key = self._told.setdefault(key, {})
-            told = of_key.pop(one, None) or _Told()
-            of_key[one] = told  # the latest is the last
-            if len(of_key) > _REASONS:
+            of_key = self._counts.setdefault(key, {})
+            count = of_key.pop(one, None) or _Count()
+            of_key[one] = count  # the latest is the last
+            if len(of_key) > _MAX_REASONS:
                 del of_key[next(iter(of_key))]
-            told.times += 1
-            if told.said and time.monotonic() - told.when < _AGAIN:
+            count.times += 1
+            if count.logged and time.monotonic() - count.when < _AGAIN:
                 return 0
-            told.said, told.when = told.times, time.monotonic()
-            return told.times
+            count.logged, count.when = count.times, time.monotonic()
+            return count.times
 
-    def _over(self, key: str, failing: Sequence[Failed]) -> dict[Failed, _Told]:
+    def _over(self, key: str, failing: Sequence[Failed]) -> dict[Failed, _Count]:
         """Forget the failures of what does not fail any more, and return them."""
         slots = {one.slot for one in failing}
         with self._guard:
-            of_key = self._told.get(key, {})
+            of_key = self._counts.get(key, {})
             over = {one: of_key.pop(one) for one in list(of_key) if one.slot not in slots}
             if not of_key:
-                self._told.pop(key, None)
+                self._counts.pop(key, None)
             return over
 
 

@@ -37,7 +37,11 @@ CNI: Final = "CNI-FORWARD"  # of the reference firewall plugin, and of ours wher
 FORWARD: Final = "FORWARD"
 
 _KNOWN: Final = "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT"  # answers, and connections to published ports
-_ADMIN: Final = re.compile(r'-m comment --comment "CNI firewall plugin admin overrides" -j \S+')
+_ADMIN_CHAIN: Final = "CNI-ADMIN"
+_ADMIN_JUMP: Final = '-m comment --comment "CNI firewall plugin admin overrides" -j'
+_ADMIN: Final = re.compile(rf"{_ADMIN_JUMP} \S+")
+_FIREWALL_MARK: Final = re.compile(rf'--comment "{MARK}:([^"]+)"')
+_DOCKER_BRIDGE: Final = re.compile(r"-i (\S+) -j RETURN")
 _EARLIER: Final = re.compile(r'--comment "dockercni:([^"]+)" -j ACCEPT')
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
 _LOCK: Final = Path("/run/dockercni/forward.lock")
@@ -124,6 +128,40 @@ def content(
 def admin_jumps(present: Chains) -> list[str]:
     """The reference firewall plugin's jumps to the administrator's chain, which stand first in its own."""
     return [*dict.fromkeys(rule for rule in present.get(CNI, ()) if _ADMIN.fullmatch(rule))]
+
+
+def firewall_comment(name: str) -> str:
+    """The match that marks a rule of our firewall plugin for a link or addresses of that name."""
+    return f'-m comment --comment "{MARK}:{name}"'
+
+
+def firewall_name(rule: str) -> str:
+    """What a rule of our firewall plugin is for; "" for any other rule."""
+    found = _FIREWALL_MARK.search(rule)
+    return found[1] if found else ""
+
+
+def cni_chain(present: Chains) -> Iterator[str]:
+    """The lines that make the reference plugin's chain, its jump and its administrator's chain, as far as they lack.
+
+    The jump comes behind DOCKER-USER and our own chain: both decide before it.
+    """
+    forward = present.get(FORWARD, ())
+    if CNI not in present:
+        yield f":{CNI} - [0:0]"
+    if not any(map(_leads_to_cni, forward)):
+        before = [at for at, rule in enumerate(forward, 1) if rule in {f"-j {DOCKER}", f"-j {CHAIN}"}]
+        comment = '-m comment --comment "CNI firewall plugin rules"'
+        yield f"-I {FORWARD} {max(before, default=0) + 1} {comment} -j {CNI}"
+    if not admin_jumps(present):
+        if _ADMIN_CHAIN not in present:
+            yield f":{_ADMIN_CHAIN} - [0:0]"
+        yield f"-I {CNI} 1 {_ADMIN_JUMP} {_ADMIN_CHAIN}"
+
+
+def docker_bridges(present: Chains) -> set[str]:
+    """Docker's bridges that our chain has."""
+    return {found[1] for rule in present.get(ISOLATION, ()) if (found := _DOCKER_BRIDGE.fullmatch(rule))}
 
 
 def ordered(present: Chains) -> list[str]:

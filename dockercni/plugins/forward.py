@@ -8,12 +8,11 @@ chain, and only where FORWARD keeps anything back.
 from __future__ import annotations
 
 import contextlib
-import re
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dockercni.linux import forward, iptables, links
-from dockercni.linux.forward import CNI, DOCKER, FORWARD, MARK, Segment
+from dockercni.linux.forward import CNI, FORWARD, MARK, Segment
 from dockercni.linux.netlink import Netlink
 
 if TYPE_CHECKING:
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
     from dockercni.cni.result import Result
     from dockercni.linux.iptables import Filter
-
-_ADMIN: Final = "CNI-ADMIN"
-_MARKED: Final = re.compile(rf'--comment "{MARK}:([^"]+)"')
 
 
 def segments(attached: Result) -> list[Segment]:
@@ -82,7 +78,9 @@ def close(unused: Callable[[str], bool]) -> None:
         with forward.changing() as change:
             for table in iptables.filters(version):
                 present = table.chains().get(CNI, ())
-                lines = [f"-D {CNI} {rule}" for rule in present if (found := _MARKED.search(rule)) and unused(found[1])]
+                lines = [
+                    f"-D {CNI} {rule}" for rule in present if (name := forward.firewall_name(rule)) and unused(name)
+                ]
                 if lines:
                     iptables.restore(table.command, "filter", lines)
                     change.done()
@@ -102,7 +100,7 @@ def _accepts(version: int, wanted: Sequence[Segment]) -> Iterator[tuple[str, str
     """Name and rule: what comes from it, the answers, and connections to published ports; nothing more, since accepting
     all that goes to it would open ports that nobody published."""
     for one in wanted:
-        mark = f'-m comment --comment "{MARK}:{one.name}" -j ACCEPT'
+        mark = f"{forward.firewall_comment(one.name)} -j ACCEPT"
         for inward, outward in one.ways(version):
             yield one.name, f"{inward} {mark}"
             yield one.name, f"{outward} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT {mark}"
@@ -145,17 +143,7 @@ def _rules(version: int) -> Iterable[bytes]:
 def _open(table: Filter, wanted: Sequence[Segment]) -> None:
     chains = table.chains()
     lacking = _lacking(chains, table.version, wanted)
-    lines = []
-    if CNI not in chains:
-        lines.append(f":{CNI} - [0:0]")
-    if not any(rule.endswith(f"-j {CNI}") for rule in chains.get(FORWARD, ())):
-        heads = [f"-j {DOCKER}", f"-j {forward.CHAIN}"]  # decide before this one
-        at = max((position for position, rule in enumerate(chains[FORWARD], 1) if rule in heads), default=0)
-        lines.append(f'-I {FORWARD} {at + 1} -m comment --comment "CNI firewall plugin rules" -j {CNI}')
-    if not forward.admin_jumps(chains):
-        if _ADMIN not in chains:
-            lines.append(f":{_ADMIN} - [0:0]")
-        lines.append(f'-I {CNI} 1 -m comment --comment "CNI firewall plugin admin overrides" -j {_ADMIN}')
+    lines = list(forward.cni_chain(chains))
     present = chains.get(CNI, ())
     lines += [
         f"-A {CNI} {rule}" for name, rule in _accepts(table.version, wanted) if name in lacking and rule not in present

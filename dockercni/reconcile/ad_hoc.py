@@ -1,7 +1,7 @@
-"""Attachments made and taken by hand: `dockercni add` and `dockercni del`.
+"""Ad hoc attachments: `dockercni add` and `dockercni del`.
 
-They are recorded like any other. One on a container lives until the container stops; one on the path of a namespace
-that is no container's lives for as long as that path is this namespace.
+They are recorded like all others. That of a container lives until the container stops; that of the path of some other
+namespace lives as long as the path leads to this namespace.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def add_to_container(
 
 def add_to_path(sandboxes: Sandboxes, attacher: Attacher, name: str, path: Path, request: NetworkRequest) -> Result:
     """ADD to the namespace at `path` under the container id `name`; no engine is asked. Raises as the other one."""
-    path = path.absolute()  # plugins, and later looks, run elsewhere
+    path = path.absolute()  # plugins and later runs have other working directories
     if not is_container_id(name):
         raise UsageError(f"{name!a} cannot be an id: letters, digits, _, . and -, a letter or digit first")
     try:
@@ -96,7 +96,7 @@ def _complete(attacher: Attacher, container_id: str, namespace: Namespace, reque
     if request.ifname in there:
         raise UsageError(f"there is an interface {request.ifname} already")
     free = next(name for number in range(len(there) + 1) if (name := f"eth{number}") not in there)
-    # a container that runs has its default route already, or does without one for a reason
+    # a running container has its default route already, or has none for a reason
     return replace(request, network=network, ifname=request.ifname or free, rivals=tuple(recorded))
 
 

@@ -1,4 +1,4 @@
-"""What network configurations claim for themselves: subnets, and bridges of the host. Pure."""
+"""What network configurations claim: subnets, and bridges of the host. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from dockercni.cni import NetworkList
 from dockercni.model import IPNetwork
 
-_ELSEWHERE: Final = {"routes", "prevresult", "dns"}  # where a configuration names addresses that are not its own
+_ELSEWHERE: Final = {"routes", "prevresult", "dns"}  # keys for addresses that the configuration does not claim
 _PREFIXED: Final = re.compile(r"[0-9a-fA-F:.]+/[0-9]{1,3}")
 
 
@@ -31,7 +31,7 @@ def within(conf: Mapping[str, Any]) -> list[IPNetwork]:
 
 
 def mentioned(text: str) -> list[IPNetwork]:
-    """Every subnet in a file that cannot be read as a configuration: its author may be about to mend it."""
+    """Every subnet in a file that is not a valid configuration: its author may be about to repair it."""
     return [subnet for match in _PREFIXED.findall(text) if (subnet := parsed(match)) and subnet.prefixlen]
 
 

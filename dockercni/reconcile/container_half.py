@@ -21,10 +21,10 @@ _OTHER = "other%d"
 
 
 def name_now(entry: CacheEntry, links: Mapping[str, Link], port: Callable[[], Link | None]) -> str:
-    """What the attachment's link is called among the `links` of its namespace; "" if it is gone.
+    """The present name of the attachment's link among the `links` of its namespace; "" if it is gone.
 
-    A container may rename it, and call another one so. `port` finds its other end on the host, where it has one: the
-    two know each other's index. Links without another end are known by their MAC.
+    A container may rename it, and give its name to another one. `port` returns its other end on the host, if it has
+    one: each end knows the other's index. Links without another end are recognised by their MAC.
     """
     mac = records.mac(entry)
     called = links.get(entry.ifname)
@@ -42,7 +42,7 @@ def repair(entry: CacheEntry, lacking: Repair, namespace: Namespace) -> None:
     versions = {address.version for address in lacking.addresses}
     given = result.addresses_of(entry.ifname)
     ips = [ip for ip in result.ips if ip.address in given and ip.address.ip in lacking.addresses]
-    # an address that goes takes the routes of its family along
+    # the kernel removes the routes of a family with its last address
     routes = [
         route
         for route in result.routes
@@ -61,9 +61,9 @@ def repair(entry: CacheEntry, lacking: Repair, namespace: Namespace) -> None:
 
 
 def enter_for_del(entry: CacheEntry, port: Callable[[], Link | None]) -> bool:
-    """Have the link called as plugins know it, whatever the container did, so that their DEL finds it; whether it does.
+    """Give the link its recorded name again, so that the DEL of plugins finds it; returns whether it exists.
 
-    A plugin may have to do more than to remove it: give it back to the host, or end its DHCP lease.
+    A plugin may have to do more than to remove the link: return it to the host, or end its DHCP lease.
     """
     try:
         with Namespace.open(entry.netns) as namespace, namespace.run(Netlink) as socket:
@@ -77,7 +77,7 @@ def enter_for_del(entry: CacheEntry, port: Callable[[], Link | None]) -> bool:
 
 
 def _rename(socket: Netlink, link: Link, name: str) -> None:
-    """Rename a link, which has to be down for it; one that bears the name gives way."""
+    """Rename a link, which has to be down for that; another link of that name is renamed first."""
     other = links.find(socket, name)
     for index, wanted in ([(other.index, _OTHER)] if other else []) + [(link.index, name)]:
         socket.do(links.set_flags(index, off=links.UP), links.rename(index, wanted))

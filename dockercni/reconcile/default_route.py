@@ -1,4 +1,4 @@
-"""ADD beside other attachments: the default route stays with the one that has it, or is to have it. See `gateway`."""
+"""ADD beside other attachments: the default route stays with the one that has it or takes precedence. See `gateway`."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def add(
 def _promised(cache: Cache, networks: Networks, container_id: str, rivals: Rivals) -> set[int]:
     """The IP versions in which one of the rivals has the default route, or is to have it when it comes.
 
-    The record tells even where the namespace does not: the engine may have switched IPv6 off for a moment, or the
-    container taken its own route away.
+    The record counts, not the namespace: the engine may have disabled IPv6 for a moment, or the container removed its
+    own route.
     """
     found: set[int] = set()
     for network, ifname in rivals:

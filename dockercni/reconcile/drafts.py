@@ -1,4 +1,4 @@
-"""Configurations that we write ourselves: what stands in one, and its file's name, its bridge, its subnets. Pure."""
+"""Configurations that dockercni writes: their content, file name, bridge and subnets. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dockercni.reconcile import claims, networks
 _IFNAME_BYTES: Final = 15
 _BEHIND: Final = ("10", "20", "30", "40", "50", "60", "70", "80", "90", "99")
 _BEFORE: Final = ("10", "05", "01", "00")
-# Names that other programs give to bridges of theirs: these need not exist to be taken.
+# Names that other programs give to their bridges: taken even if no such bridge exists yet.
 _RESERVED: Final = frozenset({"cni0", "docker0", "docker_gwbridge", networks.BUILT_IN_BRIDGE})
 _LONGEST: Final = {4: 30, 6: 126}  # prefix lengths: the network, a gateway and one container need an address each
 _SHORTEST: Final = {4: 8, 6: 16}
@@ -27,7 +27,7 @@ _SHORTEST: Final = {4: 8, 6: 16}
 def conflist(name: str, subnets: Sequence[IPNetwork], bridge: str, *, default: bool) -> dict[str, Any]:
     """The built-in network under another name: a bridge with an address of each of the `subnets`.
 
-    Unless it is to be the `default` network the configuration says that it is not: then no name of a file makes it so.
+    Unless it is the `default` network, the configuration says so, whatever its file is called.
     """
     built_in: dict[str, Any] = json.loads(networks.built_in_network(str(subnets[0])).raw)
     first = built_in["plugins"][0]
@@ -39,10 +39,10 @@ def conflist(name: str, subnets: Sequence[IPNetwork], bridge: str, *, default: b
 
 
 def file_name(name: str, first: str | None, *, default: bool) -> str:
-    """What to call the file of a new network: behind `first`, the first file of the directory; the default before it.
+    """The file name of a new network: after `first`, the first file of the directory; that of the default before it.
 
-    The order is not for us alone: other programs that use the directory take the first file for their default. Raises
-    UsageError if nothing sensible stands before `first`.
+    The order matters because other programs take the first file of the directory as their default. Raises UsageError
+    if no name sorts before `first`.
     """
     names = [f"{number}-{name}.conflist" for number in (_BEFORE if default else _BEHIND)]
     if first is None:
@@ -56,9 +56,9 @@ def file_name(name: str, first: str | None, *, default: bool) -> str:
 
 
 def bridge_name(name: str, used: Collection[str]) -> str:
-    """A name for a network's bridge that nothing else has: made from the network's, with a hash if that is not enough.
+    """An unused name for a network's bridge: made from the network's name, with a hash if that is too long or taken.
 
-    A name that is only cut may be that of another network whose name begins in the same way.
+    Without the hash, two long names with the same beginning would give the same bridge.
     """
     plain = networks.BUILT_IN_BRIDGE if name == networks.BUILT_IN else f"{name}0"
     taken = set(used) | (_RESERVED - {plain} if name == networks.BUILT_IN else _RESERVED)
@@ -103,7 +103,7 @@ def _subnet(text: str) -> IPNetwork:
 
 
 def candidates() -> Iterator[str]:
-    """Where to look for a free subnet: places where home, office and engine are seldom, then wherever there is room."""
+    """Subnets to try in this order: those that homes, offices and engines rarely use, then all other private ones."""
     yield from networks.SUBNETS
     yield from (f"10.{number}.0.0/16" for number in range(100, 256))
     yield from (f"172.{number}.0.0/16" for number in range(31, 15, -1))
@@ -113,7 +113,7 @@ def candidates() -> Iterator[str]:
 def refuse_taken(subnet: IPNetwork, claimed: Iterable[tuple[IPNetwork, str]], used: Iterable[IPNetwork]) -> None:
     """Raise UsageError for a subnet that overlaps one that is `claimed` (with by whom), or holds one that is `used`.
 
-    A wider route, such as a VPN's to all of 10.0.0.0/8, is no obstacle: whoever asks for a part of it means that part.
+    A wider route, such as a VPN's to all of 10.0.0.0/8, is no obstacle: the user asked for a part of it on purpose.
     """
     for other, owner in claimed:
         if claims.overlap(subnet, other):

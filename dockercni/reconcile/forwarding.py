@@ -1,9 +1,10 @@
-"""Who opens and closes FORWARD? What is recorded says what passes, and our chain there is made to say the same.
+"""Who opens and closes FORWARD? The records say what may pass, and our chain is made to say the same.
 
-A link of the host is let through from before the first ADD that names it until no record names it any more, whatever
-the link itself looks like by then. While a record is lost, what passes goes on passing. With the setting `isolation`
-networks are kept apart, from each other and from Docker's bridges, unless their firewall plugin has
-`"ingressPolicy": "open"`. See `kernel.forward` for the rules.
+A link of the host may pass from before the first ADD that names it until no record names it any more, whatever has
+become of the link by then. While a record is lost, what passes goes on passing. With the setting `isolation` networks
+are isolated from each other and from Docker's bridges, unless their firewall plugin has `"ingressPolicy": "open"`. The
+rules themselves, and their order, are in `linux.forward`. The firewall plugin opens FORWARD itself only if it runs for
+another runtime, whose records are not read here (`plugins.forward`).
 """
 
 from __future__ import annotations
@@ -30,13 +31,12 @@ from dockercni.reconcile.history import History
 from dockercni.reconcile.uses import Use, bridges, use
 
 _DOCKERS: Final = re.compile(r"docker0|docker_gwbridge|br-[0-9a-f]{12}")
-_KNOWN_DOCKER: Final = re.compile(r"-i (\S+) -j RETURN")
 
 log = structlog.get_logger()
 
 
 class _Listing(NamedTuple):
-    """A filter table for one IP version, and whether we have no business in it."""
+    """A filter table for one IP version; `idle` if our chain is not needed in it."""
 
     version: int
     table: Filter
@@ -45,7 +45,7 @@ class _Listing(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """A filter table: what is there, and what has to be there."""
+    """A filter table: its present chains and those that it should have."""
 
     table: Filter
     present: Chains
@@ -53,14 +53,14 @@ class _Table(NamedTuple):
 
 
 class Forwarding:
-    """Keeps our chain as the records say. Thread-safe, and safe beside other processes that do the same."""
+    """Keeps our chain as the records say. Thread-safe, also among processes."""
 
     def __init__(self, cache: Cache, history: History, *, isolate: bool) -> None:
         self._cache = cache
         self._history = history
         self._isolate = isolate
         self._guard = threading.Lock()
-        self._adding: Counter[str] = Counter()  # bridges of ADDs under way, whose records may not stand yet
+        self._adding: Counter[str] = Counter()  # bridges of ADDs under way, which may not be recorded yet
         self._uses: dict[tuple[str, str, str], Use] = {}
         self._docker: Mapping[str, Collection[int]] | None = None
         self._open: frozenset[Segment] = frozenset()
@@ -68,7 +68,7 @@ class Forwarding:
 
     @contextlib.contextmanager
     def during_add(self, network: NetworkList) -> Iterator[None]:
-        """Let the bridges of a network through while one is attached: DHCP needs that before ADD is over.
+        """Let the bridges of a network through during an ADD: DHCP needs that before it ends.
 
         Raises IptablesError.
         """
@@ -83,9 +83,9 @@ class Forwarding:
                 self._adding.subtract(names)
 
     def open(self, entry: CacheEntry) -> None:
-        """See to it that what is recorded is let through.
+        """Let through what is recorded.
 
-        Costs next to nothing if it is, and nobody changed such rules since. Raises IptablesError.
+        Cheap if it passes already and no such rule was changed since. Raises IptablesError.
         """
         this = use(entry)
         with self._guard:
@@ -93,9 +93,9 @@ class Forwarding:
         self._ensure(this)
 
     def close(self, entry: CacheEntry) -> None:
-        """Let nothing through any more that was only for this attachment, whose record is gone. Raises IptablesError.
+        """Close what was open only for this attachment, whose record is gone. Raises IptablesError.
 
-        Another one on the same bridge, whose record stands, spares us reading all of them.
+        If another attachment on the same bridge is recorded, nothing has to be closed, and not all records are read.
         """
         with self._guard:
             gone = self._uses.pop(entry.key, None) or use(entry)
@@ -107,25 +107,25 @@ class Forwarding:
             self.settle()
 
     def learn(self, networks: Iterable[ListedNetwork]) -> bool:
-        """Docker's networks, as the engine lists them; whether it had listed others before."""
+        """Take over Docker's networks, as the engine lists them; returns whether they changed."""
         docker = {network.link: network.direct for network in networks if network.link}
         news = docker != self._docker
         if news:
             self._docker = docker
-            self.recheck()
+            self.invalidate()
         return news
 
-    def recheck(self) -> None:
-        """Look at the rules again before relying on them."""
+    def invalidate(self) -> None:
+        """Read the rules again before relying on them."""
         self._seen = None
 
     def settle(self) -> None:
-        """Make our chain in each filter table what it has to be. Raises IptablesError."""
+        """Bring our chain in each filter table up to date. Raises IptablesError."""
         with self._guard, _errors(), forward.changing() as change:
             around = host_links.routed_links()
-            segments, tables = self._look(around)
-            # Ingress policies belong to their bridge. Our chain tells which bridges there were, also after a crash, so
-            # it is changed last.
+            segments, tables = self._read(around)
+            # Ingress policies belong to their bridge. Only our chain says which bridges there were, also after a crash,
+            # so it is changed last.
             closed = {name for one in tables for name in forward.marked(one.present)} - _names(segments)
             if unused := closed.difference(*(this.links for this in self._uses.values())):
                 ruleset.remove_owned(ruleset.BRIDGES, lambda comment: comment in unused)
@@ -139,9 +139,9 @@ class Forwarding:
     def problems(self) -> list[str]:
         """What `settle` would change, in words; changes nothing. Raises IptablesError."""
         with self._guard, _errors():
-            segments, tables = self._look(host_links.routed_links())
+            segments, tables = self._read(host_links.routed_links())
             return [
-                f"{one.table.command}: chain {forward.CHAIN}, or its place in FORWARD, is not as it has to be"
+                f"{one.table.command}: chain {forward.CHAIN}, or its place in FORWARD, differs from the records"
                 for one in tables
                 if forward.changes(one.present, one.wanted, _names(segments))
             ]
@@ -153,7 +153,7 @@ class Forwarding:
         self.settle()
 
     def _covers(self, this: Use) -> bool:
-        """Whether that passes already, as far as we know."""
+        """Whether that passes already, as far as known without reading the rules."""
         if self._seen is None or self._seen != forward.last_change():
             return False
         known = {one.link: one for one in self._open if one.link}
@@ -170,18 +170,18 @@ class Forwarding:
     def _recorded(self, key: tuple[str, str, str]) -> bool:
         try:
             entry = self._cache.read(*key)
-        except CacheError:  # it is there, whatever it says
+        except CacheError:  # it exists, whatever its content
             return True
         return entry is not None and entry.owner is not None
 
-    def _look(self, around: RoutedLinks) -> tuple[frozenset[Segment], list[_Table]]:
+    def _read(self, around: RoutedLinks) -> tuple[frozenset[Segment], list[_Table]]:
         """What has to pass, and the filter tables."""
         listings, segments = list(self._listings()), self._segments(around)
         segments |= self._kept(listings, segments)
         return segments, [_Table(one.table, one.present, self._wanted(one, segments, around)) for one in listings]
 
     def _segments(self, around: RoutedLinks) -> frozenset[Segment]:
-        """What has to pass: by our records, and by ADDs under way. Other runtimes look after theirs."""
+        """What has to pass: by our records, and by ADDs under way. Other runtimes open FORWARD themselves."""
         entries = list(self._cache.entries())
         self._uses = {entry.key: use(entry) for entry in entries}
         ours = [self._uses[entry.key] for entry in entries if entry.owner is not None]
@@ -196,7 +196,7 @@ class Forwarding:
                 found |= {Segment(addresses=frozenset({address}), open=this.open) for address in this.addresses}
         for name in coming | behind.keys():
             if not forward.plain(name):
-                log.warning("forwarding not opened", link=name, reason="iptables cannot be told that name")
+                log.warning("forwarding not opened", link=name, reason="iptables does not accept that name")
                 continue
             on = behind[name]
             addresses = frozenset(address for this in on for address in this.addresses) if name in around.shared else ()
@@ -205,7 +205,7 @@ class Forwarding:
         return frozenset(found)
 
     def _kept(self, listings: Iterable[_Listing], segments: frozenset[Segment]) -> set[Segment]:
-        """What passes, though no record says so, and may be in use: a record of ours is lost."""
+        """What passes without a record, while a record is lost: it may be in use."""
         passing = set().union(*(forward.passing(one.present) for one in listings))
         unexplained = {one for one in passing if one.name not in _names(segments)}
         recorded = self._uses.keys()
@@ -216,13 +216,15 @@ class Forwarding:
             for position, table in enumerate(iptables.filters(version)):
                 try:
                     policies, present = table.listing()
-                except IptablesError as error:  # not for us to mend, and networks without it are better than none
+                except (
+                    IptablesError
+                ) as error:  # a broken table cannot be repaired here, and must not keep networks from being attached
                     if is_shortage(error):
                         raise
-                    log.warning("forwarding not looked at", command=table.command, reason=str(error))
+                    log.warning("forwarding not read", command=table.command, reason=str(error))
                     continue
                 idle = policies.get(forward.FORWARD) == "ACCEPT" and not present.get(forward.FORWARD)
-                # Where that is so, nothing is kept back, and nothing is to be kept apart here.
+                # Then nothing is kept back here, and nothing has to be isolated.
                 yield _Listing(version, table, present, idle and bool(position or not self._isolate))
 
     def _wanted(self, listing: _Listing, segments: frozenset[Segment], around: RoutedLinks) -> Chains:
@@ -233,13 +235,12 @@ class Forwarding:
         return forward.content(listing.version, segments, docker, isolate=self._isolate, admin=admin)
 
     def _dockers(self, present: Chains, ours: Collection[str], around: RoutedLinks) -> Mapping[str, Collection[int]]:
-        """Docker's bridges. Where the engine was not asked: those with such names, and those that the chain has."""
+        """Docker's bridges. Before the engine has answered: those with such names, and those that our chain has."""
         known = self._docker
         if known is None:
-            kept = (_KNOWN_DOCKER.fullmatch(rule) for rule in present.get(forward.ISOLATION, ()))
-            names = {found[1] for found in kept if found} | set(filter(_DOCKERS.fullmatch, around.routed))
+            names = forward.docker_bridges(present) | set(filter(_DOCKERS.fullmatch, around.routed))
             known = dict.fromkeys(names, ())
-        own = around.routed - around.shared - set(ours)  # a bridge that is the uplink is the way to everybody
+        own = around.routed - around.shared - set(ours)  # a bridge that is the uplink leads to all other machines
         return {name: versions for name, versions in known.items() if name in own and forward.plain(name)}
 
 
@@ -252,4 +253,4 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except (OSError, NftablesError) as error:
-        raise IptablesError(f"forwarding cannot be looked at: {error}") from error
+        raise IptablesError(f"forwarding cannot be read: {error}") from error

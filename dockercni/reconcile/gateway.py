@@ -1,9 +1,9 @@
 """Which of a container's networks has its default route: one for each IP version, the first that has one to give. Pure.
 
-A network that is not to have it is attached by a configuration without it, so that there is no other default route,
-not for a moment. The record says the same, and so do DEL, CHECK and repair. What a plugin makes all the same (of a
-DHCP server's router, or by a plugin that we do not know) is taken back before the attachment counts as complete: see
-`default_route`.
+The other networks are attached with a configuration that has no default route, so that none exists even for a moment.
+The record has the same configuration, and so have DEL, CHECK and repair. If a plugin makes a default route all the same
+(from a DHCP server's router, or because it is an unknown plugin), that is undone before the attachment counts as
+complete: see `default_route`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _MOVING: Final = {"sbr", "vrf"}  # they put the routes of their interface into a
 def ranked(
     requests: Sequence[NetworkRequest], chosen: str, expected: Callable[[str], frozenset[int]]
 ) -> list[NetworkRequest]:
-    """The requests, the `chosen` network first, each with its rivals: those that come before it.
+    """The requests, the `chosen` network first, each with its rivals: those that take precedence.
 
-    `expected` tells for a network's name what the function of that name does. Raises LabelError.
+    `expected` maps a network's name to what `expected` below returns for it. Raises LabelError.
     """
     names = [request.network for request in requests]
     if chosen and chosen not in names:
@@ -48,7 +48,7 @@ def ranked(
 
 
 def expected(network: NetworkList) -> frozenset[int]:
-    """The IP versions in which an attachment to `network` will have a default route, as far as its file can tell."""
+    """The IP versions in which an attachment to `network` will have a default route, as far as its file says."""
     if any(plugin.type in _MOVING for plugin in network.plugins):
         return frozenset()
     return frozenset[int]().union(*(_expected(plugin.type, plugin.raw) for plugin in network.plugins))
@@ -68,7 +68,7 @@ def without(network: NetworkList, versions: Collection[int]) -> NetworkList:
 
 
 def stripped(result: Result, versions: Collection[int]) -> Result:
-    """The result without default routes of these IP versions; whatever else a plugin printed stays as it is."""
+    """The result without default routes of these IP versions; everything else that a plugin printed stays."""
     if not given(result) & set(versions):
         return result
     routes = [
@@ -116,7 +116,7 @@ def _without(conf: Mapping[str, Any], versions: Collection[int]) -> dict[str, An
     if strict_json.lookup(conf, "isDefaultGateway") is True:
         kept = (_BOTH - set(versions)) & _versions(given_ipam)
         if kept and strict_json.lookup(given_ipam, "type") not in _STATED:
-            return changed  # nobody knows which addresses will come: what is too much is taken back afterwards
+            return changed  # the addresses are not known before the ADD: a default route too many is undone afterwards
         changed[_spelled(conf, "isDefaultGateway")] = False
         changed[_spelled(conf, "isGateway")] = True
         missing = [version for version in sorted(kept) if not any(_is_default(one, {version}) for one in routes)]
@@ -148,7 +148,7 @@ def _is_default(route: Any, versions: Collection[int]) -> bool:
 
 
 def _versions(ipam: Mapping[str, Any]) -> frozenset[int]:
-    """The IP versions of the addresses that an IPAM plugin will give; both where that cannot be told."""
+    """The IP versions of the addresses that an IPAM plugin will give; both if that is not known."""
     source = strict_json.lookup(ipam, "type")
     if source == "dhcp":
         return frozenset({4})

@@ -1,8 +1,8 @@
-"""What a container had last: remembered until it is removed, so that it gets the same addresses again.
+"""What a container had last: kept until it is removed, so that it gets the same addresses again.
 
-It is also the proof that an interface or lease of this container is of our making when its record was lost.
-If a cache entry is deleted or damaged, what the history says is attached is taken back with today's configuration, and
-attached anew. What neither record nor history nor pin proves to be ours is named, and never touched.
+It also proves that dockercni created an interface or lease of this container, should its record be lost: what the
+history says is attached is then removed with today's configuration, and attached anew. What neither record nor history
+nor pin proves to be created by dockercni is named, and never touched.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dockercni.reconcile import state
 class PastAttachment(msgspec.Struct, frozen=True):
     """One attachment that a container has or had.
 
-    `ips` are its addresses with their prefixes, `boot` and `cookie` the life in which it has them, `attached` whether
-    it still does, as far as we know, `served` the engine that served each plugin, `mac` that of the interface.
+    `ips` are its addresses with their prefixes, `boot` and `cookie` the identity of the namespace that had them,
+    `attached` whether it still has them, as far as known, `served` the backend of each plugin, `mac` the interface's.
     """
 
     network: str
@@ -43,7 +43,7 @@ class PastAttachment(msgspec.Struct, frozen=True):
         return NetnsId(self.boot, self.cookie)
 
 
-# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+# msgspec analyses a type at its first use, and crashes if two threads make it do so at once: so do it here
 msgspec.json.Decoder(PastAttachment)
 
 
@@ -62,23 +62,23 @@ class History:
         known = self.recall(container_id)
         others = [other for other in known if (other.network, other.ifname) != (past.network, past.ifname)]
         if (now := (*others, past)) != known and not state.keep(self._file(container_id), now) and not past.attached:
-            self.forget(container_id)  # rather no memory than one that claims what is gone: it would be taken back
+            # No history is better than one that still claims the attachment: a DEL would be run for it.
+            self.forget(container_id)
 
     def left(self, container_id: str, network: str, ifname: str) -> None:
-        """It was detached from there; its addresses stay remembered. Raises state.StateError."""
+        """It was detached there; its addresses stay in the history. Raises state.StateError."""
         for past in self.recall(container_id):
             if (past.network, past.ifname) == (network, ifname):
                 self.remember(container_id, msgspec.structs.replace(past, attached=False))
 
     def forget(self, container_id: str) -> None:
-        """The container was removed: it will not ask again."""
+        """The container was removed."""
         with contextlib.suppress(OSError):
             self._file(container_id).unlink(missing_ok=True)
 
     def lost(self, recorded: Collection[tuple[str, str, str]]) -> Iterator[str]:
-        """The ids of the containers that have an attachment, as far as we know, which is not `recorded`: (network,
-        container id, interface) of all that are. What bears such an id may be in use until a look has made the record
-        good.
+        """The ids of the containers that have an attachment by their history, but not in `recorded`: the (network,
+        container id, interface) of all records. What bears such an id may be in use until the record is repaired.
         """
         for each in self.known():
             try:
@@ -90,7 +90,7 @@ class History:
                 yield each
 
     def known(self) -> Iterator[str]:
-        """The ids of the containers that are remembered."""
+        """The ids of the containers that have a history."""
         for path in self.directory.glob("*.json"):
             if is_container_id(container_id := path.name.removesuffix(".json")):
                 yield container_id

@@ -1,7 +1,7 @@
-"""The host's half of attachments: seen when something of it is missing, put back in place.
+"""The host's half of attachments: detected when something of it is missing, and repaired in place.
 
-It is ours to keep, whoever took it, since nobody else would: all traffic is dead without it, and neither the link in
-the container nor its lease is touched.
+No other program would repair it, and without it there is no traffic. Neither the link in the container nor its lease is
+touched.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class HostError(Failure):
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The host of one moment; each thing is asked for when it is needed first, and once for all attachments.
+class _Snapshot:
+    """The host at one moment; everything is read when it is first needed, and once for all attachments.
 
-    A link by its name costs 50 us, whether there are ten or a thousand; a list of all would cost them all each time.
+    Reading a link by its name costs 50 us, whether there are ten or a thousand; a list of all costs that for each.
     """
 
     netlink: Netlink
@@ -67,7 +67,7 @@ class _Seen:
 
     def leads(self, link: Link, destination: IPNetwork) -> bool:
         key = link.index, destination.version
-        if key not in self._routes:  # those of a link that is part of a VRF are in that one's table
+        if key not in self._routes:  # routes over a link of a VRF are in the table of that VRF
             self._routes[key] = frozenset(path.dst for path in addr.routes_over(self.netlink, *key))
         return destination in self._routes[key]
 
@@ -86,32 +86,32 @@ class HostHalf:
     def __init__(self, locks: Locks) -> None:
         self._locks = locks
         self._guard = threading.Lock()
-        self._seen: _Seen | None = None
+        self._last: _Snapshot | None = None
 
     def missing(self, entries: Iterable[CacheEntry]) -> dict[str, list[str]]:
-        """For each interface name what it lacks and `repair` can put back. Raises HostError."""
+        """For each interface name what it lacks and `repair` can restore. Raises HostError."""
         found = {}
         for entry in entries:
             wanted = needs(entry)
-            if self._lacking(wanted, _FRESH) and (words := self._lacking(wanted, 0.0)):  # it may have come since
+            if self._lacking(wanted, _FRESH) and (words := self._lacking(wanted, 0.0)):  # it may have been made since
                 found[entry.ifname] = words
         return found
 
     def broken(self, entries: Iterable[CacheEntry]) -> dict[str, list[str]]:
-        """For each interface name what is wrong with links that are the administrator's. Raises HostError."""
+        """For each interface name what is wrong with links of the administrator. Raises HostError."""
         with self._guard, _errors():
-            host = self._look(_FRESH)
+            host = self._snapshot(_FRESH)
             return {entry.ifname: found for entry in entries if (found := list(unusable(needs(entry), host)))}
 
     def lacking(self, entries: Sequence[CacheEntry]) -> set[str]:
-        """The ids of the containers that lack something now. Those count as well whose port is gone: so is their link.
+        """The ids of the containers that lack something now, also of those whose port is gone, and with it their link.
 
         Raises HostError.
         """
         concerned = [(entry, wanted) for entry in entries if (wanted := needs(entry)).names]
         self.invalidate()
         with self._guard, _errors():
-            host = self._look(_FRESH)
+            host = self._snapshot(_FRESH)
             return {
                 entry.container_id
                 for entry, wanted in concerned
@@ -123,7 +123,7 @@ class HostHalf:
     def port(self, entry: CacheEntry) -> Link | None:
         """The host's end of an attachment's link now; None if it has none, or it is gone. Raises HostError."""
         with self._guard, _errors():
-            return find_port(needs(entry), self._look(0.0))
+            return find_port(needs(entry), self._snapshot(0.0))
 
     def parent(self, entry: CacheEntry) -> str:
         """The name of the host's link that the attachment's own sits on; "" if there is none. Raises HostError."""
@@ -139,10 +139,10 @@ class HostHalf:
             self._drop()
 
     def repair(self, entry: CacheEntry) -> None:
-        """Put back what is missing. Raises HostError."""
+        """Repair what is missing. Raises HostError."""
         wanted = needs(entry)
         lock = self._locks.bridge(wanted.bridge.bridge) if wanted.bridge else contextlib.nullcontext()
-        # by one at a time: whoever makes a bridge gives it its MAC before anybody pins another one
+        # one repair at a time: a bridge has to get its old MAC before another repair pins a different one
         with lock, _errors(), Netlink() as host:
             _repair(wanted, host)
         self.invalidate()
@@ -155,26 +155,26 @@ class HostHalf:
 
     def _lacking(self, wanted: Needs, age: float) -> list[str]:
         with self._guard, _errors():
-            return list(lacking(wanted, self._look(age)))
+            return list(lacking(wanted, self._snapshot(age)))
 
-    def _look(self, age: float) -> _Seen:
-        if self._seen is None or time.monotonic() - self._seen.when > age:
+    def _snapshot(self, age: float) -> _Snapshot:
+        if self._last is None or time.monotonic() - self._last.when > age:
             self._drop()
-            self._seen = _Seen(Netlink())
-        return self._seen
+            self._last = _Snapshot(Netlink())
+        return self._last
 
     def _drop(self) -> None:
-        if self._seen:
-            self._seen.netlink.close()
-            self._seen = None
+        if self._last:
+            self._last.netlink.close()
+            self._last = None
 
 
-def _unplugged(wanted: Needs, host: _Seen) -> bool:
+def _unplugged(wanted: Needs, host: _Snapshot) -> bool:
     return wanted.port is not None and find_port(wanted, host) is None
 
 
 def _repair(wanted: Needs, host: Netlink) -> None:
-    port = find_port(wanted, _Seen(host))
+    port = find_port(wanted, _Snapshot(host))
     if port is None:
         return
     conf = wanted.bridge
@@ -187,13 +187,13 @@ def _repair(wanted: Needs, host: Netlink) -> None:
         sysctl.write(f"net/ipv4/conf/{bearer.name}/forwarding", "1")
     if wanted.localnet:
         sysctl.write(f"net/ipv4/conf/{bearer.name}/route_localnet", "1")
-    if moved:  # containers that started meanwhile know another MAC
+    if moved:  # containers that started meanwhile know the other MAC
         with contextlib.suppress(OSError), Namespace.of_process(os.getpid()) as own:
             announce(own, bearer.name, [address.ip for address in wanted.gateways])
 
 
 def _lead(wanted: Needs, conf: BridgeConf | None, host: Netlink, bearer: Link) -> None:
-    """Give the link that bears them the gateways' addresses, and the routes over it."""
+    """Give the bearer the gateways' addresses, and the routes over it."""
     if any(address.version == 6 for address in wanted.gateways):
         _switch_ipv6_on(bearer.name)
     for address in wanted.gateways:
@@ -201,7 +201,7 @@ def _lead(wanted: Needs, conf: BridgeConf | None, host: Netlink, bearer: Link) -
             bridge_ports.ensure_address(host, bearer, address, force=conf.force_address, again=True)
         else:
             _tolerant(host, addr.add_address(bearer.index, address, again=True))
-    seen = _Seen(host)  # with its address or its state the kernel gave the link its routes again
+    seen = _Snapshot(host)  # an address, or the link going up, makes the kernel add routes
     for address in wanted.gateways:
         if address.network in wanted.routes and not seen.leads(bearer, address.network):
             _tolerant(host, addr.add_subnet_route(bearer.index, address))
@@ -222,7 +222,7 @@ def _join(wanted: Needs, conf: BridgeConf, host: Netlink, port: Link) -> tuple[L
         if wanted.mac not in {"", bridge.mac}:
             host.do(links.set_mac(bridge.index, wanted.mac))
             bridge, moved = replace(bridge, mac=wanted.mac), True
-        log.info("port put back", bridge=conf.bridge, port=port.name)
+        log.info("port repaired", bridge=conf.bridge, port=port.name)
     elif port.operational and not port.forwarding and not bridge.spanning:
         host.do(links.set_forwarding(port.index))
     bridge_ports.set_flags(host, port.name, conf)
@@ -232,7 +232,7 @@ def _join(wanted: Needs, conf: BridgeConf, host: Netlink, port: Link) -> tuple[L
 
 
 def _switch_ipv6_on(link: str) -> None:
-    """Let a link have IPv6 addresses again; where the administrator wants none on this host, that stays so."""
+    """Let a link have IPv6 addresses again, unless IPv6 is disabled on the whole host."""
     setting = "net/ipv6/conf/{}/disable_ipv6"
     with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
         if sysctl.read(setting.format(link)) == "1" and sysctl.read(setting.format("all")) == "0":

@@ -1,6 +1,6 @@
-"""What an attachment needs of the host's links, addresses, routes and settings, told from what was recorded. Pure.
+"""What an attachment needs of the host's links, addresses, routes and settings, by its record. Pure.
 
-It is what the plugin that made it, in this process or as an executable, has set up there, and nothing more.
+That is what its plugin has set up there, in this process or as an executable, and nothing more.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from dockercni.plugins.addresses import Prefixed
 from dockercni.plugins.bridge_conf import BridgeConf
 from dockercni.reconcile import claims, records
 
-_TELLING: Final = frozenset({"host-local", "static", "dhcp"})  # IPAM whose configuration tells the families
+_TELLING: Final = frozenset(
+    {"host-local", "static", "dhcp"}
+)  # IPAM plugins whose configuration says which families they give
 _ON_A_PARENT: Final = frozenset({"macvlan", "ipvlan", "vlan"})
 
 
 class Host(Protocol):
-    """The host as it is seen."""
+    """The host as it was observed."""
 
     def link(self, name: str) -> Link | None:
         """The link of that name."""
@@ -62,7 +64,7 @@ class Needs:
 
     @property
     def routes(self) -> tuple[IPNetwork, ...]:
-        """Where the host has to have a route over the bearer to."""
+        """The destinations to which the host needs a route over the bearer."""
         subnets = [gateway.network for gateway in self.gateways if gateway.network.num_addresses > 1]
         return (*subnets, *map(ip_network, self.targets))
 
@@ -79,7 +81,7 @@ class Needs:
 
 
 def needs(entry: CacheEntry) -> Needs:
-    """What a recorded attachment needs; nothing where the plugin that made it is none that we know."""
+    """What a recorded attachment needs; nothing if an unknown plugin made it."""
     try:
         plugins = parse_list(entry.config).plugins
         result = entry.attached
@@ -99,13 +101,13 @@ def needs(entry: CacheEntry) -> Needs:
                 return _of_ptp(result, mine, localnet=localnet)
             case kind if kind in _ON_A_PARENT:
                 return Needs(parent=_parent(entry, first))
-    except CNIError:  # reported where it matters
+    except CNIError:  # a damaged record is reported elsewhere
         pass
     return Needs()
 
 
 def parent_unknown(entry: CacheEntry) -> bool:
-    """Whether an attachment sits on a link of the host that neither its configuration nor its record names."""
+    """Whether an attachment has a parent on the host that neither its configuration nor its record names."""
     try:
         plugin = parse_list(entry.config).plugins[0]
         return plugin.type in _ON_A_PARENT and not _is_inside(plugin.raw) and not needs(entry).parent
@@ -114,7 +116,7 @@ def parent_unknown(entry: CacheEntry) -> bool:
 
 
 def may_route_ipv6(network: NetworkList, requested: Iterable[IPAddress]) -> bool:
-    """Whether an ADD may switch forwarding of IPv6 on; as well where that cannot be told from the configuration."""
+    """Whether an ADD may switch forwarding of IPv6 on; True also if the configuration does not say."""
     if any(address.version == 6 for address in requested):
         return True
     for plugin in network.plugins:
@@ -130,7 +132,7 @@ def may_route_ipv6(network: NetworkList, requested: Iterable[IPAddress]) -> bool
 
 
 def lacking(needs: Needs, host: Host) -> Iterator[str]:
-    """What of it is missing, in words. Without its port the link in the container is gone too, and made anew."""
+    """What of it is missing, in words. Nothing without its port: then the container's link is gone too."""
     port = find_port(needs, host)
     if port is None:
         return
@@ -143,7 +145,7 @@ def lacking(needs: Needs, host: Host) -> Iterator[str]:
 
 
 def unusable(needs: Needs, host: Host) -> Iterator[str]:
-    """What is wrong that only the administrator can mend."""
+    """What is wrong and only the administrator can repair."""
     if needs.parent:
         parent = host.link(needs.parent)
         if parent is None:
@@ -182,7 +184,7 @@ def _lacking_at_bearer(needs: Needs, host: Host) -> Iterator[str]:
     yield from (f"{address} on {needs.bearer}" for address in needs.gateways if address not in present)
     if bearer is None:
         return
-    if bearer.up:  # else they are gone with that, and come back with it
+    if bearer.up:  # going down removed the routes, going up brings them back
         lacking = (each for each in needs.routes if not host.leads(bearer, each))
         yield from (f"route {words(each)} over {bearer.name}" for each in lacking)
     if 4 in needs.forwarding and _off(host, f"net/ipv4/conf/{bearer.name}/forwarding"):
@@ -212,7 +214,7 @@ def _off(host: Host, setting: str) -> bool:
 
 def _of_bridge(conf: BridgeConf, result: Result, mine: list[IPConfig], *, localnet: bool) -> Needs:
     outside = [link for link in result.interfaces if not link.sandbox]
-    if len(outside) < 2:  # told by a lost record, or before 0.3.0
+    if len(outside) < 2:  # a lost record, or a result from before 0.3.0
         return Needs()
     pairs = [(ip.gateway, ip.address) for ip in mine if conf.gateway and ip.gateway]
     return Needs(

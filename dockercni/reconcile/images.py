@@ -1,4 +1,4 @@
-"""What is known of images' labels, kept in the state directory: the engine starts containers before it answers."""
+"""Labels of images, kept in the state directory: the engine starts containers before it answers questions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 def kept(directory: Path) -> Images:
-    """What earlier runs have learnt, and what this one will; a file that cannot be used is as good as none."""
+    """What earlier runs learnt, and what this one will learn. A file that cannot be used counts as missing."""
     path = directory / _FILE
 
     def load() -> Mapping[str, Labels]:

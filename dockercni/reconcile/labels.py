@@ -20,13 +20,13 @@ _ON_FAILURE: Final = ("leave", "hold", "stop")
 _NETWORK: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _IFNAME: Final = re.compile(r"[^\s/:@,\0]+")
 _IFNAME_BYTES: Final = 15
-_NETWORKS: Final = 64  # of one container; more is a mistake, and some of the work grows faster than their number
+_NETWORKS: Final = 64  # of one container; more is a mistake, and some work grows with the square of their number
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _ARG_KEY: Final = re.compile(r"[A-Za-z0-9_./-]+")
 _ARG_VALUE: Final = re.compile(r"[!-:<>-~]*")  # printable ASCII but ";" and "="
 
 _DOUBTFUL: Final = (
-    "the image has the same label, so it cannot be told whether you asked for it: spell it another way, take it out of "
+    "the image has the same label, so it is not clear whether you asked for it: spell it another way, remove it from "
     "the image (docker commit --change 'LABEL NAME='), or set trust-image-labels"
 )
 
@@ -50,7 +50,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """One of our labels: its name without the prefix, taken apart."""
+    """One of our labels: its name without the prefix, split."""
 
     full: str
     kind: str
@@ -67,8 +67,8 @@ def requests(container: Container, attach: str = "all") -> tuple[NetworkRequest,
     Raises LabelError for a label of ours that is unknown or malformed.
     """
     wanted = _requests(container, attach)
-    # What came with the image counts as nobody's. But `docker commit` writes what the user typed into the image, and
-    # so a container that is run from it with the same label is not to end up on some other network.
+    # Labels of the image are ignored. But `docker commit` writes the user's labels into the image, and a container that
+    # is run from it with the same label must not end up on another network.
     for label, value in sorted(container.dropped.items()):
         if label.startswith(PREFIX) and value and _changes(container, attach, wanted, label, value):
             raise LabelError(label, value, _DOUBTFUL)
@@ -76,7 +76,7 @@ def requests(container: Container, attach: str = "all") -> tuple[NetworkRequest,
 
 
 def _changes(container: Container, attach: str, wanted: object, label: str, value: str) -> bool:
-    """Whether it would make a difference to what is wanted if that label counted."""
+    """Whether that label would change what is wanted."""
     try:
         return _requests(replace(container, labels={**container.labels, label: value}), attach) != wanted
     except LabelError:
@@ -104,7 +104,7 @@ def _requests(container: Container, attach: str) -> tuple[NetworkRequest, ...] |
 
 
 def holding(container: Container, default: Holding | None = None) -> Holding:
-    """How long it is held while it starts, and what a failure means; what no label says is as in `default`.
+    """How long it is held while it starts, and what a failure means; `default` without a label.
 
     Raises LabelError.
     """
@@ -118,7 +118,7 @@ def holding(container: Container, default: Holding | None = None) -> Holding:
 
 
 def usable(container: Container, default: Holding) -> Holding:
-    """As `holding`; what is said wrongly counts as not said."""
+    """As `holding`, but a malformed label counts as missing."""
     try:
         return holding(container, default)
     except LabelError:
@@ -136,10 +136,10 @@ def gateway(container: Container) -> str:
 
 
 def _ours(container: Container) -> list[_Label]:
-    return [_take_apart(full, value) for full, value in sorted(container.labels.items()) if full.startswith(PREFIX)]
+    return [_split(full, value) for full, value in sorted(container.labels.items()) if full.startswith(PREFIX)]
 
 
-def _take_apart(full: str, value: str) -> _Label:
+def _split(full: str, value: str) -> _Label:
     kind, _, network = full.removeprefix(PREFIX).partition(".")
     if kind not in _KNOWN or (network and kind not in (*_PER_NETWORK, "ports")):
         near = difflib.get_close_matches(kind[:80], _KNOWN, 1)

@@ -1,9 +1,9 @@
-"""DHCP leases of live attachments: seen when nobody renews them, and renewed by a daemon that was started anew.
+"""DHCP leases of live attachments: detected when no daemon renews them, and handed to a restarted daemon.
 
-The daemon of the `dhcp` plugin forgets its leases when it ends; they run out silently, and the server gives the
-addresses to others. What its plugin does at CHECK is an ADD in all but the answer, which says whether the container
-still has its address: so its IPAM is asked for an ADD. That is done only while the daemon does nothing for the
-container, since at each ADD or CHECK the 1.1.1 plugin starts another one that renews.
+The daemon of the `dhcp` plugin forgets its leases when it ends; they expire silently, and the server gives the
+addresses to others. The plugin's CHECK does the same as its ADD, but only an ADD returns the address that the container
+has now, so an ADD is sent. That is done only while the daemon does nothing for the container: with each ADD or CHECK,
+version 1.1.1 of the plugin starts one more renewal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dockercni.reconcile import records
 
 
 class LeaseLost(DockercniError):
-    """The server gave the container's address to somebody else, or does not know it any more."""
+    """The server gave the container's address to another client, or does not know it any more."""
 
     retry = Retry.LATER
 
@@ -32,13 +32,13 @@ class Leases:
         self._renewals = Renewals()
 
     def watch(self, network: NetworkList) -> None:
-        """Something was attached to that network: from now on see its daemon come and go."""
+        """Something was attached to that network: from now on watch its daemon."""
         for plugin in network.plugins:
             if socket := dhcp.socket_of(plugin.raw):
                 self._renewals.runs(socket)
 
     def missing(self, entries: Sequence[CacheEntry]) -> dict[str, list[str]]:
-        """For each interface name what its lease lacks, in words. Nothing for what cannot be seen."""
+        """For each interface name what its lease lacks, in words. Nothing for what cannot be observed."""
         found: dict[str, list[str]] = {}
         for entry in entries:
             if (asked := _asked(entry)) and (reason := self._why_missing(entry, asked[1])):
@@ -53,11 +53,11 @@ class Leases:
         except OSError:
             return ""
         if self._renewals.runs(socket):
-            return f"the renewal of its DHCP lease, of which the daemon at {socket} knows nothing"
+            return f"the renewal of its DHCP lease, which the daemon at {socket} does not have"
         return f"the renewal of its DHCP lease, since no daemon listens at {socket}"
 
     def renew(self, entry: CacheEntry, lock: int) -> None:
-        """Have the daemon take the lease up again. Raises CNIError, LeaseLost."""
+        """Have the daemon renew the lease again. Raises CNIError, LeaseLost."""
         asked = _asked(entry)
         if asked is None:
             return
@@ -68,7 +68,7 @@ class Leases:
             raise LeaseLost(f"the DHCP server now gives {', '.join(lost)} in place of {', '.join(map(str, past))}")
 
     def changed(self) -> bool:
-        """Whether a daemon that keeps leases of attachments came, went or was started anew. Costs little."""
+        """Whether a daemon that keeps leases of attachments started, ended or was restarted. Cheap."""
         return self._renewals.changed()
 
 

@@ -1,4 +1,4 @@
-"""For how long is a container that is being started to be held? Its labels say, and the settings. Pure."""
+"""For how long a starting container may be held, by its labels and the settings. Pure."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Limits:
     may_hold: bool = True
 
     def of(self, container: Container) -> Limit | None:
-        """For how long a container that appears is to be held; None if it is not to be attached."""
+        """For how long a container may be held; None if it is not attached at all."""
         if container.image:
             return self._until_vetted(container)
         try:
             if isinstance(labels.requests(container, self.attach), Unwanted):
                 return None
         except LabelError:
-            pass  # its look will fail, and on-failure says what that means
+            pass  # reconciling it will fail, and on-failure says what follows
         return self._limit(labels.usable(container, self.default))
 
     def _until_vetted(self, container: Container) -> Limit | None:
-        """It is held first: what its labels say is known when the engine has been asked whose they are."""
+        """Hold it in any case: only the engine can say which labels are its own."""
         if container.network_mode != "none":
             return None
         said = labels.usable(container, self.default)

@@ -1,12 +1,12 @@
-"""The locks: all on files below the run directory, by flock but for ports, so that the kernel frees them when their
-holders die.
+"""The locks. All are on files below the run directory, so the kernel frees them when their holders die: byte ranges
+for ports, flock for the others.
 
-Order: container, then host, then ports (by number), then bridge, then that of FORWARD (`kernel.forward`). Nobody waits
-for a container's lock while holding another lock.
+Order: container, host, ports (by number), bridge, FORWARD (`linux.forward`). No thread waits for a container's lock
+while it holds another lock.
 
-- container (`lock/<id>`), exclusive: every operation on one container. Plugins inherit it, so one that outlives us
-  keeps it; whoever comes next waits for the plugin's time limit and then kills what still has the file open.
-- host (`host.lock`): shared for ADD and DEL, exclusive for what must see no ADD or DEL under way (GC, sweeps).
+- container (`lock/<id>`), exclusive: every operation on one container. Plugins inherit it, so a plugin that outlives
+  us keeps it; the next one to lock waits for the plugin's time limit, and then kills what still has the file open.
+- host (`host.lock`): shared for ADD and DEL, exclusive for what must not meet an ADD or DEL under way (GC, sweeps).
 - ports (bytes of `ports.lock`), exclusive: from finding a port of the host free to recording that it is published.
 - bridge (`bridge/<name>`), exclusive: the addresses, ports and settings of one bridge.
 - daemon (`daemon.lock`), exclusive: one daemon.
@@ -33,7 +33,7 @@ from dockercni.reconcile.port_claims import Claim, Claims
 
 _PAUSE: Final = 0.01  # seconds between two tries; flock itself has no time limit
 _MOMENT: Final = 0.5  # seconds
-_MOST: Final = 4096  # bytes of a lock's file
+_MAX_LOCK_FILE: Final = 4096  # bytes of a lock's file
 _SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _GRACE: Final = 5.0  # seconds that the kernel may take to end what was killed
 
@@ -47,15 +47,15 @@ class Locks:
 
     @contextlib.contextmanager
     def container(self, container_id: str) -> Iterator[int]:
-        """Hold the lock of one container; yields its descriptor. Raises LockHeld when its holder does not let go,
-        LockUnusable for what cannot be the name of one, or a file that somebody else put there."""
+        """Hold the lock of one container; yields its descriptor. Raises LockHeld if its holder does not release it,
+        LockUnusable for an id that cannot be a file name, or a file of another kind in its place."""
         path = self._file("lock", container_id)
         with _held(path, fcntl.LOCK_EX, self.patience + _GRACE, orphans_after=self.patience) as fd:
             yield fd
-            path.unlink(missing_ok=True)  # waiters notice, and lock the next one
+            path.unlink(missing_ok=True)  # waiters notice that, and lock the next file
 
     def containers(self) -> Iterator[str]:
-        """The ids whose locks are held, or were when their holder was killed."""
+        """The ids whose locks are held, or were held when their holder was killed."""
         for path in self.run_dir.joinpath("lock").glob("*"):
             yield path.name
 
@@ -88,7 +88,7 @@ class Locks:
 
     @contextlib.contextmanager
     def daemon(self) -> Iterator[None]:
-        """Hold the daemon's lock. Raises LockHeld when another daemon does, after a moment: `daemon_lives` looks."""
+        """Hold the daemon's lock. Raises LockHeld if another one does, after a moment: `daemon_lives` takes it, too."""
         with _held(self._file("daemon.lock"), fcntl.LOCK_EX, _MOMENT):
             yield
 
@@ -114,9 +114,9 @@ class Locks:
         except (OSError, ValueError):
             return None
 
-    def _file(self, *app: str) -> Path:
-        """Where a lock is: its folder, if it is in one, and its name. Raises LockUnusable, also for another place."""
-        *folders, name = app
+    def _file(self, *parts: str) -> Path:
+        """The path of a lock, by its folder (if any) and name. Raises LockUnusable, also for a name that is a path."""
+        *folders, name = parts
         try:
             path = file_below(self.run_dir.joinpath(*folders), name)
             private_directory(self.run_dir)
@@ -144,10 +144,10 @@ def _held(path: Path, kind: int, seconds: float, orphans_after: float | None = N
 
 
 def _sign(fd: int) -> None:
-    """Write into the lock's file who holds it: words that explain, so a full file system takes them, not the lock."""
+    """Write the holder into the lock's file. It only explains: on a full disk the lock is held without it."""
     words = _myself()
     try:
-        os.pwrite(fd, words, 0)  # over what stands there, which needs no room
+        os.pwrite(fd, words, 0)  # overwriting needs no room on the disk
         os.ftruncate(fd, len(words))
     except OSError:
         os.ftruncate(fd, 0)
@@ -165,7 +165,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def _try(path: Path, kind: int) -> int | None:
-    """Open and lock; None if somebody holds it, or removed it meanwhile."""
+    """Open and lock; None if it is held, or the file was removed meanwhile."""
     fd = _open(path)
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
@@ -186,13 +186,13 @@ def _open(path: Path) -> int:
 
 
 def _myself() -> bytes:
-    """What stands in a lock's file: process id, its start, the moment of locking, and the command for people."""
+    """The content of a lock's file: process id, its start, the moment of locking, and the command for people."""
     command = " ".join(["dockercni", *sys.argv[1:2]])
     return f"{os.getpid()} {processes.start_time(os.getpid())} {time.monotonic_ns()} {command}\n".encode()
 
 
 def _read(path: Path) -> str:
-    return read_regular(path, _MOST).decode("utf-8", "replace")
+    return read_regular(path, _MAX_LOCK_FILE).decode("utf-8", "replace")
 
 
 def _owner(path: Path) -> str:
@@ -208,11 +208,11 @@ def _owner_lives(path: Path) -> bool:
         pid, began, *_ = _read(path).split(" ")
         return processes.start_time(int(pid)) == int(began)
     except (OSError, ValueError):
-        return True  # it is just being taken or let go
+        return True  # it is just being taken or released
 
 
 def _end_orphans(path: Path, seconds: float) -> None:
-    """Kill the plugins that hold the lock of somebody who died, once they had their time."""
+    """Kill the plugins that hold the lock of a process that died, once their time limit is over."""
     with contextlib.suppress(FileNotFoundError):
         if time.time() - path.lstat().st_mtime >= seconds:
             for pid in processes.holding(path):

@@ -1,4 +1,4 @@
-"""Which networks there are: the files of the configuration directory, or a built-in one where there is no file."""
+"""The networks: the files of the configuration directory, or a built-in one if there is no file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class NetworkUnavailable(DockercniError):
-    """The network that is needed has a broken configuration file; it is tried again when the file has changed."""
+    """The network has a broken configuration file; it is tried again when the file has changed."""
 
     retry = Retry.LATER
 
@@ -63,7 +63,7 @@ class Catalogue:
         first = self.built_in or Directory(tuple(eligible(self.directory))).first()
         if isinstance(first, NetworkList):
             return first
-        # no falling through to the next file: it may be a network that this container must not be on
+        # not the next file instead: that may be a network that this container must not be on
         raise NetworkUnavailable(f"the default network cannot be used: {first}")
 
 
@@ -92,7 +92,7 @@ class Networks:
             return self._catalogue
 
     def learn(self, mtu: int) -> None:
-        """The engine's links have that MTU: those of the built-in network get it, too."""
+        """The engine's links have that MTU, so those of the built-in network get it as well."""
         with self._guard:
             if mtu != self.mtu:
                 self.mtu = mtu
@@ -116,7 +116,7 @@ class Networks:
         return built_in_network(subnet, self.mtu)
 
     def _subnet(self, directory: Directory) -> str:
-        """The subnet of the built-in network: chosen once, then kept, whatever routes appear."""
+        """The subnet of the built-in network: chosen once, then kept, whatever routes appear later."""
         path = self._state_dir / SUBNET_FILE
         chosen = state.recall(path, dict[str, str], {}).get("subnet", "")
         if not chosen:
@@ -138,7 +138,7 @@ def free_subnet(used: Iterable[IPNetwork], candidates: Iterable[str] = SUBNETS) 
 
 
 def built_in_network(subnet: str, mtu: int = 0) -> NetworkList:
-    """The network that serves where nobody configured one; `mtu` is that of its links, if it is not the usual one."""
+    """The network that serves if none is configured; `mtu` is that of its links, 0 for the usual one."""
     bridge: dict[str, Any] = {
         "type": "bridge",
         "bridge": BUILT_IN_BRIDGE,
@@ -157,8 +157,8 @@ def built_in_network(subnet: str, mtu: int = 0) -> NetworkList:
 def eligible(directory: Directory) -> Iterator[tuple[Path, NetworkList | ConfigurationError]]:
     """The files that may be the default network: not those that say `"dockercni": {"default": false}`.
 
-    That is what a network says that was added to others: however its file is called, it takes no container from them.
-    Where all say so, one that has the name of the built-in network takes its place.
+    A network that was added beside others says so: then it gets none of their containers, whatever its file is called.
+    If all say so, the one that has the name of the built-in network, if any, replaces that.
     """
     named = [(path, found) for path, found in directory.files if getattr(found, "name", "") == BUILT_IN]
     able = [(path, found) for path, found in directory.files if not (isinstance(found, NetworkList) and _added(found))]
@@ -171,7 +171,7 @@ def _added(network: NetworkList) -> bool:
 
 
 def _signature(directory: Path) -> object:
-    """What changes when a file of the directory, or of one below it, does, or who may write there."""
+    """Changes whenever a file of the directory or below it changes, or its permissions."""
     found = []
     for place, folders, files in os.walk(directory):
         folders.sort()
@@ -180,6 +180,8 @@ def _signature(directory: Path) -> object:
                 stat = os.stat(os.path.join(place, name))
             except OSError:
                 continue
-            changed = (stat.st_size, stat.st_mtime_ns) if name != "." else ()  # listed here, what is in it changes more
+            changed = (
+                (stat.st_size, stat.st_mtime_ns) if name != "." else ()
+            )  # a directory's time and size change without its listed files
             found.append((place, name, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, *changed))
     return found

@@ -1,4 +1,4 @@
-"""Asks engine, namespace and host for what the plan compares."""
+"""Observes namespace and host: what the plan compares with what is wanted and recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dockercni.reconcile.sandbox import Sandboxes
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Looks at one container after the other; what they have in common on the host is looked at once."""
+    """Observes one container after the other; what they share on the host is read once for all."""
 
     sandboxes: Sandboxes
     rules: FirewallRules
@@ -40,15 +40,15 @@ class Observation:
         *,
         thorough: bool,
     ) -> Observed:
-        """What is there of one container; outside of it only if that is to be `thorough`.
+        """What there is of one container; outside of it only with `thorough`.
 
         Raises OSError, RulesError, HostError.
         """
         sandboxes = self.sandboxes
         shown = NetnsState.read(namespace) if namespace else NetnsState()
         netns_id = sandboxes.netns_id(namespace, shown) if namespace else None
-        lives = {record.attachment.netns_id for record in recorded} - {netns_id}
-        claimed = start is not None and bool(lives)
+        elsewhere = {record.attachment.netns_id for record in recorded} - {netns_id}
+        claimed = start is not None and bool(elsewhere)
         paths = {record.attachment.path for record in recorded} - {""}
         found = {path: netns_id for path in paths if (netns_id := sandboxes.netns_id_at(path))}
         alive = [
@@ -56,7 +56,7 @@ class Observation:
         ]
         observed = self.inside(shown, alive)
         if namespace and any(repairs([record.attachment for record in alive], observed)):
-            # until its entrypoint runs nothing can be the container's own doing
+            # before its entrypoint runs, the container cannot have changed anything itself
             runs = start is None or runc_stages.executed(start.container.pid)
             observed = replace(observed, may_change=runs and capabilities.may_configure(namespace))
         entries = [record.entry for record in alive] if thorough else []
@@ -66,7 +66,7 @@ class Observation:
             netns_id=netns_id,
             pinned=sandboxes.pinned(container_id, (namespace, netns_id) if namespace and netns_id else None),
             pin_exists=os.path.lexists(sandboxes.pin_path(container_id)),
-            inhabited=(container is None or claimed) and sandboxes.inhabited(container_id, lives, besides=netns_id),
+            inhabited=(container is None or claimed) and sandboxes.inhabited(container_id, elsewhere, besides=netns_id),
             confirmed=start is None,
             paths=found,
             rules_missing=self.rules.missing(entries),
@@ -77,9 +77,9 @@ class Observation:
         )
 
     def damage(self, record: Record, namespace: Namespace, shown: NetnsState) -> str:
-        """What a live attachment lacks, in words; "" where nothing is missing, or it is the container's own doing.
+        """What a live attachment lacks, in words; "" if nothing is, or if the container may have removed it itself.
 
-        `shown` are the facts of its namespace. Raises RulesError, HostError.
+        `shown` is the state of its namespace. Raises RulesError, HostError.
         """
         attachment, entry = record.attachment, record.entry
         observed = self.inside(shown, [record])

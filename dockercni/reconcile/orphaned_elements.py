@@ -1,8 +1,8 @@
-"""Elements of our nftables table that no record explains: what is left when somebody emptied the directories.
+"""Elements of our nftables table that no record explains, as when the directories were emptied.
 
 The table belongs to the host, and our plugins may serve another runtime, whose records are elsewhere. So an element is
-provably dead only if nobody on this host has the address that it is about, or if a record gives that address on the
-same network to somebody else. The policy of a bridge is dead if that has no port.
+dead only if no namespace on this host has its address, or if a record of the same network gives the address to another
+container. The policy of a bridge is dead if the bridge has no port.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS: Final = (*ruleset.PORTS, *ruleset.SOURCES, *ruleset.TARGETS)
 
 @dataclass(frozen=True, slots=True)
 class OwnerElements:
-    """The unexplained elements of one owner, who is named by a comment."""
+    """The unexplained elements of one owner, which their comment names."""
 
     comment: str
     elements: tuple[Element, ...]
@@ -53,7 +53,7 @@ class OwnerElements:
 
 
 def find(entries: Iterable[CacheEntry]) -> list[OwnerElements]:
-    """What none of these records explains. A record stands before its first element does. Raises RulesError."""
+    """What none of these records explains. A record is written before its first element. Raises RulesError."""
     return _unexplained(KINDS, {_comment(entry) for entry in entries})
 
 
@@ -63,7 +63,7 @@ def policies(entries: Iterable[CacheEntry]) -> list[OwnerElements]:
 
 
 def _unexplained(kinds: Iterable[str], explained: Collection[str]) -> list[OwnerElements]:
-    if not nft.available():  # then nobody can have made any
+    if not nft.available():  # then there cannot be any
         return []
     try:
         present = ruleset.owned(kinds)
@@ -77,7 +77,7 @@ def _unexplained(kinds: Iterable[str], explained: Collection[str]) -> list[Owner
 
 
 def dead(owners: Sequence[OwnerElements], entries: Iterable[CacheEntry]) -> set[OwnerElements]:
-    """Those of which it is certain that they serve nobody. Raises RulesError where not all of the host can be seen."""
+    """Those that certainly serve nothing. Raises RulesError if not all namespaces can be read."""
     if not owners:
         return set()
     try:

@@ -1,11 +1,11 @@
-"""What nobody's record explains: leases, chains of the reference plugins, elements of our table.
+"""Orphans: leases, chains of the reference plugins and elements of our table that no record explains.
 
-It is removed only if it is provably ours, and no network with anything unproven on it gets the GC verb, which would
-take it all the same. Elements that provably serve nobody go as well.
+They are removed only if dockercni created them. A network with any other orphan on it does not get the GC verb, which
+would remove that as well. Elements that serve no address on this host are removed too.
 
-Proof is the memory of a container none of whose records is lost: what bears its id was made for it by us. containerd
-and CRI-O use ids of the same form in the same directories, and so may another runtime that uses our executables;
-everything else is only named.
+The proof is a container's history, if none of its records is lost: what bears its id was created by dockercni. The form
+of an id proves nothing, since containerd and CRI-O use the same form in the same directories, and so may another
+runtime that uses our executables.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dockercni.reconcile.orphaned_elements import OwnerElements
 from dockercni.reconcile.reference_rules import IPTABLES, Snapshot, TableChange, reference_rules
 from dockercni.reconcile.uses import bridges
 
-_MOST: Final = 4096  # bytes of a lease
+_MAX_LEASE: Final = 4096  # bytes of a lease
 _CHAIN: Final = re.compile(r"CNI-(DN-)?[0-9a-f]{21,24}")
 _NAME: Final = re.compile(r'\bname: \\"([A-Za-z0-9_.-]+)\\"')
 _ID: Final = re.compile(r'\bid: \\"([A-Za-z0-9_.-]+)\\"')
@@ -37,9 +37,9 @@ _ID: Final = re.compile(r'\bid: \\"([A-Za-z0-9_.-]+)\\"')
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """One thing without an owner: what it is, the container id it bears, and what removes it.
+    """One thing without a record: what it is, the container id that it bears, and what removes it.
 
-    `networks` are those that it may belong to; none of them if that cannot be told, and then it may be any.
+    `networks` are those that it may belong to; empty if that is not known, and then it may be any.
     """
 
     what: str
@@ -52,7 +52,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A GC verb that was sent to a network's plugins, would be in a dry run, or was withheld for a `reason`."""
+    """A GC verb that was sent to a network's plugins (in a dry run: would be), or was withheld for a `reason`."""
 
     network: str
     plugins: tuple[str, ...]
@@ -61,9 +61,9 @@ class Sent:
 
 
 def collect(attacher: Attacher, *, dry_run: bool) -> Iterator[tuple[Orphan, bool, str]]:
-    """Every stray, whether it was removed (or in a dry run would be), and what went wrong, if anything did.
+    """Every orphan, whether it was removed (in a dry run: would be), and what went wrong, if anything did.
 
-    No ADD or DEL of anybody who respects our locks is under way meanwhile. Raises LockHeld, RulesError.
+    The host's lock keeps every ADD and DEL of dockercni out meanwhile. Raises LockHeld, RulesError.
     """
     with attacher.locks.host(exclusive=True):
         entries = _entries(attacher)
@@ -81,10 +81,10 @@ def collect(attacher: Attacher, *, dry_run: bool) -> Iterator[tuple[Orphan, bool
 
 
 def send_gc(attacher: Attacher, *, dry_run: bool) -> Iterator[Sent]:
-    """Send the GC verb to each network whose plugins know it, unless there is anything on it that is not provably ours.
+    """Send the GC verb to each network whose plugins know it, unless an orphan on it may be another runtime's.
 
-    The verb names our attachments, and everything else is garbage by its definition: the leases of another runtime,
-    whose records may be elsewhere, too. Raises LockHeld, RulesError.
+    The verb names the valid attachments, and everything else is garbage by its definition: also the leases of another
+    runtime, whose records may be elsewhere. Raises LockHeld, RulesError.
     """
     with attacher.locks.host(exclusive=True):
         entries = _entries(attacher)
@@ -124,14 +124,15 @@ def leases(store: Path) -> Iterator[tuple[Path, str, str]]:
     for path in sorted(store.glob("*")):
         try:
             ip_address(path.name)
-            container_id, _, ifname = read_regular(path, _MOST).decode("utf-8", "replace").strip().partition("\r\n")
+            lease = read_regular(path, _MAX_LEASE).decode("utf-8", "replace").strip()
         except (ValueError, OSError):  # its lock, its last_reserved_ip, or gone meanwhile
             continue
+        container_id, _, ifname = lease.partition("\r\n")
         yield path, container_id, ifname
 
 
 def owners() -> list[str]:
-    """Who has elements of attachments in our table, by the comments that these bear. Raises RulesError."""
+    """The owners of elements in our table, by the elements' comments. Raises RulesError."""
     return [orphan.comment for orphan in orphaned_elements.find(())]
 
 
@@ -140,21 +141,21 @@ def _entries(attacher: Attacher) -> list[CacheEntry]:
 
 
 def _removable(history: History, entries: Iterable[CacheEntry], orphans: Iterable[Orphan]) -> set[Orphan]:
-    """What is provably ours, or dead. Raises RulesError."""
+    """The orphans that dockercni created, or that serve nothing. Raises RulesError."""
     proven = set(history.known()).difference(history.lost({entry.key for entry in entries}))
     dead = orphaned_elements.dead([orphan.elements for orphan in orphans if orphan.elements], entries)
     return {orphan for orphan in orphans if orphan.container_id in proven or orphan.elements in dead}
 
 
 def _reason(attacher: Attacher, network: str, mine: Iterable[CacheEntry], unproven: Iterable[Orphan]) -> str:
-    """Why a network is not to get the GC verb; "" if nothing is on it but what is ours."""
+    """Why a network does not get the GC verb; "" if everything on it was created by dockercni."""
     if any(entry.owner is None for entry in mine):
         return "another runtime has attachments to it"
     for error in attacher.cache.broken():
         if f"/{network}-" in str(error):
             return f"a record cannot be read: {error}"
     orphan = next((orphan for orphan in unproven if not orphan.networks or network in orphan.networks), None)
-    return f"{orphan.what} is not provably ours" if orphan else ""
+    return f"{orphan.what} is not known to be created by dockercni" if orphan else ""
 
 
 def _orphans(attacher: Attacher, entries: Sequence[CacheEntry]) -> list[Orphan]:
@@ -199,7 +200,7 @@ def _chains(attacher: Attacher, entries: Iterable[CacheEntry]) -> Iterator[Orpha
 
 
 def _borne(rules: Snapshot, command: str, chain: str, what: re.Pattern[str]) -> str:
-    """What stands in the comments of a chain's rules, or of the rules that lead to it."""
+    """What `what` finds in the comments of a chain's rules, or of the rules that lead to it."""
     lines = [*rules.rules(command, "nat", chain), *(rule for _, rule in rules.jumps(command, "nat", chain))]
     return next((match[1] for line in lines if (match := what.search(line))), "")
 

@@ -19,20 +19,20 @@ from dockercni.model import (
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What engine and kernel show of one container, or of a namespace that is no container's.
+    """What engine and kernel show of one container, or of a namespace that belongs to no container.
 
-    `container` is None where the engine knows no such id. `life`, `links` (`up` those that are up), `addresses` (each
-    with its link) and `routes` are those of the namespace that it runs in, if it runs. `renamed` has the present name
-    of an attachment's link that is not called as it was recorded, and `may_change` says that programs of the container
-    can have changed all this themselves. `pinned` is the namespace that our pin holds, `pin_exists` whether there is a
-    pin or what is left of one. `inhabited` says that processes still live in a namespace where it has attachments and
-    does not run (any more), `confirmed` that the engine says so. `paths` has the namespaces at the paths of attachments
-    that were made by hand.
+    `container` is None if the engine knows no such id. `netns_id`, `links` (`up`: those that are up), `addresses` (each
+    with its link) and `routes` are those of the namespace that it runs in, if it runs. `renamed` maps the recorded name
+    of an attachment's link to its present one, and `may_change` says that programs of the container may have changed
+    all this themselves. `pinned` is the namespace that our pin holds, `pin_exists` whether there is a pin, or an empty
+    file that was one. `inhabited` says that processes still live in a namespace where the container has attachments but
+    does not run (any more), `confirmed` that the engine says so. `paths` maps the paths of ad hoc attachments to their
+    namespaces.
 
-    What an interface lacks outside of the container, where that was looked at: `rules_missing` has the kinds of
-    firewall rules, `host_missing` what can be put back of the host's links, addresses, routes and settings,
+    By interface, what is missing outside of the container (empty if that was not examined): `rules_missing` the kinds
+    of firewall rules, `host_missing` what can be repaired of the host's links, addresses, routes and settings,
     `lease_missing` what its DHCP lease lacks, `store_missing` what host-local's store lacks of its leases, and
-    `host_broken` what is the administrator's.
+    `host_broken` what only the administrator can repair.
     """
 
     container: Container | None = None
@@ -79,9 +79,9 @@ class Detach:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Put back what the kernel lacks of a live attachment; link, lease and the rest stay.
+    """Repair what the kernel lacks of a live attachment; its link and its lease stay.
 
-    `link` is what its link in the container is called now; "" if nothing is to be done there.
+    `link` is the present name of its link in the container; "" if nothing is to be done there.
     """
 
     attachment: Attachment
@@ -97,7 +97,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Unpin:
-    """Let the pinned namespace go."""
+    """Release the pinned namespace."""
 
     reason: str
 
@@ -111,9 +111,9 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Nothing is done, but somebody should know. `drift` if the container is not as it should be.
+    """Nothing is done, but people should know. `drift` if the container is not as it should be.
 
-    `attachment` is the one that it is about, where it is about one.
+    `attachment` is the one concerned, if it is about a single one.
     """
 
     reason: str
@@ -123,7 +123,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is done until the engine says whose the start is."""
+    """Nothing is done until the engine confirms the start."""
 
     reason: str
 
@@ -138,21 +138,22 @@ def plan(
     *,
     forced: bool = False,
 ) -> list[Action]:
-    """What has to be done, in order: everything that goes, in reverse order of its coming, before anything comes.
+    """What has to be done, in order: first everything that goes, in reverse order of its ADD, then what comes.
 
-    `wanted` is None where it cannot be told: then nothing comes. A live attachment is never replaced because a file or
-    a setting changed; it is reported. So is what the container itself may have changed, unless somebody asks for the
-    container `forced`: a VPN's kill switch that deletes the default route means it.
+    `wanted` is None if it is not known: then nothing comes. A live attachment is never replaced because a file or a
+    setting changed; that is reported. So is what the container itself may have changed (a VPN's kill switch deletes the
+    default route on purpose), unless the user forces it by naming the container.
     """
     if forced:
         observed = replace(observed, may_change=False)
     if observed.container is None and observed.inhabited:
         return [Report("the engine does not know this container, but processes live in its network namespace")]
     if observed.inhabited and not observed.confirmed:
-        # most likely another container has joined it; but no claim moves a network away from somebody who lives with it
-        return [Wait("processes live where its network is: the engine is to say first that it was started anew")]
+        # Most likely another container has joined the namespace. An unconfirmed start must not take the network from
+        # processes that use it.
+        return [Wait("processes use its network: waiting for the engine to confirm the new start")]
     gone = list(_gone(recorded, observed))
-    # what begins in the running container's namespace is undone there, and plugins find it by the pin
+    # A DEL in the running container's namespace needs the pin: its path is what plugins get as CNI_NETNS.
     pin_first = observed.pinned is None and any(detach.attachment.netns_id == observed.netns_id for detach in gone)
     leaving = {detach.attachment.key for detach in gone}
     staying = [attachment for attachment in recorded if attachment.key not in leaving]
@@ -166,7 +167,7 @@ def plan(
             actions.append(Unpin("it holds no namespace of a running container"))
     actions.extend(repairs(staying, observed))
     if wanted is not None and observed.netns_id is not None and observed.container is not None:
-        # without a pin of ours in this namespace, what is there and not recorded is somebody else's
+        # without our pin in this namespace, links that are not recorded were not created by dockercni
         foreign = observed.links if observed.pinned != observed.netns_id else frozenset[str]()
         actions.extend(_coming(wanted, staying, gone, foreign))
     return actions
@@ -189,7 +190,7 @@ def _why_gone(attachment: Attachment, observed: Observed) -> str:
     if observed.netns_id is None:
         return "the container stopped"
     if attachment.netns_id != observed.netns_id:
-        return "it belongs to an earlier life of the container"
+        return "it belongs to an earlier run of the container"
     if attachment.lost:
         return "its record was lost"
     if not attachment.complete:
@@ -200,7 +201,7 @@ def _why_gone(attachment: Attachment, observed: Observed) -> str:
 
 
 def repairs(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repair | Report]:
-    """What live attachments lack: outside of the container, and inside where that cannot be the container's doing."""
+    """What live attachments lack: outside of the container, and inside if the container cannot have removed it."""
     for attachment in staying:
         ifname = attachment.ifname
         name = observed.container.name if observed.container else attachment.container_id[:12]
@@ -209,15 +210,15 @@ def repairs(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repai
         rules, host = (tuple(each.get(ifname, ())) for each in (observed.rules_missing, observed.host_missing))
         inside = Repair(attachment, "") if attachment.path else _inside(attachment, observed)
         if inside.reason and observed.may_change:
-            # also if its link is gone: one end of a veth pair takes the other along, so nobody can tell who deleted it
+            # Also if its link is gone: deleting either end of a veth pair deletes both, so who did it is not known.
             yield Report(
                 f"{attachment.network} {ifname}: left as the container has it, whose programs may configure its "
-                f"network (CAP_NET_ADMIN): {inside.reason}; dockercni sync {name} puts it back",
+                f"network (CAP_NET_ADMIN): {inside.reason}; dockercni sync {name} repairs it",
                 drift=False,
                 attachment=attachment,
             )
             inside = Repair(attachment, "")
-        # without its link, or under another name, no daemon can renew it
+        # the DHCP daemon renews a lease only by the link's recorded name
         there = attachment.path or observed.name_of(attachment) == ifname
         lease = tuple(observed.lease_missing.get(ifname, ())) if there else ()
         store = tuple(observed.store_missing.get(ifname, ()))
@@ -227,7 +228,7 @@ def repairs(staying: Sequence[Attachment], observed: Observed) -> Iterator[Repai
 
 
 def _inside(attachment: Attachment, observed: Observed) -> Repair:
-    """What is missing inside of the container, in words as the reason, which is "" where nothing is."""
+    """What is missing inside of the container, named in the reason, which is "" if nothing is."""
     link = observed.name_of(attachment)
     if not link:
         return Repair(attachment, "its interface is gone")
@@ -256,10 +257,10 @@ def _coming(
     for request in wanted:
         holder = held.pop(request.ifname, None)
         if holder is None and request.ifname in foreign and request.ifname not in before:
-            # an ADD would fail, and its roll-back delete the interface
-            yield Report(f"{request.network} waits: there is an interface {request.ifname} that dockercni did not make")
+            # the ADD would fail, and its roll-back would delete the interface
+            yield Report(f"{request.network} waits: {request.ifname} exists, and was not created by dockercni")
         elif holder is None:
-            yield Attach(request, before.get(request.ifname, "the container runs without it"))
+            yield Attach(request, before.get(request.ifname, "container started"))
         elif holder.network != request.network:
             yield Report(
                 f"{request.ifname} is on {holder.network} until the container's next start, then on {request.network}"

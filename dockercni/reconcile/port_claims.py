@@ -1,8 +1,8 @@
-"""Ports of the host that somebody is about to publish: from finding one free to recording that it is published.
+"""Claims on ports of the host: held from finding a port free to recording that it is published.
 
-One file for all, with a byte for each protocol and port, of which whoever publishes it locks a range. So a container
-with thousands of ports takes one descriptor. The locks belong to the open file description (F_OFD_SETLK): threads of
-one process exclude each other, and the kernel frees what a process held that has died.
+One file for all, with a byte for each protocol and port, so a container with thousands of ports takes one descriptor.
+The locks belong to the open file description (F_OFD_SETLK): threads of one process exclude each other, and the kernel
+frees the locks of a process that died.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Claims:
         self._path = path
 
     def wait(self, wanted: Iterable[Claim], deadline: float) -> None:
-        """Claim all of these, waiting for others who claim one. Raises LockHeld, and LockUnusable for what is no port.
+        """Claim all of these, waiting for other claims. Raises LockHeld, and LockUnusable for an impossible port.
 
-        In the order of the file, so that nobody waits in a circle.
+        Locked in the order of the file, so that ADDs cannot deadlock.
         """
         for first, number in _ranges(sorted({_place(*each) for each in wanted})):
             while not self._lock(first, number):
@@ -48,7 +48,7 @@ class Claims:
                 time.sleep(_PAUSE)
 
     def take(self, protocol: str, port: int) -> bool:
-        """Claim this one if nobody else does now."""
+        """Claim this one, unless it is claimed already; whether that succeeded."""
         return self._lock(_place(protocol, port), 1)
 
     def _lock(self, first: int, number: int) -> bool:

@@ -18,7 +18,7 @@ from dockercni.model import NetworkRequest, PublishedPort
 T = TypeVar("T")
 
 _TRIES: Final = 64
-_ANY: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  it is about all addresses of the host
+_ANY: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104  stands for all addresses of the host
 _BOTH: Final = frozenset({4, 6})
 _BESIDE_THE_HOST: Final = {"macvlan", "ipvlan"}
 _SHOWN: Final = 5  # ports that a message names
@@ -34,13 +34,13 @@ class NoFreePort(DockercniError):
 
 
 class PortTaken(DockercniError):
-    """A port of the host that was asked for leads somewhere else; the message says where."""
+    """A requested port of the host is in use; the message says by what."""
 
     retry = Retry.OFTEN
 
 
 class PortUnclear(DockercniError):
-    """The kernel does not tell whether a port of the host is free; the message says why."""
+    """The kernel does not say whether a port of the host is free; the message says why."""
 
     retry = Retry.OFTEN
 
@@ -55,7 +55,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Another container with what it publishes, and whether it still lives: a dead one is just being taken back.
+    """Another container, what it publishes, and whether it still runs: if not, its DEL is under way.
 
     `versions` are the IP versions in which it can be reached.
     """
@@ -74,7 +74,7 @@ def place(
 ) -> list[NetworkRequest]:
     """The requests, the first one to whose network there is no `obstacle` with the container's ports.
 
-    On one only: the same port of the host cannot lead to two addresses. Where there is none, the first request says
+    Only one of them: a port of the host cannot lead to two addresses. If all have an obstacle, the first request says
     why. Ports without an address get `host_ip`, the engine's default.
     """
     if not ports or not requests:
@@ -146,10 +146,11 @@ def fixed(ports: Sequence[PublishedPort]) -> list[PublishedPort]:
 
 
 def refuse_taken(ports: Sequence[PublishedPort], publishers: Iterable[Publisher], daemon: int | None) -> None:
-    """Raise PortTaken for the first fixed port that somebody listens on, or that another container publishes.
+    """Raise PortTaken for the first fixed port that a process listens on, or that another container publishes.
 
-    By DNAT it could be taken away from whoever has it, without a word. What the process `daemon` listens on, it holds
-    for containers of ours. The families are apart: 0.0.0.0 and [::] may lead to two containers. Raises PortUnclear.
+    DNAT would silently redirect a port that is in use. The process `daemon` (None: no daemon runs) holds ports for our
+    containers, so its sockets do not count. IPv4 and IPv6 are separate: 0.0.0.0 and [::] may lead to two containers.
+    Raises PortUnclear.
     """
     wanted = fixed(ports)
     if not wanted:
@@ -184,9 +185,9 @@ def mappings(
 ) -> list[dict[str, Any]]:
     """The `portMappings` for `ports`: {hostPort, containerPort, protocol, hostIP?}.
 
-    `taken` are (protocol, host port) of other attachments: a port that is published by DNAT is bound by nobody, so the
-    kernel cannot tell. It counts only where there is a choice: one fixed port is what was asked for. What is chosen is
-    claimed. Raises NoFreePort, PortUnclear.
+    `taken` are (protocol, host port) of other attachments: no socket is bound to a port published by DNAT, so the
+    kernel reports it as free. They count only where there is a choice; a fixed port is taken as it is. What is chosen
+    is claimed. Raises NoFreePort, PortUnclear.
     """
     used = set(taken)
     found = []
@@ -215,7 +216,7 @@ def places(capability_args: Mapping[str, Any], versions: Collection[int]) -> Ite
 
 
 def recorded(capability_args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The `portMappings` of a record, those that are none left out: another runtime may have written anything."""
+    """The valid `portMappings` of a record: another runtime may have written anything."""
     listed = capability_args.get("portMappings")
     for mapping in listed if isinstance(listed, list) else ():
         if not isinstance(mapping, dict):
@@ -236,7 +237,7 @@ def _is_address(host: Any) -> bool:
 
 
 def _meet(wanted: str, held: str, versions: frozenset[int] = _BOTH) -> bool:
-    """Whether something sent to a port at `wanted` may be meant for `held`, which is reached in these IP versions."""
+    """Whether a packet to a port at `wanted` may also match `held`, which is reached in these IP versions."""
     one, two = (ip_address(each) if each else None for each in (wanted, held))
     shared = versions & ({one.version} if one else _BOTH) & ({two.version} if two else _BOTH)
     return bool(shared) and (not one or not two or one.is_unspecified or two.is_unspecified or one == two)
@@ -254,7 +255,7 @@ def _unclear(port: PublishedPort, number: int, error: OSError | ValueError) -> P
     if isinstance(error, OSError) and error.errno == errno.EACCES:
         reason += "; dockercni needs CAP_NET_BIND_SERVICE for ports below 1024"
     which = f"port {number}/{port.protocol}" if number else f"any {port.protocol} port"
-    return PortUnclear(f"it cannot be told whether {which} of the host is free: {reason}")
+    return PortUnclear(f"it is not clear whether {which} of the host is free: {reason}")
 
 
 def _words(listener: Listener) -> str:

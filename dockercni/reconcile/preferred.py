@@ -1,8 +1,8 @@
-"""What an attachment is to have again: the addresses of the container's last life, and the MAC that goes with them.
+"""What an attachment should have again: the addresses of the container's last run, and the MAC that goes with them.
 
-Other hosts of a network keep the MAC of an address in their neighbour tables, and some are told nothing of a new one,
-or do not listen (ARP suppression on VXLAN). So an address keeps its MAC: the one that it had, or for an address that
-was asked for by label one that is made of it, which is the same on every host and for every container.
+Other hosts keep the MAC of an address in their neighbour tables, and some do not hear of a new one, or ignore it (ARP
+suppression on VXLAN). So an address keeps its MAC: the one that it had, or for an address that a label asked for one
+that is derived from it, and so is the same on every host and for every container.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dockercni.reconcile.history import PastAttachment
 _IPS: Final = "ips"
 _MAC: Final = "mac"
 _TAKES_MAC: Final = frozenset({"bridge", "macvlan"})  # by CNI_ARGS
-# static fails for an address without its prefix, and dhcp gives what the server says
+# static fails for an address without its prefix, and dhcp takes what the server gives
 _TAKES_NO_ADDRESS: Final = frozenset({"", "static", "dhcp"})
-_DOCKER: Final = b"\x02\x42"  # what Docker's own MACs begin with: made by a program, for one receiver
+_DOCKER: Final = b"\x02\x42"  # the beginning of Docker's own MACs: locally administered, unicast
 
 
 def complete(network: NetworkList, request: NetworkRequest, past: PastAttachment | None) -> NetworkRequest:
-    """The request with what it leaves open and the container had last; itself where there is nothing to ask for."""
+    """The request, completed with what the container had last where it names nothing; itself if nothing is added."""
     if not past and not request.ips:
         return request
     ips = request.ips or _ips(network, past)
@@ -54,7 +54,7 @@ def _ipam(network: NetworkList) -> str:
 
 def _mac(network: NetworkList, request: NetworkRequest, past: PastAttachment | None) -> str:
     takes = _MAC in network.capabilities or network.plugins[0].type in _TAKES_MAC
-    if not takes or any(lookup(plugin.raw, _MAC) for plugin in network.plugins):  # a configured one is meant
+    if not takes or any(lookup(plugin.raw, _MAC) for plugin in network.plugins):  # a configured one counts
         return ""
     if past and _usable(past.mac):
         return past.mac

@@ -20,7 +20,6 @@ from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.execution import Execution
 from dockercni.reconcile.failure import retry_of
 from dockercni.reconcile.history import History, PastAttachment
-from dockercni.reconcile.networks import Catalogue
 from dockercni.reconcile.observation import Observation
 from dockercni.reconcile.outcome import NOTE, Outcome, Step
 from dockercni.reconcile.plan import Repair, Report, plan, repairs
@@ -121,7 +120,10 @@ class Reconciler:
         wanted = labels.requests(container, self.policy.attach)
         if isinstance(wanted, Unwanted):
             return wanted
-        return placed(wanted, container, self.attacher.networks.catalogue(), self.host_ip)
+        networks = self.attacher.networks.catalogue()
+        named = [replace(request, network=networks.get(request.network).name) for request in wanted]
+        placed = ports.place(named, container.ports, lambda name: ports.obstacle(networks.get(name)), self.host_ip)
+        return gateway.ranked(placed, labels.gateway(container), lambda name: gateway.expected(networks.get(name)))
 
     def _reconcile(
         self, container_id: str, lock: int | None, start: Start | None, *, thorough: bool, forced: bool
@@ -226,19 +228,6 @@ class Reconciler:
             one = record.attachment
             if not (one.ad_hoc or one.path or (one.network, one.ifname, one.netns_id) in known):
                 self.attacher.remember(record.entry, one.netns_id)
-
-
-def placed(
-    requests: Sequence[NetworkRequest], container: Container, catalogue: Catalogue, host_ip: str
-) -> list[NetworkRequest]:
-    """The requests with their networks' names, the container's ports on one of them, and the order of default routes.
-
-    `host_ip` is where the engine publishes ports that name no address. Raises LabelError, UnknownNetwork,
-    NetworkUnavailable.
-    """
-    named = [replace(request, network=catalogue.get(request.network).name) for request in requests]
-    published = ports.place(named, container.ports, lambda name: ports.obstacle(catalogue.get(name)), host_ip)
-    return gateway.ranked(published, labels.gateway(container), lambda name: gateway.expected(catalogue.get(name)))
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Cache entries that are ours, as attachments: what the plan works on, and who may touch them."""
+"""Cache entries that dockercni created, as attachments: what the plan works on, and who may touch them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dockercni.cni import (
 from dockercni.cni.cache_entry import backends
 from dockercni.cni.strict_json import lookup
 from dockercni.model import MAIN_TABLE, Attachment, Destination, IPAddress, NetnsId
-from dockercni.reconcile import ports
+from dockercni.reconcile import claims, ports
 from dockercni.reconcile.history import PastAttachment
 from dockercni.reconcile.ports import Place
 
@@ -37,7 +37,7 @@ BY: Final = "by"
 AD_HOC: Final = "hand"  # `dockercni add CONTAINER`
 BY_PATH: Final = "path"  # `dockercni add ID PATH`: the namespace is no container's
 
-# Their result tells what the namespace shows. Others (sbr, route-override) move routes that an earlier one reported.
+# Their result says what the namespace shows. Others (sbr, route-override) move routes that an earlier one reported.
 PREDICTABLE: Final = frozenset(
     {"bridge", "ptp", "macvlan", "ipvlan", "vlan", "portmap", "firewall", "bandwidth", "tuning"}
 )
@@ -45,14 +45,14 @@ PREDICTABLE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An attachment of ours and the cache entry that it stands in."""
+    """An attachment that dockercni made, and its cache entry."""
 
     attachment: Attachment
     entry: CacheEntry
 
 
 def owner(netns_id: NetnsId, engine: str, name: str, by: str = "", unpublished: str = "") -> dict[str, str]:
-    """What is written into an entry, so that it can be told later whose it is; `engine` is an Engine's mark.
+    """What an entry records about its owner; `engine` is an Engine's mark.
 
     `unpublished` says why its ports are not published.
     """
@@ -74,7 +74,7 @@ def places(entry: CacheEntry) -> list[tuple[Place, int]]:
 
 
 def unpublished(entry: CacheEntry) -> str:
-    """Which ports that were asked for do not lead to an attachment, and why; "" if all do."""
+    """Which requested ports do not lead to an attachment, and why; "" if all do."""
     return (entry.owner or {}).get(UNPUBLISHED, "") or ports.unserved(entry.capability_args, _versions(entry))
 
 
@@ -83,7 +83,7 @@ def _versions(entry: CacheEntry) -> set[int]:
 
 
 def record(entry: CacheEntry) -> Record | None:
-    """The entry as an attachment; None if another runtime made it, or under names that we would not have taken."""
+    """The entry as an attachment; None if another runtime made it, or if it has names that dockercni refuses."""
     if entry.owner is None or not _allowed(entry):
         return None
     by = entry.owner.get(BY, "")
@@ -101,8 +101,8 @@ def record(entry: CacheEntry) -> Record | None:
 
 
 def lost(past: PastAttachment, container_id: str, network: NetworkList, netns: str) -> Record:
-    """An attachment that we remember making, and whose record is gone: with today's configuration, for want of that."""
-    bridges = [{"name": plugin.raw.get("bridge") or "cni0"} for plugin in network.plugins if plugin.type == "bridge"]
+    """An attachment that the history proves and whose record is gone: with today's configuration."""
+    bridges = [{"name": name} for name in claims.bridges(network)]
     result = {
         "cniVersion": network.cni_version,
         "interfaces": [*bridges, {"name": past.ifname, "sandbox": netns}],
@@ -125,7 +125,7 @@ def lost(past: PastAttachment, container_id: str, network: NetworkList, netns: s
 def records(
     cache: Cache, engine: str, container_id: str = "", broken: Callable[[CacheError], object] = lambda _: None
 ) -> Iterator[Record]:
-    """Our records (of one container) for the engine of that mark, and those of namespaces that are no container's.
+    """Our records (of one container) for the engine of that mark, and those of namespaces outside of any container.
 
     What another engine's containers have is not ours to judge. `broken` is told of files that cannot be read.
     """
@@ -153,7 +153,7 @@ def given(entry: CacheEntry) -> Result:
 
 
 def mac(entry: CacheEntry) -> str:
-    """The MAC that ADD gave the container's link; "" where that was not said."""
+    """The MAC that ADD gave the container's link; "" if the result does not say."""
     inside = (link for link in given(entry).interfaces if link.sandbox and link.name == entry.ifname)
     return next((link.mac.lower() for link in inside), "")
 
@@ -175,14 +175,14 @@ class _Shown(TypedDict, total=False):
 
 
 def destination(route: Route) -> Destination:
-    """Where a route of a result leads to, and the table that it stands in."""
+    """The destination of a route of a result, and its table."""
     return route.dst, route.table or MAIN_TABLE
 
 
 def _shown(entry: CacheEntry) -> _Shown:
-    """What the container has to show, as far as the plugins that made it are such that this is known.
+    """What the container has to show, as far as that is known of the plugins that made it.
 
-    IPv6 addresses are, whoever gave them: Docker 20.10 switches IPv6 off while a container starts, which takes them.
+    IPv6 addresses always are: Docker 20.10 disables IPv6 while a container starts, which removes them.
     """
     try:
         result = entry.attached
@@ -202,7 +202,7 @@ def _shown(entry: CacheEntry) -> _Shown:
 
 
 def _allowed(entry: CacheEntry) -> bool:
-    """Whether its names are such that files of ours can be called after them."""
+    """Whether its names are safe as parts of file names."""
     try:
         names.validate_container_id(entry.container_id)
         names.validate_network_name(entry.network)

@@ -1,7 +1,7 @@
-"""The iptables rules that the reference plugins leave for one attachment, told from what was recorded. Pure.
+"""The iptables rules that the reference plugins make for one attachment, by its record. Pure.
 
-The plugins give them back at DEL only if they can still enter the namespace, and never put them back after a flush. So
-we have to know them ourselves (bridge and ptp with ipMasq, portmap, firewall; iptables backends).
+The plugins remove them at DEL only if they can still enter the namespace, and never repair them after a flush. So they
+are known here (bridge and ptp with ipMasq, portmap, firewall; iptables backends).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MULTICAST: Final = {4: "224.0.0.0/4", 6: "ff00::/8"}
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All rules of one moment: for (command, table) the rules of each chain, as kernel.iptables.saved gives them."""
+    """All rules of one moment: for (command, table) the rules of each chain, as linux.iptables.saved returns them."""
 
     chains: Mapping[tuple[str, str], Mapping[str, Sequence[str]]]
     _jumps: dict[tuple[str, str], dict[str, list[tuple[str, str]]]] = field(default_factory=dict)
@@ -66,9 +66,9 @@ class TableChange:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceRules:
-    """What one attachment has by rights: for each kind of rule, the position of the plugin that makes it.
+    """The rules of one attachment: for each kind, the position of the plugin that makes it.
 
-    `published` are the ports of the host that lead to it, `mark` is the chain by which portmap marks what is to be
+    `published` are the ports of the host that lead to it, `mark` is the chain by which portmap marks what has to be
     masqueraded, "" where it masquerades nothing.
     """
 
@@ -93,37 +93,37 @@ class ReferenceRules:
         """The chain that portmap makes."""
         return f"CNI-DN-{self._digest[:21]}"
 
-    def missing(self, ruleset: Snapshot) -> list[str]:
-        """The kinds of which the ruleset lacks something."""
+    def missing(self, snapshot: Snapshot) -> list[str]:
+        """The kinds of which the snapshot lacks something."""
         checks = {MASQUERADE: self._masquerades, PORTMAP: self._publishes, FIREWALL: self._accepts}
-        return [kind for kind in self.kinds if not checks[kind](ruleset)]
+        return [kind for kind in self.kinds if not checks[kind](snapshot)]
 
-    def _masquerades(self, ruleset: Snapshot) -> bool:
+    def _masquerades(self, snapshot: Snapshot) -> bool:
         return all(
-            _spares(ruleset.rules(IPTABLES[ip.address.version], "nat", self.masquerade_chain), ip.address.network)
+            _spares(snapshot.rules(IPTABLES[ip.address.version], "nat", self.masquerade_chain), ip.address.network)
             for ip in self.result.ips
         ) and all(
             any(
                 chain == "POSTROUTING" and f"-s {host} " in rule
-                for chain, rule in ruleset.jumps(command, "nat", self.masquerade_chain)
+                for chain, rule in snapshot.jumps(command, "nat", self.masquerade_chain)
             )
             for command, host in self._hosts()
         )
 
-    def _publishes(self, ruleset: Snapshot) -> bool:
+    def _publishes(self, snapshot: Snapshot) -> bool:
         """Whether each port has its rules: a flush can come in the middle of the plugin's ADD, and leave some."""
-        return all(self._published(version, ruleset) for version in {ip.address.version for ip in self.result.ips})
+        return all(self._published(version, snapshot) for version in {ip.address.version for ip in self.result.ips})
 
-    def _published(self, version: int, ruleset: Snapshot) -> bool:
+    def _published(self, version: int, snapshot: Snapshot) -> bool:
         command = IPTABLES[version]
         mine = (place for place in self.published if ip_address(place.address).version == version)
         wanted = Counter((place.protocol, place.number) for place in mine)
         if not wanted:
             return True
         led: defaultdict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
-        for match in filter(None, map(_PORT.search, ruleset.rules(command, "nat", self.portmap_chain))):
+        for match in filter(None, map(_PORT.search, snapshot.rules(command, "nat", self.portmap_chain))):
             led[match[3]][match[1], int(match[2])] += 1
-        jumps = [rule for at, rule in ruleset.jumps(command, "nat", self.portmap_chain) if at == _DNAT]
+        jumps = [rule for at, rule in snapshot.jumps(command, "nat", self.portmap_chain) if at == _DNAT]
         reached = {
             (match[1], int(port)) for match in map(_PORTS.search, jumps) if match for port in match[2].split(",")
         }
@@ -133,45 +133,45 @@ class ReferenceRules:
             wanted <= led["DNAT"]
             and wanted.keys() <= reached
             and (not self.mark or marks <= led[self.mark])
-            and {"PREROUTING", "OUTPUT"} <= {chain for chain, _ in ruleset.jumps(command, "nat", _DNAT)}
-            and (self.mark != _MARK or self._marks(command, ruleset))
+            and {"PREROUTING", "OUTPUT"} <= {chain for chain, _ in snapshot.jumps(command, "nat", _DNAT)}
+            and (self.mark != _MARK or self._marks(command, snapshot))
         )
 
-    def _marks(self, command: str, ruleset: Snapshot) -> bool:
+    def _marks(self, command: str, snapshot: Snapshot) -> bool:
         """Whether what is marked is masqueraded."""
         return (
-            bool(ruleset.rules(command, "nat", _MARK))
-            and bool(ruleset.rules(command, "nat", _MASQ))
-            and any(chain == "POSTROUTING" for chain, _ in ruleset.jumps(command, "nat", _MASQ))
+            bool(snapshot.rules(command, "nat", _MARK))
+            and bool(snapshot.rules(command, "nat", _MASQ))
+            and any(chain == "POSTROUTING" for chain, _ in snapshot.jumps(command, "nat", _MASQ))
         )
 
-    def _accepts(self, ruleset: Snapshot) -> bool:
+    def _accepts(self, snapshot: Snapshot) -> bool:
         return all(
-            any(chain == "FORWARD" for chain, _ in ruleset.jumps(command, "filter", _FORWARD))
-            and any(f"-s {host} " in f"{rule} " for rule in ruleset.rules(command, "filter", _FORWARD))
-            and any(f"-d {host} " in f"{rule} " for rule in ruleset.rules(command, "filter", _FORWARD))
+            any(chain == "FORWARD" for chain, _ in snapshot.jumps(command, "filter", _FORWARD))
+            and any(f"-s {host} " in f"{rule} " for rule in snapshot.rules(command, "filter", _FORWARD))
+            and any(f"-d {host} " in f"{rule} " for rule in snapshot.rules(command, "filter", _FORWARD))
             for command, host in self._hosts()
         )
 
-    def masquerade(self, ruleset: Snapshot) -> Iterator[TableChange]:
-        """What puts the masquerade back, as bridge and ptp make it."""
+    def masquerade(self, snapshot: Snapshot) -> Iterator[TableChange]:
+        """What repairs the masquerade, in the form that bridge and ptp make."""
         comment = f'-m comment --comment "name: \\"{self.network}\\" id: \\"{self.container_id}\\""'
         chain = self.masquerade_chain
         for version, command in IPTABLES.items():
             ips = [ip.address for ip in self.result.ips if ip.address.version == version]
-            present = {rule for at, rule in ruleset.jumps(command, "nat", chain) if at == "POSTROUTING"}
+            present = {rule for at, rule in snapshot.jumps(command, "nat", chain) if at == "POSTROUTING"}
             jumps = [f"-s {address.ip}/{address.max_prefixlen} {comment} -j {chain}" for address in ips]
             if ips:
                 lines = (
-                    f":{chain} - [0:0]",  # naming a chain with --noflush makes it, or empties it
+                    f":{chain} - [0:0]",  # with --noflush this creates the chain, or empties it
                     *(f"-A {chain} -d {address.network} {comment} -j ACCEPT" for address in ips),
                     f"-A {chain} ! -d {_MULTICAST[version]} {comment} -j MASQUERADE",
                     *(f"-A POSTROUTING {jump}" for jump in jumps if jump not in present),
                 )
                 yield TableChange(command, "nat", lines)
 
-    def leftovers(self, ruleset: Snapshot, *, shared: bool) -> Iterator[TableChange]:
-        """What takes away all that is there of it. `shared`: the container has another attachment to this network.
+    def leftovers(self, snapshot: Snapshot, *, shared: bool) -> Iterator[TableChange]:
+        """What removes all that exists of it. `shared`: the container has another attachment to this network.
 
         The firewall's rules carry no comment; they are known by the address, so this has to come before the address
         is given back.
@@ -180,15 +180,15 @@ class ReferenceRules:
             hosts = [host for of, host in self._hosts() if of == command]
             forward = [
                 f"-D {_FORWARD} {rule}"
-                for rule in ruleset.rules(command, "filter", _FORWARD)
+                for rule in snapshot.rules(command, "filter", _FORWARD)
                 if any(f"{way} {host} " in f"{rule} " for host in hosts for way in ("-s", "-d"))
             ]
             if forward:
                 yield TableChange(command, "filter", tuple(forward))
             chains = [] if shared else [self.masquerade_chain, self.portmap_chain]
-            present = [chain for chain in chains if chain in ruleset.chains.get((command, "nat"), {})]
+            present = [chain for chain in chains if chain in snapshot.chains.get((command, "nat"), {})]
             if present:
-                jumps = [f"-D {at} {rule}" for to in present for at, rule in ruleset.jumps(command, "nat", to)]
+                jumps = [f"-D {at} {rule}" for to in present for at, rule in snapshot.jumps(command, "nat", to)]
                 emptied = [f":{chain} - [0:0]" for chain in present]
                 yield TableChange(command, "nat", (*emptied, *jumps, *(f"-X {chain}" for chain in present)))
 
@@ -212,7 +212,7 @@ def reference_rules(entry: CacheEntry) -> ReferenceRules | None:
     kinds = {
         kind: position
         for position, plugin in enumerate(plugins)
-        if position >= len(entry.served) or entry.served[position] == EXEC  # who served it may have been lost
+        if position >= len(entry.served) or entry.served[position] == EXEC  # the backend may not be recorded
         if (kind := _kind(plugin.type, plugin.raw, entry.capability_args))
     }
     if not kinds:

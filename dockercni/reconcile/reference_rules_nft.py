@@ -1,4 +1,4 @@
-"""The nftables rules that the reference plugins leave for one attachment (from their version 1.5 on). Pure.
+"""The nftables rules that the reference plugins make for one attachment (from their version 1.5 on). Pure.
 
 portmap has a table of its own for each IP version, whose rules bear the container's id; bridge and ptp share one, whose
 rules bear a digest of network, interface and container. Neither comes back by itself after a flush: the ADD of portmap
@@ -39,7 +39,7 @@ class Rule:
 
     @property
     def deletion(self) -> str:
-        """What nft is told to delete it."""
+        """The nft command that deletes it."""
         return f"delete rule {' '.join(self.table)} {self.chain} handle {self.handle}"
 
 
@@ -52,7 +52,7 @@ def rules(listing: Iterable[Mapping[str, Any]]) -> Iterator[Rule]:
 
 @dataclass(frozen=True, slots=True)
 class NftReferenceRules:
-    """What one attachment has by rights: for each kind of rule, the position of the plugin that makes it.
+    """The rules of one attachment: for each kind, the position of the plugin that makes it.
 
     `mappings` are the host addresses of its ports, "" for any. `snat`: whether portmap masquerades.
     """
@@ -96,7 +96,7 @@ class NftReferenceRules:
         )
 
     def masquerade(self, present: Sequence[Rule]) -> str:
-        """The ruleset that puts its masquerade back, as bridge and ptp make it."""
+        """The ruleset that repairs its masquerade, in the form that bridge and ptp make."""
         family, table = _MASQUERADE
         place = f"{family} {table}"
         names = (text.replace('"', "") for text in (self.network, self.ifname, self.container_id))
@@ -118,11 +118,11 @@ class NftReferenceRules:
         return "\n".join(lines)
 
     def unpublished(self, present: Sequence[Rule]) -> str:
-        """The ruleset that takes away what is left of its ports, so that they can be published anew."""
+        """The ruleset that removes what is left of its ports, so that they can be published anew."""
         return "\n".join(rule.deletion for rule in self._of_portmap(present))
 
     def leftovers(self, present: Sequence[Rule], *, shared: bool) -> str:
-        """The ruleset that takes away all that is there of it. `shared`: see ReferenceRules.leftovers."""
+        """The ruleset that removes all that exists of it. `shared`: see ReferenceRules.leftovers."""
         ports = [] if shared else list(self._of_portmap(present))
         return "\n".join(rule.deletion for rule in [*self._of_masquerade(present), *ports])
 
@@ -164,7 +164,7 @@ def _meant_for(version: int, host: str) -> bool:
     """Whether a port of that address of the host is published for an IP version."""
     try:
         return not host or ip_address(host).version == version
-    except ValueError:  # the plugin has said what it thinks of it
+    except ValueError:  # the plugin has refused that address already
         return False
 
 

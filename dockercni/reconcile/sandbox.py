@@ -41,7 +41,7 @@ class Sandboxes:
     def of(self, container: Container | None, start: Start | None = None) -> Iterator[Namespace | None]:
         """Hold the namespace that the container's process lives in; None if it does not run (any more).
 
-        That of a container that is being started is held by its `start` already.
+        For a container that is being started, its `start` holds it already.
         """
         if start:
             yield start.namespace
@@ -60,9 +60,9 @@ class Sandboxes:
             yield namespace
 
     def confirm(self, container: Container, namespace: Namespace, start: Start | None = None) -> None:
-        """Ask the engine again while the namespace is held: the pid may have become another process's in between.
+        """Ask the engine again while the namespace is held: the pid may have been reused before it was opened.
 
-        The engine does not answer for a container that is being started; its cgroup does. Raises SandboxError.
+        For a container that is being started the cgroup answers, since the engine does not. Raises SandboxError.
         """
         if start:
             if not start.alive:
@@ -71,29 +71,29 @@ class Sandboxes:
             return
         again = self.client.container(container.id)
         if again is None or not again.running or (again.pid, again.started_at) != (container.pid, container.started_at):
-            raise SandboxError(f"{container.name} stopped or was restarted while we looked at it")
+            raise SandboxError(f"{container.name} stopped or was restarted meanwhile")
         self.refuse_own(container.name, namespace)
 
     def refuse_own(self, name: str, namespace: Namespace) -> None:
-        """Raise SandboxError for the namespace that we live in ourselves: that of the host is never configured."""
+        """Raise SandboxError for the namespace of this process: the host's own is never configured."""
         with Namespace.of_process(os.getpid()) as own:
             if own == namespace:
                 raise SandboxError(f"the network namespace of {name} is the host's own, which is never configured")
 
     def netns_id(self, namespace: Namespace, facts: NetnsState | None = None) -> NetnsId:
-        """What names the namespace for ever; before Linux 5.14 only for as long as a pin holds it."""
+        """The namespace's identity; before Linux 5.14 (no cookie) it is good only while a pin holds the namespace."""
         cookie = facts.cookie if facts else namespace.cookie()
         return NetnsId(self.boot, str(cookie) if cookie is not None else "{}:{}".format(*namespace.identity))
 
     def pinned(self, container_id: str, living: tuple[Namespace, NetnsId] | None = None) -> NetnsId | None:
-        """The life of the namespace that a container's pin holds; None if there is none. A link is no pin.
+        """The identity of the namespace that a container's pin holds; None if there is none. A symbolic link is no pin.
 
-        `living` is the namespace that its process lives in, usually the same: what is known of it need not be asked.
+        `living` is the namespace of its process, which usually is the same: its identity need not be read again.
         """
         return self._netns_id_at(self.pin_path(container_id), follow=False, known=living)
 
     def netns_id_at(self, path: str | Path) -> NetnsId | None:
-        """The life of the namespace at `path`; None if there is none."""
+        """The identity of the namespace at `path`; None if there is none."""
         return self._netns_id_at(path, follow=True)
 
     def _netns_id_at(
@@ -119,7 +119,7 @@ class Sandboxes:
                 if pinned == namespace:
                     return path
         except OSError:
-            pass  # nothing there, or what is left of a pin
+            pass  # there is no pin, or an empty file that was one
         try:
             netns.unpin(path)
             netns.pin(namespace, path)
@@ -128,18 +128,18 @@ class Sandboxes:
         return path
 
     def unpin(self, container_id: str) -> None:
-        """Let the pinned namespace go. Raises SandboxError."""
+        """Release the pinned namespace. Raises SandboxError."""
         path = self.pin_path(container_id)
         try:
             netns.unpin(path)
         except OSError as error:
-            raise SandboxError(f"cannot take the pin {path} away: {error.strerror}") from error
+            raise SandboxError(f"cannot remove the pin {path}: {error.strerror}") from error
 
-    def inhabited(self, container_id: str, lives: Collection[NetnsId], besides: NetnsId | None = None) -> bool:
-        """Whether processes of the container still live in the pinned namespace or, where the pin is gone, in one of
-        these `lives`. Those of containers that joined it do not count: its network goes with it, as Docker's does.
+    def inhabited(self, container_id: str, netns_ids: Collection[NetnsId], besides: NetnsId | None = None) -> bool:
+        """Whether processes of the container still live in the pinned namespace or, if the pin is gone, in one of
+        `netns_ids`. Those of other containers that joined it do not count: its network goes with it, as Docker's does.
 
-        A pin of the life `besides` is none of these.
+        A pin of the namespace `besides` does not count.
         """
         try:
             with Namespace.open(self.pin_path(container_id), follow=False) as namespace:
@@ -147,12 +147,12 @@ class Sandboxes:
                     return lives_in(namespace, container_id)
         except OSError:
             pass
-        wanted = {netns_id for netns_id in lives if netns_id.boot == self.boot}
+        wanted = {netns_id for netns_id in netns_ids if netns_id.boot == self.boot}
         found = netns.inhabited(lambda each: self.netns_id(each) in wanted and lives_in(each, container_id))
         return bool(wanted) and any(found)
 
     def pins(self) -> Iterator[str]:
-        """The ids of the containers that have a pin, or what is left of one."""
+        """The ids of the containers that have a pin, or an empty file that was one."""
         for path in self.directory.glob("dockercni-*"):
             if is_container_id(container_id := path.name.removeprefix("dockercni-")):
                 yield container_id

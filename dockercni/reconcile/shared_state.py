@@ -1,7 +1,7 @@
-"""What stays when the last attachment has gone, so that the next one finds it: taken away with the program itself.
+"""What attachments share and leave for the next one; `uninstall` removes it.
 
-Another runtime may use our executables, and with them our nftables table, a bridge, or a lease store, and it may have
-let its containers through FORWARD in the reference plugins' chains. What it uses stays, and is named.
+Another runtime may use our executables, and with them our nftables table, a bridge or a lease store, and it may have
+rules in the reference plugins' chains. What it uses stays, and is named.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ from dockercni.reconcile.firewall_rules import RulesError
 from dockercni.reconcile.networks import BUILT_IN_BRIDGE
 
 _ISOLATION: Final = "CNI-ISOLATION-STAGE-1"  # of the reference firewall plugin
-_CONCERNED: Final = (  # whom a rule of these chains is about
+_CONCERNED: Final = (  # what a rule of these chains is for
     re.compile(r"-[sd] ([0-9a-f.:]+)/(?:32|128)\b"),
     re.compile(r"-i (\S+)"),
-    re.compile(rf'--comment "{forward.MARK}:([^"]+)"'),
 )
 _KEEPING: Final = re.compile(r"lock|last_reserved_ip\..*")
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """One thing: what it is, and what removes it; or who keeps it from being removed."""
+    """One thing: what it is, and what removes it, or who still uses it."""
 
     what: str
     remove: Callable[[], object] = lambda: None
@@ -45,14 +44,14 @@ class Leftover:
 
 
 def leftovers(networks: Iterable[NetworkList], leaving: Sequence[CacheEntry]) -> Iterator[Leftover]:
-    """What is to be removed, or left, once the attachments that are `leaving` have gone. Raises RulesError, OSError."""
+    """What to remove or to leave once the attachments in `leaving` are gone. Raises RulesError, OSError."""
     owners = {Owner(entry.container_id, entry.ifname, entry.network).comment for entry in leaving}
     ports = Counter(link.name for entry in leaving for link in records.given(entry).interfaces if not link.sandbox)
     yield from _table(owners, ports)
     yield from _forward({str(ip.address.ip) for entry in leaving for ip in records.given(entry).ips})
     if host_links.is_bridge(BUILT_IN_BRIDGE):
         used = host_links.has_ports(BUILT_IN_BRIDGE, besides=ports[BUILT_IN_BRIDGE])
-        users = "links of somebody else are on it" if used else ""
+        users = "other links are on it" if used else ""
         yield Leftover(f"bridge {BUILT_IN_BRIDGE}", partial(host_links.remove_bridge, BUILT_IN_BRIDGE), users)
     held = {(entry.network, entry.container_id, entry.ifname) for entry in leaving}
     for network, store in orphans.stores(networks):
@@ -69,7 +68,7 @@ def leftovers(networks: Iterable[NetworkList], leaving: Sequence[CacheEntry]) ->
 
 
 def remove_directories(cache: Path, pins: Path) -> None:
-    """Remove the directories of cache and pins where they are empty: others use them, too."""
+    """Remove the directories of cache and pins if they are empty: other programs use them as well."""
     for directory in (cache / "networks", cache / "results", cache):
         with contextlib.suppress(OSError):
             directory.rmdir()
@@ -77,7 +76,7 @@ def remove_directories(cache: Path, pins: Path) -> None:
 
 
 def _table(owners: set[str], ports: Counter[str]) -> Iterator[Leftover]:
-    """Our table, which goes only as a whole: somebody else's elements need its chains and rules."""
+    """Our table. It is removed only as a whole: elements of others need its chains and rules."""
     if not (nft.available() and ruleset.exists()):
         return
     users = [comment for comment in sorted(orphans.owners()) if comment not in owners]
@@ -87,14 +86,14 @@ def _table(owners: set[str], ports: Counter[str]) -> Iterator[Leftover]:
 
 
 def _forward(leaving: set[str]) -> Iterator[Leftover]:
-    """What other runtimes let through FORWARD, or keep apart, by the reference plugins or by our executables."""
+    """Chains by which other runtimes let traffic through FORWARD or isolate networks."""
     try:
         for table in [table for version in iptables.FAMILIES for table in iptables.filters(version)]:
             chains = table.chains()
             for chain in (forward.CNI, _ISOLATION):
-                names = {
-                    match[1] for rule in chains.get(chain, ()) for each in _CONCERNED if (match := each.search(rule))
-                }
+                rules = chains.get(chain, ())
+                names = {match[1] for rule in rules for each in _CONCERNED if (match := each.search(rule))}
+                names |= {name for rule in rules if (name := forward.firewall_name(rule))}
                 if others := sorted(names - leaving):
                     yield Leftover(f"chain {chain} of {table.command}", users=f"rules for {', '.join(others)}")
     except (IptablesError, NetlinkError) as error:

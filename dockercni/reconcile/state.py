@@ -1,4 +1,4 @@
-"""Small JSON files of our own, below the state directory: each written whole or not at all, each with its schema."""
+"""Small JSON files below the state directory: each is written whole or not at all, and has a schema number."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 _guard: Final = threading.Lock()
-_unusable: Final[set[Path]] = set()  # what was complained of already
+_unusable: Final[set[Path]] = set()  # files that were reported already
 
 SCHEMA: Final = 1
-MOST: Final = 16 << 20  # bytes of a file
+MAX_BYTES: Final = 16 << 20  # bytes of a file
 
 
 class StateError(DockercniError):
-    """A file of ours cannot be read or written; the message names it."""
+    """A state file cannot be read or written; the message names it."""
 
 
 class Damaged(StateError):
-    """What stands in a file of ours is not what we write."""
+    """A state file has content that dockercni does not write."""
 
 
 class TooNew(StateError):
-    """A newer version wrote a file of ours: nothing is guessed from it, and it stays as it is."""
+    """A newer version wrote a state file: it is neither interpreted nor changed."""
 
 
 class _File(msgspec.Struct):
@@ -39,15 +39,15 @@ class _File(msgspec.Struct):
     value: msgspec.Raw
 
 
-# Seen with msgspec 0.22 on CPython 3.11, about once in 120 runs of `sync`.
-# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+# msgspec analyses a type at its first use, and crashes if two threads make it do so at once: so do it here. Seen with
+# msgspec 0.22 on CPython 3.11, about once in 120 runs of `sync`.
 msgspec.json.Decoder(_File)
 
 
 def read(path: Path, kind: type[T], missing: T) -> T:
     """What stands at `path`; `missing` when there is no such file. Raises StateError."""
     try:
-        data = read_regular(path, MOST)
+        data = read_regular(path, MAX_BYTES)
         file = msgspec.json.decode(data, type=_File)
         if file.schema > SCHEMA:
             raise TooNew(f"{path} was written by a newer version of dockercni (schema {file.schema})")
@@ -61,7 +61,7 @@ def read(path: Path, kind: type[T], missing: T) -> T:
 
 
 def recall(path: Path, kind: type[T], missing: T) -> T:
-    """As `read`, for what is only of help: `missing` if it cannot be read, with one warning. Raises TooNew."""
+    """As `read`, for what is only helpful: `missing` if it cannot be read, with one warning. Raises TooNew."""
     try:
         found = read(path, kind, missing)
     except TooNew:
@@ -69,18 +69,18 @@ def recall(path: Path, kind: type[T], missing: T) -> T:
     except StateError as error:
         _complain(path, "forgotten", str(error))
         return missing
-    _mended(path)
+    _repaired(path)
     return found
 
 
 def keep(path: Path, value: Any) -> bool:
-    """As `write`, for what is only of help; whether it was written. A full disk is one warning, not one a file."""
+    """As `write`, for what is only helpful; returns whether it was written. A full disk gives one warning in all."""
     try:
         write(path, value)
     except StateError as error:
         _complain(path.parent, "not remembered", str(error))
         return False
-    _mended(path.parent)
+    _repaired(path.parent)
     return True
 
 
@@ -92,7 +92,7 @@ def _complain(path: Path, event: str, reason: str) -> None:
     log.warning(event, reason=reason)
 
 
-def _mended(path: Path) -> None:
+def _repaired(path: Path) -> None:
     with _guard:
         _unusable.discard(path)
 

@@ -1,7 +1,7 @@
 """host-local's leases of live attachments: detected when their files were deleted, and repaired.
 
-Without its file an address is free for the next container that asks for one, while this one still has it. The store
-says who has an address, as a DHCP server does: where it names somebody else by now, this attachment has lost it.
+Without the file host-local gives the address to the next container, while this one still has it. The store decides who
+has an address, as a DHCP server does: if it names another container now, this attachment has lost the address.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dockercni.reconcile.leases import LeaseLost
 
 _TYPE: Final = "host-local"
 _RANGES: Final = {"subnet", "ranges"}
-_MOST: Final = 4096  # bytes of a lease
+_MAX_LEASE: Final = 4096  # bytes of a lease
 
 
 def missing(entries: Sequence[CacheEntry]) -> dict[str, list[str]]:
@@ -36,7 +36,7 @@ def missing(entries: Sequence[CacheEntry]) -> dict[str, list[str]]:
 
 
 def repair(entry: CacheEntry) -> None:
-    """Give it its leases again. Raises LeaseLost for an address that is somebody else's, CNIError, OSError."""
+    """Write its leases again. Raises LeaseLost for an address that another container has, CNIError, OSError."""
     for directory, addresses in _given(entry):
         with leases.locked(directory, entry.network) as store:
             for address in addresses:
@@ -49,13 +49,13 @@ def _given(entry: CacheEntry) -> Iterator[tuple[str, list[IPAddress]]]:
     try:
         stores = _stores(entry.config)
         mine = [address.ip for address in entry.attached.addresses_of(entry.ifname)] if stores else []
-    except CNIError:  # reported where it matters
+    except CNIError:  # a damaged record is reported elsewhere
         return
     for directory, subnets in stores:
         yield directory, [address for address in mine if any(address in subnet for subnet in subnets)]
 
 
-@lru_cache(maxsize=64)  # a look at all asks for each container of a network
+@lru_cache(maxsize=64)  # asked for each container of a network in a row
 def _stores(config: bytes) -> list[tuple[str, list[IPNetwork]]]:
     found = []
     for plugin in parse_list(config).plugins:
@@ -68,7 +68,7 @@ def _stores(config: bytes) -> list[tuple[str, list[IPNetwork]]]:
 
 def _why_missing(store: str, name: str, entry: CacheEntry) -> str:
     try:
-        owner = read_regular(f"{store}/{name}", _MOST).decode("latin-1").strip()
+        owner = read_regular(f"{store}/{name}", _MAX_LEASE).decode("latin-1").strip()
     except FileNotFoundError:
         return f"the lease of {name} in {store}"
     except (OSError, ValueError):

@@ -21,7 +21,7 @@ from dockercni.model import IPNetwork
 from dockercni.reconcile import claims, networks, state
 
 DAEMON_JSON: Final = Path("/etc/docker/daemon.json")
-_MOST: Final = 1 << 20  # bytes of a file
+_MAX_FILE: Final = 1 << 20  # bytes of a file
 _POOLS: Final = ("172.16.0.0/12", "192.168.0.0/16")  # from which the engine takes subnets, unless it is told others
 
 
@@ -114,7 +114,7 @@ def _pools(settings: dict[str, Any]) -> Iterator[object]:
 
 def _daemon_json() -> dict[str, Any]:
     try:
-        found = json.loads(read_regular(DAEMON_JSON, _MOST))
+        found = json.loads(read_regular(DAEMON_JSON, _MAX_FILE))
     except (OSError, ValueError, RecursionError):  # the engine complains of it itself
         return {}
     return found if isinstance(found, dict) else {}
@@ -122,6 +122,6 @@ def _daemon_json() -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        return read_regular(path, _MOST).decode("utf-8", "replace")
+        return read_regular(path, _MAX_FILE).decode("utf-8", "replace")
     except OSError:
         return ""

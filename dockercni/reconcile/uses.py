@@ -1,4 +1,4 @@
-"""What an attachment needs of FORWARD, told from its record alone. Pure."""
+"""What an attachment needs of FORWARD, by its record alone. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from dockercni.cni import EXEC, CacheEntry, CNIError, NetworkList, parse_list
 from dockercni.model import IPAddress
+from dockercni.reconcile import claims
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """`bridges` are named by the configuration, and may be yet to be made; `links` are all links of the host that are
-    named. `by_address`: where no link is, addresses are to be let through. `open`: other networks may reach it.
+    """`bridges` are named by the configuration and may not exist yet; `links` are all links of the host that are named.
+    `by_address`: without a link, the addresses have to be let through. `open`: other networks may reach it.
     """
 
     bridges: frozenset[str] = frozenset()
@@ -23,12 +24,11 @@ class Use:
 
 def bridges(network: NetworkList) -> frozenset[str]:
     """The bridges that the configuration of a network names."""
-    names = {plugin.raw.get("bridge") or "cni0" for plugin in network.plugins if plugin.type == "bridge"}
-    return frozenset(name for name in names if isinstance(name, str))
+    return frozenset(claims.bridges(network))
 
 
 def use(entry: CacheEntry) -> Use:
-    """What an attachment uses that is recorded so, by whichever runtime; nothing if the record does not say."""
+    """What a recorded attachment of any runtime uses; nothing if the record does not say."""
     try:
         network = parse_list(entry.config)
         result = entry.attached
@@ -44,7 +44,7 @@ def use(entry: CacheEntry) -> Use:
         bridges=named,
         links=named | {link.name for link in result.interfaces if link.name and not link.sandbox},
         addresses=frozenset(ip.address.ip for ip in result.ips),
-        # the executable does so itself
+        # the executable lets addresses through itself
         by_address=any(not executable for _, executable in firewalls),
         open=any(raw.get("ingressPolicy") == "open" for raw, _ in firewalls),
     )

@@ -250,7 +250,7 @@ class TestStatus:
         """What fails stands there with its reason, what is only not done yet is pending; --wait gives up in time."""
         run(host, "later")
         pending = cli("status")
-        assert "pending: ADD later dockercni eth0: the container runs without it" in pending.stdout
+        assert "pending: ADD later dockercni eth0: container started" in pending.stdout
         log = daemon("--attach-running")
         log.wait_event("ADD", container="later")
         run(host, "wrong", "--label=dockercni.ip=nonsense")

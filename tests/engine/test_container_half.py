@@ -112,7 +112,7 @@ def test_commands_agree(host: Host, daemon: Start, cli: Cli) -> None:
         done = cli(*command)
         assert done.returncode == 0, (command, done.stdout)
         assert "CAP_NET_ADMIN" in done.stdout, command
-    assert "; dockercni sync vpn puts it back" in cli("explain", "vpn").stdout
+    assert "; dockercni sync vpn repairs it" in cli("explain", "vpn").stdout
     assert cli("sync", "--dry-run", "vpn").returncode == 3
     host.container("web").run("ip", "route", "delete", "default")
     for command in (("sync", "--dry-run"), ("status",), ("check",)):
@@ -136,7 +136,7 @@ def test_the_end_on_the_host(host: Host, daemon: Start, cli: Cli) -> None:
         host.run("ip", "link", "delete", next(link["ifname"] for link in links if link["ifindex"] == peer))
     running.wait_event("ADD", container="plain", after=seen)
     running.wait_event("NOTE", container="web", after=seen)
-    assert "its interface is gone; dockercni sync web puts it back" in cli("explain", "web").stdout
+    assert "its interface is gone; dockercni sync web repairs it" in cli("explain", "web").stdout
     assert addresses(host, "web") == []
     assert "ADD web lan eth0" in cli("sync", "web", check=True).stdout
     assert addresses(host, "web")

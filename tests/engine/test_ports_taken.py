@@ -56,7 +56,7 @@ def test_without_the_right_to_bind(host: Host, cli: Cli, backend: str) -> None:
     run(host, "web", "--publish=80:80")
     done = cli("sync", f"--backend={backend}", through=NO_BIND)
     assert done.returncode == 4
-    assert "it cannot be told whether port 80/tcp of the host is free" in done.stdout
+    assert "it is not clear whether port 80/tcp of the host is free" in done.stdout
     assert "CAP_NET_BIND_SERVICE" in done.stdout
     assert "CAP_NET_BIND_SERVICE" in cli("doctor", through=NO_BIND).stdout
     nothing_of(host, "web")

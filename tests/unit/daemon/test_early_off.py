@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from dockercni.daemon.early import Early
+from dockercni.daemon.early_watch import EarlyWatch
 from dockercni.docker.client import Client, Engine
 from dockercni.gate.client import GateClient
 from dockercni.linux import capabilities
@@ -27,12 +27,12 @@ def off() -> dict[str, str]:
 def early(tmp_path: Path, off: dict[str, str]) -> Any:
     """Make one whose state is in a directory of the test."""
 
-    def make(**flags: str) -> Early:
+    def make(**flags: str) -> EarlyWatch:
         given = {"state-dir": str(tmp_path), "hold": "off"} | {key.replace("_", "-"): v for key, v in flags.items()}
         file = tmp_path / "settings.toml"
         file.touch()
         settings = load(given, {}, file)
-        return Early(settings, Client(settings.docker_host), lambda *_: None, off.__setitem__, lambda: None)
+        return EarlyWatch(settings, Client(settings.docker_host), lambda *_: None, off.__setitem__, lambda: None)
 
     return make
 

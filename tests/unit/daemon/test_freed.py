@@ -73,7 +73,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         lambda each: made.reasons.put(f"lost by {each}"),
     )
     threading.Thread(target=watch.run, args=arguments, daemon=True).start()
-    assert made.told() == "what is free is watched from now on"
+    assert made.told() == "free addresses and ports are watched from now on"
     made.attach(WEB)
     (made.leases / "lan" / "10.77.1.9").write_text("another\r\neth0")
     time.sleep(0.5)  # what is taken is seen when it has been quiet

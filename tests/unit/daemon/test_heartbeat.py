@@ -38,15 +38,15 @@ def heart(tmp_path: Path) -> Iterator[Heartbeat]:
 def test_every_progress_is_written(heart: Heartbeat, tmp_path: Path) -> None:
     """What happened stands in the file at once, in typed form again when it is read."""
     heart.connected()
-    heart.looked_at_all()
+    heart.reconciling_all()
     FAILING["id1"] = failing("web", "label x: bad")
-    heart.looked()
+    heart.progress()
     found = wait_until(lambda: (last := status_file.read(tmp_path)) and last.failing and last, 5, "the failure")
     assert isinstance(found, DaemonStatus)
     assert found.failing == FAILING
     assert found.busy == ("a",)
     assert found.connected
-    assert found.looked_at_all
+    assert found.reconciled_all
     assert found.fresh
     del FAILING["id1"]
     heart.lost("gone")
@@ -115,8 +115,8 @@ def test_the_service_manager_gets_each_beat(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_sentence() -> None:
     """What is wrong is said before what is right, the first failure by name."""
-    now = {"connected": "then", "looked_at_all": "11:00"}
-    assert DaemonStatus(1, "", 0.0, **now).sentence == "serves; all containers looked at 11:00"
+    now = {"connected": "then", "reconciled_all": "11:00"}
+    assert DaemonStatus(1, "", 0.0, **now).sentence == "serves; all containers reconciled at 11:00"
     one, two = failing("web", "no room"), failing("db", "bad label")
     assert DaemonStatus(1, "", 0.0, **now, failing={"a": one}).sentence == "failing: web: no room"
     assert (

@@ -1,4 +1,4 @@
-"""dockercni.daemon.reload: what a running daemon takes over."""
+"""dockercni.daemon.loop: what a running daemon takes over."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dockercni import settings
-from dockercni.daemon.reload import Change, reloaded
+from dockercni.daemon.loop import SettingChange, reloaded
 
 
 @pytest.fixture
@@ -24,8 +24,11 @@ def test_what_can_change_does(file: Path) -> None:
     taken = reloaded(old, new)
     assert (taken.settings.resync_interval, taken.settings.attach) == (None, "labelled")
     assert (taken.settings.workers, taken.settings.run_dir) == (old.workers, old.run_dir)
-    assert set(taken.applied) == {Change("resync-interval", "5m", "off"), Change("attach", "all", "labelled")}
-    assert set(taken.refused) == {Change("workers", "8", "3"), Change("run-dir", "/run/dockercni", "/x")}
+    assert set(taken.applied) == {
+        SettingChange("resync-interval", "5m", "off"),
+        SettingChange("attach", "all", "labelled"),
+    }
+    assert set(taken.refused) == {SettingChange("workers", "8", "3"), SettingChange("run-dir", "/run/dockercni", "/x")}
 
 
 def test_nothing_new(file: Path) -> None:

@@ -46,8 +46,8 @@ def test_the_same_failure_is_one_line(lines: Callable[[], list[dict[str, Any]]])
     """However often it comes, and between whatever else; another container's is another failure."""
     reporter = Reporter()
     for _ in range(6):
-        reporter.looked(seen(FAILED))
-        reporter.looked(seen(FAILED, container="db"))
+        reporter.reconciled(seen(FAILED))
+        reporter.reconciled(seen(FAILED, container="db"))
     assert lines() == [{"level": "error", "event": "ADD failed", "reason": "no room"}] * 2
 
 
@@ -55,9 +55,9 @@ def test_success_says_how_often_it_failed(lines: Callable[[], list[dict[str, Any
     """The line of what works at last has the count, and the next failure is news again."""
     reporter = Reporter()
     for _ in range(3):
-        reporter.looked(seen(FAILED))
-    reporter.looked(seen(Step("ADD", "lan", "eth0", reason="container started")))
-    reporter.looked(seen(FAILED))
+        reporter.reconciled(seen(FAILED))
+    reporter.reconciled(seen(Step("ADD", "lan", "eth0", reason="container started")))
+    reporter.reconciled(seen(FAILED))
     assert lines()[1:] == [
         {"level": "info", "event": "ADD", "reason": "container started", "failures": 3},
         {"level": "error", "event": "ADD failed", "reason": "no room"},
@@ -68,10 +68,10 @@ def test_an_end_without_success_says_it_too(lines: Callable[[], list[dict[str, A
     """A container that goes while it fails leaves the count behind; one that failed once has left its line."""
     reporter = Reporter()
     for _ in range(3):
-        reporter.looked(seen(FAILED))
-    reporter.looked(seen(FAILED, container="db"))
-    reporter.looked(seen())
-    reporter.looked(seen(container="db"))
+        reporter.reconciled(seen(FAILED))
+    reporter.reconciled(seen(FAILED, container="db"))
+    reporter.reconciled(seen())
+    reporter.reconciled(seen(container="db"))
     assert lines()[2:] == [{"level": "info", "event": "failure over", "reason": "no room", "times": 3}]
 
 
@@ -80,7 +80,7 @@ def test_another_reason_is_news(lines: Callable[[], list[dict[str, Any]]]) -> No
     reporter = Reporter()
     other = Step("ADD", "lan", "eth0", error="no plugin")
     for step in (FAILED, other, FAILED, other):
-        reporter.looked(seen(step))
+        reporter.reconciled(seen(step))
     assert [event["reason"] for event in lines()] == ["no room", "no plugin"]
 
 
@@ -92,7 +92,7 @@ def test_after_a_minute_it_is_said_again(
     monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: now[0]))
     reporter = Reporter()
     for _ in range(121):
-        reporter.looked(seen(FAILED))
+        reporter.reconciled(seen(FAILED))
         now[0] += 1
     assert [event.get("times", 1) for event in lines()] == [1, 61, 121]
 
@@ -100,10 +100,10 @@ def test_after_a_minute_it_is_said_again(
 def test_looks_that_come_to_nothing_are_counted_as_well(lines: Callable[[], list[dict[str, Any]]]) -> None:
     """A look that fails as a whole says nothing of what failed before."""
     reporter = Reporter()
-    reporter.looked(seen(FAILED))
+    reporter.reconciled(seen(FAILED))
     for _ in range(5):
         reporter.failed("web", "lock held", "event")
-    reporter.looked(seen(FAILED))
+    reporter.reconciled(seen(FAILED))
     assert [event["event"] for event in lines()] == ["ADD failed", "reconcile failed", "failure over"]
 
 
@@ -111,11 +111,11 @@ def test_what_fails_now() -> None:
     """For the heartbeat: what fails, in which parts, since when, how often, and when the next try is due."""
     reporter = Reporter()
     for _ in range(2):
-        reporter.looked(seen(FAILED, Step("ADD", "san", "eth1")))
-    reporter.looked(seen(Step("NOTE", reason="moved", drift=True), container="db"))
+        reporter.reconciled(seen(FAILED, Step("ADD", "san", "eth1")))
+    reporter.reconciled(seen(Step("NOTE", reason="moved", drift=True), container="db"))
     [(key, failing)] = reporter.failing({"web": 12.5}).items()
     assert (key, failing.container, failing.reason, failing.times, failing.next) == ("web", "web", "no room", 2, 12.5)
     assert [(one.verb, one.network, one.ifname) for one in failing.parts] == [("ADD", "lan", "eth0")]
-    reporter.looked(seen())
+    reporter.reconciled(seen())
     assert reporter.failing({}) == {}
     assert reporter.what_fails() == []

@@ -108,7 +108,7 @@ def test_an_error_of_ours_is_no_free_port(monkeypatch: pytest.MonkeyPatch, free:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    with pytest.raises(PortUnclear, match=f"cannot be told whether port {free}/tcp of the host is free: ") as refused:
+    with pytest.raises(PortUnclear, match=f"not clear whether port {free}/tcp of the host is free: ") as refused:
         refuse_taken([port(free)], [], None)
     assert ("CAP_NET_BIND_SERVICE" in str(refused.value)) == (number == errno.EACCES)
     for choice in (PublishedPort(80), PublishedPort(80, host_ports=range(free, free + 2))):

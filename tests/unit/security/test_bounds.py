@@ -92,7 +92,7 @@ def test_the_heartbeat(tmp_path: Path) -> None:
     heart = Heartbeat(tmp_path, tuple, lambda: reporter.failing({}))
     for number in range(3):
         failed = Step("ADD", error="\ud800" + "x" * MEGABYTE)
-        reporter.looked(Outcome(str(number), "web\udcff", running=True, attachments=0, steps=(failed,)))
+        reporter.reconciled(Outcome(str(number), "web\udcff", running=True, attachments=0, steps=(failed,)))
     heart.lost("\udcff" + "x" * MEGABYTE)
     heart._write()
     assert (tmp_path / status_file.FILE).stat().st_size < 20_000
