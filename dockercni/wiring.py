@@ -15,12 +15,12 @@ from dockercni.linux.iptables import IptablesError
 from dockercni.plugins.dispatch import Dispatch
 from dockercni.reconcile import images, records, state
 from dockercni.reconcile.attach import Attacher
+from dockercni.reconcile.dhcp_leases import DHCPLeases
 from dockercni.reconcile.failure import Failure
 from dockercni.reconcile.firewall_rules import FirewallRules
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.history import History
 from dockercni.reconcile.host_half import HostHalf
-from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.observation import Observation
@@ -114,7 +114,7 @@ def wire(settings: Settings) -> App:
     )
     history = History(settings.state_dir / "containers")
     forwarding = Forwarding(cache, history, isolate=settings.isolation == "on")
-    rules, host, leases = FirewallRules(runtime), HostHalf(locks), Leases(runtime)
+    rules, host, leases = FirewallRules(runtime), HostHalf(locks), DHCPLeases(runtime)
     attacher = Attacher(runtime, cache, networks, locks, forwarding, rules, host, leases, history)
     return App(settings, client, networks, Sandboxes(client, settings.netns_dir), attacher, history)
 

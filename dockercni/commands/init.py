@@ -15,13 +15,13 @@ from dockercni import render
 from dockercni.cni import Cache, CNIError, Directory, load_directory, parse_list
 from dockercni.docker.client import Client
 from dockercni.errors import DockercniError, UsageError
-from dockercni.reconcile import drafts, networks, state, surroundings
+from dockercni.reconcile import drafts, networks, occupied, state
 from dockercni.reconcile.history import History
 
 if TYPE_CHECKING:
     from dockercni.commands.table import Invocation
     from dockercni.model import IPNetwork
-    from dockercni.reconcile.surroundings import Surroundings
+    from dockercni.reconcile.occupied import Occupied
     from dockercni.settings import Settings
 
 
@@ -43,10 +43,10 @@ def run(invocation: Invocation) -> int:
         directory = load_directory(settings.cni_conf_dir)
         there = _present(name, directory, force=args.force)
         default = args.default or _is_default(there, directory, settings, name)
-        around = _look(name, directory, settings)
-        subnets = _checked(wanted, around) if wanted else (_chosen(settings, name, around),)
+        taken = _survey(name, directory, settings)
+        subnets = _checked(wanted, taken) if wanted else (_chosen(settings, name, taken),)
         path = there or settings.cni_conf_dir / drafts.file_name(name, _first(directory), default=default)
-        bridge = drafts.bridge_name(name, around.bridges)
+        bridge = drafts.bridge_name(name, taken.bridges)
         network = drafts.conflist(name, subnets, bridge, default=default)
         _write(path, json.dumps(network, indent=2) + "\n", force=args.force)
     render.line(f"{path}: network {name} with {' and '.join(map(str, subnets))}")
@@ -101,27 +101,27 @@ def _first(directory: Directory) -> str | None:
     return min((path.name for path, _ in directory.files), key=os.fsencode, default=None)
 
 
-def _look(name: str, directory: Directory, settings: Settings) -> Surroundings:
+def _survey(name: str, directory: Directory, settings: Settings) -> Occupied:
     client, cache = Client(settings.docker_host), Cache(settings.cni_cache_dir)
     try:
-        return surroundings.look(name, directory, client, cache, settings.state_dir)
+        return occupied.survey(name, directory, client, cache, settings.state_dir)
     except OSError as error:
         raise NotWritten(f"cannot read the host's routes: {error}") from error
 
 
-def _checked(wanted: Sequence[IPNetwork], around: Surroundings) -> tuple[IPNetwork, ...]:
+def _checked(wanted: Sequence[IPNetwork], taken: Occupied) -> tuple[IPNetwork, ...]:
     for subnet in wanted:
-        drafts.refuse_taken(subnet, around.claimed, around.used)
+        drafts.refuse_taken(subnet, taken.claimed, taken.used)
     return tuple(wanted)
 
 
-def _chosen(settings: Settings, name: str, around: Surroundings) -> IPNetwork:
+def _chosen(settings: Settings, name: str, taken: Occupied) -> IPNetwork:
     """The subnet that the built-in network has used, if this file replaces it; else the first free one."""
     if name == networks.BUILT_IN:
         kept = state.read(settings.state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet")
         if kept:
             return drafts.asked([kept])[0]
-    return drafts.free(around.everything)
+    return drafts.free(taken.everything)
 
 
 @contextlib.contextmanager

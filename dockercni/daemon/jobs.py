@@ -18,8 +18,8 @@ from dockercni.docker.client import ACTIONS
 from dockercni.errors import DockercniError, Retry
 from dockercni.linux.iptables import IptablesError
 from dockercni.reconcile import orphans, state
+from dockercni.reconcile.dhcp_leases import kept
 from dockercni.reconcile.failure import retry_of
-from dockercni.reconcile.leases import kept
 from dockercni.reconcile.reconciler import AttachPolicy, Reconciler
 from dockercni.wiring import FIRST_START, App, policy
 

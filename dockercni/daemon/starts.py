@@ -188,7 +188,7 @@ class StartTracker:
 
     def _reconcile(self, reconciler: Reconciler, container_id: str, entry: _Entry) -> Outcome | None:
         if not entry.confirmed and not entry.held and time.monotonic() > entry.until:
-            # If the engine's containerd is killed, a process of the runtime stays behind that nobody will ever start.
+            # If the engine's containerd is killed, a process of the runtime stays behind that will never start.
             entry.confirmed = entry.touched = True
         if entry.ready and not entry.touched:
             if not entry.held:

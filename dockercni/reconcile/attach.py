@@ -34,18 +34,18 @@ from dockercni.reconcile import (
     container_half,
     default_route,
     detach,
+    host_local_leases,
     ports,
     preferred,
     records,
-    stored_leases,
 )
+from dockercni.reconcile.dhcp_leases import DHCPLeases
 from dockercni.reconcile.failure import Failure
 from dockercni.reconcile.firewall_rules import FirewallRules, RulesError
 from dockercni.reconcile.forwarding import Forwarding
 from dockercni.reconcile.history import History, PastAttachment
 from dockercni.reconcile.host_half import HostError, HostHalf
 from dockercni.reconcile.host_needs import may_route_ipv6, parent_unknown
-from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.networks import Networks
 from dockercni.reconcile.plan import Repair
@@ -83,7 +83,7 @@ class Attacher:
     forwarding: Forwarding
     rules: FirewallRules
     host: HostHalf
-    leases: Leases
+    leases: DHCPLeases
     history: History
 
     def attach(self, target: Target, request: NetworkRequest, past: PastAttachment | None = None) -> CacheEntry:
@@ -135,7 +135,7 @@ class Attacher:
             if repair.lease:
                 self.leases.renew(record.entry, lock)
             if repair.store:
-                stored_leases.repair(record.entry)
+                host_local_leases.repair(record.entry)
         except (CNIError, OSError, HostError, RulesError) as error:
             raise AttachFailed.of(error) from error
 
@@ -332,7 +332,7 @@ def _timed_out(error: DockercniError) -> bool:
 
 
 def _keep_advertisements(network: NetworkList, request: NetworkRequest) -> None:
-    """Before the first IPv6 network makes this host a router: executables do not look after its own default route."""
+    """Before the first IPv6 network makes this host a router: executables do not preserve its own default route."""
     if may_route_ipv6(network, request.ips):
         try:
             kept = routing.keep_advertisements()

@@ -25,7 +25,7 @@ class AddressTaken(DockercniError):
 class AddressOutside(DockercniError):
     """The network does not give that address to anybody; an IPAM plugin would not say which ones it gives."""
 
-    retry = Retry.NEVER  # until somebody changes the network's ranges
+    retry = Retry.NEVER  # until the network's ranges are changed
 
 
 def refuse_outside(wanted: Sequence[IPAddress], network: NetworkList) -> None:

@@ -1,6 +1,6 @@
 """The container's half of an attachment: its link, under whatever name, and what is missing on it.
 
-The only place that repairs addresses, routes and IPv6 settings, whoever removed them and whichever backend gave them.
+The only place that repairs addresses, routes and IPv6 settings, whatever removed them and whichever backend set them.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from dockercni.linux.netns import Namespace
 from dockercni.model import Container, NetworkRequest
 from dockercni.reconcile import ports, records
 from dockercni.reconcile.attach import Attacher, Target
+from dockercni.reconcile.dhcp_leases import LeaseLost
 from dockercni.reconcile.failure import retry_of
 from dockercni.reconcile.history import PastAttachment, last_on
-from dockercni.reconcile.leases import LeaseLost
 from dockercni.reconcile.outcome import ADD, DEL, NOTE, Step
 from dockercni.reconcile.plan import Action, Attach, Detach, Observed, Pin, Repair, Report, Unpin, Wait
 from dockercni.reconcile.records import Record

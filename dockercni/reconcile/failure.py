@@ -13,7 +13,7 @@ def retry_of(error: Exception) -> Retry:
     """When the same call may succeed.
 
     SOON for a shortage of the machine, whichever part of the work met it; NEVER for a CNI error that repeats until
-    somebody changes the plugin or its configuration; as the error says for our own; LATER for everything else.
+    the plugin or its configuration is changed; as the error says for our own; LATER for everything else.
     """
     if is_shortage(error):
         return Retry.SOON

@@ -83,7 +83,7 @@ class History:
         for each in self.known():
             try:
                 attached = {(past.network, each, past.ifname) for past in self.recall(each) if past.attached}
-            except state.StateError:  # that cannot be told
+            except state.StateError:  # it may have one
                 yield each
                 continue
             if not attached.issubset(recorded):

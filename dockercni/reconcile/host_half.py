@@ -31,13 +31,13 @@ from dockercni.reconcile.failure import Failure
 from dockercni.reconcile.host_needs import Needs, find_port, lacking, needs, unusable
 from dockercni.reconcile.locks import Locks
 
-_FRESH: Final = 2.0  # seconds for which what was seen once serves many looks
+_FRESH: Final = 2.0  # seconds for which one observation serves many containers
 
 log = structlog.get_logger()
 
 
 class HostError(Failure):
-    """The host's links cannot be looked at or changed now."""
+    """The host's links cannot be read or changed now."""
 
 
 @dataclass(frozen=True, slots=True)

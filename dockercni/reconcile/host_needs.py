@@ -26,8 +26,8 @@ _TELLING: Final = frozenset(
 _ON_A_PARENT: Final = frozenset({"macvlan", "ipvlan", "vlan"})
 
 
-class Host(Protocol):
-    """The host as it was observed."""
+class ObservedHost(Protocol):
+    """The host as it was observed; see host_half."""
 
     def link(self, name: str) -> Link | None:
         """The link of that name."""
@@ -131,7 +131,7 @@ def may_route_ipv6(network: NetworkList, requested: Iterable[IPAddress]) -> bool
     return False
 
 
-def lacking(needs: Needs, host: Host) -> Iterator[str]:
+def lacking(needs: Needs, host: ObservedHost) -> Iterator[str]:
     """What of it is missing, in words. Nothing without its port: then the container's link is gone too."""
     port = find_port(needs, host)
     if port is None:
@@ -144,7 +144,7 @@ def lacking(needs: Needs, host: Host) -> Iterator[str]:
     yield from (f"forwarding of IPv{version}" for version in needs.forwarding if _off(host, routing.SETTINGS[version]))
 
 
-def unusable(needs: Needs, host: Host) -> Iterator[str]:
+def unusable(needs: Needs, host: ObservedHost) -> Iterator[str]:
     """What is wrong and only the administrator can repair."""
     if needs.parent:
         parent = host.link(needs.parent)
@@ -154,7 +154,7 @@ def unusable(needs: Needs, host: Host) -> Iterator[str]:
             yield f"its parent {needs.parent} is down"
 
 
-def find_port(needs: Needs, host: Host) -> Link | None:
+def find_port(needs: Needs, host: ObservedHost) -> Link | None:
     """The host's end of the attachment's link; None if it is gone, or another link has its name."""
     link = host.link(needs.port.name) if needs.port else None
     same = link and needs.port and (not needs.port.mac or link.mac == needs.port.mac.lower())
@@ -178,7 +178,7 @@ def _lacking_of_bridge(conf: BridgeConf, port: Link, bridge: Link | None) -> Ite
         yield f"isolation of {port.name}"
 
 
-def _lacking_at_bearer(needs: Needs, host: Host) -> Iterator[str]:
+def _lacking_at_bearer(needs: Needs, host: ObservedHost) -> Iterator[str]:
     bearer = host.link(needs.bearer)
     present = host.addresses(bearer) if bearer else frozenset()
     yield from (f"{address} on {needs.bearer}" for address in needs.gateways if address not in present)
@@ -208,7 +208,7 @@ def _is_inside(conf: Mapping[str, Any]) -> bool:
     return lookup(conf, "linkInContainer") is True
 
 
-def _off(host: Host, setting: str) -> bool:
+def _off(host: ObservedHost, setting: str) -> bool:
     return host.setting(setting) == "0"
 
 

@@ -12,10 +12,10 @@ from dockercni.linux import capabilities, runc_stages
 from dockercni.linux.netns import Namespace
 from dockercni.linux.netns_state import NetnsState
 from dockercni.model import Attachment, Container, NetnsId
-from dockercni.reconcile import container_half, stored_leases
+from dockercni.reconcile import container_half, host_local_leases
+from dockercni.reconcile.dhcp_leases import DHCPLeases
 from dockercni.reconcile.firewall_rules import FirewallRules
 from dockercni.reconcile.host_half import HostHalf
-from dockercni.reconcile.leases import Leases
 from dockercni.reconcile.plan import Observed, Report, repairs
 from dockercni.reconcile.records import Record
 from dockercni.reconcile.sandbox import Sandboxes
@@ -28,7 +28,7 @@ class Observation:
     sandboxes: Sandboxes
     rules: FirewallRules
     host: HostHalf
-    leases: Leases
+    leases: DHCPLeases
 
     def of(
         self,
@@ -73,7 +73,7 @@ class Observation:
             host_missing=self.host.missing(entries),
             host_broken=self.host.broken(entries),
             lease_missing=self.leases.missing(entries),
-            store_missing=stored_leases.missing(entries),
+            store_missing=host_local_leases.missing(entries),
         )
 
     def damage(self, record: Record, namespace: Namespace, shown: NetnsState) -> str:
@@ -91,7 +91,7 @@ class Observation:
             host_missing=self.host.missing([entry]),
             host_broken=self.host.broken([entry]),
             lease_missing=self.leases.missing([entry]),
-            store_missing=stored_leases.missing([entry]),
+            store_missing=host_local_leases.missing([entry]),
         )
         actions = repairs([attachment], observed)
         return "; ".join(action.reason for action in actions if not isinstance(action, Report) or action.drift)

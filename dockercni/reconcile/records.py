@@ -127,7 +127,7 @@ def records(
 ) -> Iterator[Record]:
     """Our records (of one container) for the engine of that mark, and those of namespaces outside of any container.
 
-    What another engine's containers have is not ours to judge. `broken` is told of files that cannot be read.
+    Containers of another engine are left out. `broken` is called for files that cannot be read.
     """
     for entry in cache.entries(container_id, broken):
         if (found := record(entry)) and (found.attachment.path or is_of(entry.owner, engine)):

@@ -2,7 +2,7 @@
 
 portmap has a table of its own for each IP version, whose rules bear the container's id; bridge and ptp share one, whose
 rules bear a digest of network, interface and container. Neither comes back by itself after a flush: the ADD of portmap
-adds rules without a look at those that are there, and that of bridge cannot be run again.
+adds rules without reading the existing ones, and that of bridge cannot be run again.
 """
 
 from __future__ import annotations

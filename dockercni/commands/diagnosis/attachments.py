@@ -10,8 +10,8 @@ from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.errors import DockercniError
 from dockercni.reconcile import orphaned_elements, records
 from dockercni.reconcile.host_half import HostHalf
+from dockercni.reconcile.host_local_leases import missing
 from dockercni.reconcile.locks import Locks
-from dockercni.reconcile.stored_leases import missing
 from dockercni.settings import Settings
 
 

@@ -12,7 +12,7 @@ import pytest
 from dockercni import settings
 from dockercni.cli import main
 from dockercni.linux import host_links
-from dockercni.reconcile import surroundings
+from dockercni.reconcile import occupied
 from dockercni.reconcile.networks import Networks
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def conf(tmp_path: Path) -> Path:
 def init(tmp_path: Path, conf: Path, monkeypatch: pytest.MonkeyPatch) -> Init:
     """Run `networks init` with all directories of its own, on a host with one route."""
     monkeypatch.setattr(settings, "DEFAULT_FILE", tmp_path / "default.toml")
-    monkeypatch.setattr(surroundings, "DAEMON_JSON", tmp_path / "daemon.json")
+    monkeypatch.setattr(occupied, "DAEMON_JSON", tmp_path / "daemon.json")
     monkeypatch.setattr(host_links, "used_subnets", lambda besides=(): [ip_network("10.22.9.0/24")])
     monkeypatch.setattr(host_links, "names", lambda: {"eth0", "lan0"})
     places = [f"--state-dir={tmp_path}/state", f"--cni-cache-dir={tmp_path}/cache", f"--cni-conf-dir={conf}"]

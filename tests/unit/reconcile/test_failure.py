@@ -13,7 +13,7 @@ from dockercni.cni import CacheEntry, CNIError
 from dockercni.cni.errors import PluginError, PluginShortage
 from dockercni.errors import DockercniError, LockHeld, Retry
 from dockercni.linux.iptables import IptablesError
-from dockercni.reconcile import detach, stored_leases
+from dockercni.reconcile import detach, host_local_leases
 from dockercni.reconcile.attach import Attacher, AttachFailed
 from dockercni.reconcile.failure import Failure, retry_of
 from dockercni.reconcile.firewall_rules import FirewallRules, RulesError
@@ -75,7 +75,7 @@ def test_del_and_repair_say_when(monkeypatch: pytest.MonkeyPatch, error: CNIErro
     with pytest.raises(AttachFailed) as failed:
         attacher.detach(record, alive=True, lock=0)
     assert failed.value.retry is retry
-    monkeypatch.setattr(stored_leases, "repair", raising(error))
+    monkeypatch.setattr(host_local_leases, "repair", raising(error))
     with pytest.raises(AttachFailed) as failed:
         attacher.repair(record, Repair(record, "", store=("lease",)), None, 0)
     assert failed.value.retry is retry

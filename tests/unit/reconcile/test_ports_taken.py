@@ -21,7 +21,7 @@ from dockercni.errors import LockHeld
 from dockercni.linux import listeners
 from dockercni.model import NetworkRequest, PublishedPort
 from dockercni.reconcile.attach import Attacher, Target
-from dockercni.reconcile.leases import Leases
+from dockercni.reconcile.dhcp_leases import DHCPLeases
 from dockercni.reconcile.locks import Locks
 from dockercni.reconcile.ports import PortTaken, PortUnclear, Publisher, mappings, refuse_taken
 
@@ -243,7 +243,7 @@ def test_two_attachments_at_once_do_not_get_the_same_port(tmp_path: Path, free: 
         Locks(tmp_path / "run", 10.0),
         cast(Any, SimpleNamespace(during_add=lambda _: contextlib.nullcontext(), open=lambda _: None)),
         *[cast(Any, None)] * 2,
-        Leases(cast(Any, runtime)),
+        DHCPLeases(cast(Any, runtime)),
         cast(Any, None),
     )
     wanted = NetworkRequest("lan", "eth0", ports=(port(free, "127.0.0.1"),))

@@ -24,7 +24,7 @@ class LeaseLost(DockercniError):
     retry = Retry.LATER
 
 
-class Leases:
+class DHCPLeases:
     """Looks after the DHCP leases of recorded attachments. Thread-safe."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -16,7 +16,7 @@ from dockercni.files import read_regular
 from dockercni.model import IPAddress, IPNetwork
 from dockercni.plugins import leases
 from dockercni.reconcile import claims
-from dockercni.reconcile.leases import LeaseLost
+from dockercni.reconcile.dhcp_leases import LeaseLost
 
 _TYPE: Final = "host-local"
 _RANGES: Final = {"subnet", "ranges"}

@@ -22,14 +22,14 @@ from dockercni.reconcile import claims, networks, state
 
 DAEMON_JSON: Final = Path("/etc/docker/daemon.json")
 _MAX_FILE: Final = 1 << 20  # bytes of a file
-_POOLS: Final = ("172.16.0.0/12", "192.168.0.0/16")  # from which the engine takes subnets, unless it is told others
+_POOLS: Final = ("172.16.0.0/12", "192.168.0.0/16")  # from which the engine takes subnets by default
 
 
 @dataclass(slots=True)
-class Surroundings:
-    """`claimed` are subnets with whose they are, `used` what the host routes, `bridges` names of links that are taken.
+class Occupied:
+    """`claimed` are subnets with their owners, `used` those that the host routes, `bridges` names of links in use.
 
-    `avoided` are subnets that others may come to use: not for a free choice, but no obstacle to what is asked for.
+    `avoided` are subnets that others may use later: not chosen freely, but granted if the user asks for one.
     """
 
     claimed: list[tuple[IPNetwork, str]] = field(default_factory=list)
@@ -43,12 +43,12 @@ class Surroundings:
         return [*(subnet for subnet, _ in self.claimed), *self.used, *self.avoided]
 
 
-def look(name: str, directory: Directory, client: Client, cache: Cache, state_dir: Path) -> Surroundings:
-    """Everything that network `name` must not collide with; what it has itself already is not in its way.
+def survey(name: str, directory: Directory, client: Client, cache: Cache, state_dir: Path) -> Occupied:
+    """Everything that network `name` must not collide with, except what it has itself already.
 
-    Raises OSError if the kernel does not say which links and routes there are.
+    Raises OSError if links and routes cannot be read.
     """
-    found = Surroundings()
+    found = Occupied()
     mine: set[str] = set()
     for path, each in directory.files:
         if not isinstance(each, NetworkList):
@@ -70,7 +70,7 @@ def look(name: str, directory: Directory, client: Client, cache: Cache, state_di
 
 
 def _built_in(state_dir: Path) -> Iterator[tuple[IPNetwork, str]]:
-    """The subnet that is kept for the built-in network, whether it serves now or not."""
+    """The subnet of the built-in network, also while that does not serve."""
     try:
         chosen = state.read(state_dir / networks.SUBNET_FILE, dict[str, str], {}).get("subnet", "")
     except state.StateError:  # not root, or damaged: its bridge has a route if it is in use
@@ -90,7 +90,7 @@ def _attached(name: str, cache: Cache) -> Iterator[tuple[IPNetwork, str]]:
             yield from ((ip.address.network, f"attachments to network {entry.network}") for ip in ips)
 
 
-def _add_engine(found: Surroundings, client: Client) -> None:
+def _add_engine(found: Occupied, client: Client) -> None:
     settings = _daemon_json()
     found.avoided += [subnet for text in _pools(settings) if (subnet := claims.parsed(text))]
     try:
@@ -115,7 +115,7 @@ def _pools(settings: dict[str, Any]) -> Iterator[object]:
 def _daemon_json() -> dict[str, Any]:
     try:
         found = json.loads(read_regular(DAEMON_JSON, _MAX_FILE))
-    except (OSError, ValueError, RecursionError):  # the engine complains of it itself
+    except (OSError, ValueError, RecursionError):  # the engine reports that itself
         return {}
     return found if isinstance(found, dict) else {}
 
