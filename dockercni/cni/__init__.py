@@ -83,48 +83,25 @@ __all__ = [
     "parse_result",
 ]
 
-_HOMES = {
-    "Cache": "cache.Cache",
-    "EXEC": "runner.EXEC",
-    "PluginCall": "runner.PluginCall",
-    "PluginRunner": "runner.PluginRunner",
-    "Directory": "conf.Directory",
-    "NetworkList": "conf.NetworkList",
-    "PluginConf": "conf.PluginConf",
-    "load_directory": "conf.load_directory",
-    "load_file": "conf.load_file",
-    "parse_list": "conf.parse_list",
-    "parse_plugin": "conf.parse_plugin",
-    "CacheEntry": "cache_entry.CacheEntry",
-    "CacheError": "errors.CacheError",
-    "ChainError": "errors.ChainError",
-    "CNIError": "errors.CNIError",
-    "ConfigurationError": "errors.ConfigurationError",
-    "EntryTooNew": "errors.EntryTooNew",
-    "ErrorCode": "errors.ErrorCode",
-    "InvalidParameters": "errors.InvalidParameters",
-    "PluginError": "errors.PluginError",
-    "PluginNotFound": "errors.PluginNotFound",
-    "PluginShortage": "errors.PluginShortage",
-    "SHORTAGES": "errors.SHORTAGES",
-    "PluginTimeout": "errors.PluginTimeout",
-    "ResultError": "errors.ResultError",
-    "VersionError": "errors.VersionError",
-    "ExecRunner": "invoke.ExecRunner",
-    "RuntimeConf": "request.RuntimeConf",
-    "DNS": "result.DNS",
-    "Interface": "result.Interface",
-    "IPConfig": "result.IPConfig",
-    "Result": "result.Result",
-    "Route": "result.Route",
-    "parse_result": "result.parse",
-    "Runtime": "runtime.Runtime",
-    "OLDEST": "versions.OLDEST",
+_MODULES = {
+    "cache": "Cache",
+    "cache_entry": "CacheEntry",
+    "conf": "Directory NetworkList PluginConf load_directory load_file parse_list parse_plugin",
+    "errors": (
+        "CNIError CacheError ChainError ConfigurationError EntryTooNew ErrorCode InvalidParameters "
+        "PluginError PluginNotFound PluginShortage PluginTimeout ResultError SHORTAGES VersionError"
+    ),
+    "invoke": "ExecRunner",
+    "request": "RuntimeConf",
+    "result": "DNS IPConfig Interface Result Route parse_result",
+    "runner": "EXEC PluginCall PluginRunner",
+    "runtime": "Runtime",
+    "versions": "OLDEST",
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(".")
-    return getattr(import_module(f"{__name__}.{module}"), attribute)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), "parse" if name == "parse_result" else name)

@@ -1,4 +1,4 @@
-"""What the firewall plugin does to FORWARD where it runs on its own, for a runtime that is not ours.
+"""The rules that the firewall plugin makes in FORWARD when it runs for another runtime than ours.
 
 The daemon and the commands let traffic through by what is recorded (`reconcile.forwarding`). Without records the rules
 stand in CNI-FORWARD, as those of the reference plugin, two for each link: behind DOCKER-USER and the administrator's
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def segments(attached: Result) -> list[Segment]:
-    """What the traffic of an attachment is known by: the links of the host that it is routed over, those listed that
-    are no bridge's ports; where none is listed, the addresses, as the reference plugin has it."""
+    """What the rules of an attachment match: the listed links of the host that are not ports of a bridge, or if
+    there is none, its addresses, as in the reference plugin."""
     with Netlink() as host:
         names = [each.name for each in attached.interfaces if not each.sandbox and forward.plain(each.name)]
         found = [links.find(host, name) for name in names]
@@ -39,13 +39,13 @@ def versions(attached: Result) -> list[int]:
 
 
 def missing(attached: Result) -> list[str]:
-    """Whatever of an attachment FORWARD keeps back, by name. Raises IptablesError, NetlinkError, OSError."""
+    """The names of the segments that FORWARD does not let through. Raises IptablesError, NetlinkError, OSError."""
     wanted = segments(attached)
     return sorted({name for table in _restricted(attached) for name in _lacking(table.chains(), table.version, wanted)})
 
 
 def open_for(attached: Result) -> None:
-    """See to it that the traffic of an attachment is let through, where FORWARD keeps anything back.
+    """Let the traffic of an attachment through, if FORWARD drops anything.
 
     Raises IptablesError, NetlinkError, OSError.
     """
@@ -59,7 +59,7 @@ def open_for(attached: Result) -> None:
 
 
 def close_for(attached: Result) -> None:
-    """Take the rules of an attachment away, unless they are for a bridge that has other ports as well.
+    """Remove the rules of an attachment, except those for a bridge that has other ports.
 
     Raises IptablesError, NetlinkError, OSError.
     """
@@ -71,7 +71,7 @@ def close_for(attached: Result) -> None:
 
 
 def close(unused: Callable[[str], bool]) -> None:
-    """Take the rules away that are for a link or address that is `unused`. Raises IptablesError, NetlinkError."""
+    """Remove the rules for each link or address that is `unused`. Raises IptablesError, NetlinkError."""
     for version in iptables.FAMILIES:
         if not _marked(version):
             continue
@@ -87,18 +87,20 @@ def close(unused: Callable[[str], bool]) -> None:
 
 
 def unused(name: str) -> bool:
-    """Whether what rules were made for can be seen to be gone: a link, or all ports of a bridge."""
+    """Whether the link of a rule is gone, or is a bridge without ports."""
     with contextlib.suppress(ValueError):
         ip_address(name)
-        return False  # DEL takes the rules for an address away; whether it is in use cannot be seen
+        return False  # whether an address is in use cannot be seen; DEL removes its rules
     with Netlink() as host:
         link = links.find(host, name)
         return link is None or (link.kind == "bridge" and not links.has_ports(host, name))
 
 
 def _accepts(version: int, wanted: Sequence[Segment]) -> Iterator[tuple[str, str]]:
-    """Name and rule: what comes from it, the answers, and connections to published ports; nothing more, since accepting
-    all that goes to it would open ports that nobody published."""
+    """Name and rules of each segment: packets from it, answers to it, and connections to published ports.
+
+    Accepting everything to it would open ports that nobody published.
+    """
     for one in wanted:
         mark = f"{forward.firewall_comment(one.name)} -j ACCEPT"
         for inward, outward in one.ways(version):
@@ -107,14 +109,14 @@ def _accepts(version: int, wanted: Sequence[Segment]) -> Iterator[tuple[str, str
 
 
 def _lacking(chains: forward.Chains, version: int, wanted: Sequence[Segment]) -> set[str]:
-    """The names of what neither this plugin nor the daemon lets through in that table."""
+    """The names of the segments that neither this plugin nor the daemon lets through in that table."""
     kept = forward.marked(chains)
     present = chains.get(CNI, ())
     return {name for name, rule in _accepts(version, wanted) if rule not in present and name not in kept}
 
 
 def _restricted(attached: Result) -> Iterator[Filter]:
-    """The filter tables whose FORWARD keeps anything of the attachment's IP versions back."""
+    """The filter tables, of the attachment's IP versions, whose FORWARD drops anything."""
     for version in versions(attached):
         if _passes(version):
             continue
@@ -125,14 +127,14 @@ def _restricted(attached: Result) -> Iterator[Filter]:
 
 
 def _passes(version: int) -> bool:
-    """Whether nothing is kept back, as far as that can be told without starting a process."""
+    """Whether FORWARD certainly drops nothing, by what can be read without starting a process."""
     policy = iptables.policy(version, FORWARD)
     free = policy is None or (policy and not iptables.stored_rules(version, FORWARD))
     return free and not iptables.has_legacy(version)
 
 
 def _marked(version: int) -> bool:
-    """Whether there may be rules of ours."""
+    """Whether there may be rules of ours. Starts no process."""
     return iptables.has_legacy(version) or any(MARK.encode() in rule for rule in _rules(version))
 
 

@@ -31,7 +31,7 @@ _MAX_RESOLV_CONF: Final = 1 << 20  # bytes
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What the configuration asks for. `wanted` are addresses that somebody asked for, whichever way, each once."""
+    """The validated configuration. `wanted` are the requested addresses, from all places, without duplicates."""
 
     sets: tuple[RangeSet, ...]
     wanted: tuple[Address, ...]
@@ -95,7 +95,7 @@ def status(request: Request) -> None:
 def gc(request: Request) -> None:
     """Release the leases of all but the valid attachments, unless their address is in use. Raises PluginFailure."""
 
-    from dockercni.linux import netns_state  # noqa: PLC0415  a cold start must not pay for what is hardly used
+    from dockercni.linux import netns_state  # noqa: PLC0415  rarely used, and slow to import at a cold start
 
     listed = request.fields.get("cni.dev/valid-attachments")
     if listed is None:  # the name that older runtimes used
@@ -140,7 +140,7 @@ def _refused(index: int, problem: str) -> PluginFailure:
 
 
 def _unknown(conf: Mapping[str, Any]) -> str:
-    """Say which keys of `ipam` are not host-local's; "" if none. The rest belongs to whoever delegates to it."""
+    """Say which keys of `ipam` are not host-local's; "" if none. Keys outside of it are the calling plugin's."""
     ipam = strict_json.lookup(conf, "ipam")
     if not isinstance(ipam, dict):
         return ""
@@ -151,7 +151,7 @@ def _unknown(conf: Mapping[str, Any]) -> str:
 
 
 def _read(request: Request) -> _Plan:
-    """The plan, validated. Raises PluginFailure in the words of the reference, DocumentError for wrong types."""
+    """Read and validate. Raises PluginFailure in the words of the reference, DocumentError for wrong types."""
     fields = request.fields
     if fields.get("ipam") is None:
         raise PluginFailure("IPAM config missing 'ipam' key")
@@ -202,7 +202,7 @@ def read_resolv_conf(path: str) -> DNS:
 
 
 def parse_resolv_conf(text: str) -> DNS:
-    """The DNS settings of a text: the last domain, everything of the rest; unknown lines and comments are skipped."""
+    """The DNS settings of a text: the last domain, and all other values. Unknown lines and comments are skipped."""
     found: dict[str, list[str]] = {"nameserver": [], "domain": [], "search": [], "options": []}
     for line in text.splitlines():
         keyword, *values = line.split() or [""]

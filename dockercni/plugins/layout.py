@@ -33,7 +33,7 @@ _SETS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "bridges": (("ifname",), ()),
     "within": (("ifname", "ifname"), ("verdict",)),
 }
-"""Each set or map that there is once, with the types of its key and of its data."""
+"""Each set or map that exists once, with the types of its key and of its data."""
 
 # Numbers stand for priorities where nft 1.0.6 does not take the names in this place: dstnat is -100, srcnat 100.
 CHAINS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -113,7 +113,7 @@ def subnet(name: str) -> str:
 
 
 def refusing() -> str:
-    """What gives the table the chain REFUSING with its rules and no others."""
+    """The lines that make the chain REFUSING with exactly its rules."""
     chain, hook, rules = REFUSING
     place = f"inet {NAME} {chain}"
     lines = [
@@ -125,7 +125,7 @@ def refusing() -> str:
 
 
 def chains() -> list[str]:
-    """The lines that make all chains, as far as they are not there, and give them their own rules and no others."""
+    """The lines that make the missing chains, and give all chains exactly their own rules."""
     lines = [f"add chain inet {NAME} {chain} {{ {hook}; }}" if hook else f"add chain inet {NAME} {chain}"
              for chain, (hook, _) in CHAINS.items()]  # fmt: skip
     for chain, (_, rules) in CHAINS.items():

@@ -77,7 +77,7 @@ def status(request: Request) -> None:
 
 
 def gc(request: Request) -> None:
-    """Nothing is ever kept outside of the namespace."""
+    """Nothing is kept outside of the namespace."""
 
 
 def _find(socket: Netlink) -> Link:

@@ -60,7 +60,7 @@ class RangeSet:
         return any(one.overlaps(another) for one in self.ranges for another in other.ranges)
 
     def candidates(self, last: Address | None) -> Iterator[tuple[Address, Range]]:
-        """Every address once, gateways left out, from the one behind `last` (or the very first) around to it."""
+        """Every address once, without gateways, starting after `last` (or with the first), and wrapping around."""
         index = next((index for index, each in enumerate(self.ranges) if last is not None and last in each), None)
         if last is None or index is None:
             index, address = 0, self.ranges[0].start
@@ -123,7 +123,7 @@ def _read_range(fields: Fields) -> Range:
     elif start not in subnet or (end is not None and end.version == start.version and int(start) > int(end)):
         raise PluginFailure(f"RangeStart {start} not in network {subnet}")
     if end is None:
-        # the last one: of IPv4 that is the broadcast address, which nobody can have
+        # the last one; of IPv4 the one before, because the last is the broadcast address
         end = subnet.broadcast_address - 1 if isinstance(subnet, IPv4Network) else subnet.broadcast_address
     elif end not in subnet or int(end) < int(start):
         raise PluginFailure(f"RangeEnd {end} not in network {subnet}")

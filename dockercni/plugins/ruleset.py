@@ -84,7 +84,7 @@ def names(comment: str, network: str) -> bool:
 
 
 def address(element: Element) -> Address | None:
-    """The container's address that an element is about; None for one that is about a bridge."""
+    """The container's address in an element; None for an element about a bridge."""
     if element.set in PORTS and isinstance(element.data, bytes):
         packed = element.data
     elif layout.kind_of(element.set) in {LEAVING, RETURNING}:
@@ -186,7 +186,7 @@ def remove_stale(kinds: Iterable[str], unwanted: Callable[[str], bool]) -> None:
     carry_over()
     found = [element for element in owned(kinds) if unwanted(element.comment)]
     if found:
-        from dockercni.linux import netns_state  # noqa: PLC0415  a cold start must not pay for what is hardly used
+        from dockercni.linux import netns_state  # noqa: PLC0415  rarely used, and slow to import at a cold start
 
         used = netns_state.addresses_everywhere()
         _delete([element for element in found if address(element) not in used])
@@ -298,7 +298,7 @@ def carry_over() -> bool:
 
 
 def subnets(names: list[str]) -> list[str]:
-    """Those names that are of subnets."""
+    """Those of the names that belong to subnets."""
     return [name for name in names if name.startswith((f"{LEAVING}-", f"{RETURNING}-"))]
 
 

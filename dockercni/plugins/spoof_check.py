@@ -1,4 +1,4 @@
-"""macspoofchk: a port of the bridge sends with the MAC of its container only.
+"""macspoofchk: a port of the bridge may send only with the MAC of its container.
 
 In the table and chains of the reference plugin (`bridge nat`), so that the executable takes down what this plugin put
 up, and the other way round.
@@ -43,7 +43,7 @@ add rule {_TABLE} {chain}-mac drop {mark}
 
 
 def remove(container_id: str, ifname: str) -> None:
-    """Take it back; nothing there is success. Raises PluginFailure."""
+    """Remove the rules. Success if there are none. Raises PluginFailure."""
     if not _WORD.fullmatch(container_id + ifname):
         return
     chain, mark = _chain(container_id, ifname), _mark(container_id, ifname)

@@ -1,4 +1,4 @@
-"""static: the addresses, routes and DNS that the configuration, or whoever runs the container, names."""
+"""static: the addresses, routes and DNS settings that the configuration or the caller gives."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check(request: Request) -> None:
 
 
 def delete(request: Request) -> None:
-    """Nothing was taken, so nothing is given back; the configuration is not even read."""
+    """Nothing was reserved, so there is nothing to give back. The configuration is not read."""
 
 
 def status(request: Request) -> None:
@@ -69,7 +69,7 @@ def gc(request: Request) -> None:
 
 
 def _read(request: Request) -> _Assignment:
-    """What the configuration comes to: args.cni.ips replaces the rest, and runtimeConfig.ips that; CNI_ARGS adds."""
+    """Read the configuration: args.cni.ips replaces its addresses, runtimeConfig.ips replaces those; CNI_ARGS adds."""
     fields = request.fields
     if fields.get("ipam") is None:
         raise PluginFailure("IPAM config missing 'ipam' key")
