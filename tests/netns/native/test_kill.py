@@ -1,4 +1,4 @@
-"""SIGKILL between any two steps of a native ADD: the DEL after it leaves nothing."""
+"""SIGKILL between any two steps of a built-in ADD: the DEL after it leaves nothing."""
 
 from __future__ import annotations
 

@@ -218,8 +218,8 @@ def test_taken_down_by_the_other(attached: Attached, case: str) -> None:
 
 
 @pytest.mark.parametrize("builtin", ["bridge", "portmap", "firewall"])
-def test_mixed_chain(attached: Attached, outside: Outside, native: str) -> None:
-    """A chain in which one plugin is native and the others are executables publishes a port, and leaves nothing."""
+def test_mixed_chain(attached: Attached, outside: Outside, builtin: str) -> None:
+    """A chain in which one plugin is built-in and the others are executables publishes a port, and leaves nothing."""
     alien = {
         "bridge": ("bridge", {"ipMasqBackend": None, "x-alien": 1}),
         "portmap": ("portmap", {"x-alien": 1}),
@@ -227,14 +227,14 @@ def test_mixed_chain(attached: Attached, outside: Outside, native: str) -> None:
     }
     network = chain(dict(PORTMAP), dict(FIREWALL))
     for plugin in network["plugins"]:
-        if plugin["type"] != native:
+        if plugin["type"] != builtin:
             plugin.update(alien[plugin["type"]][1])
     inside = attached.container("c1")
     attached.add(network, ports=PORTS, backend="auto")
     inside.serve_tcp(80)
     assert answers(outside, "tcp", outside.host_address, 8080) == outside.address
     assert answers(attached.host, "tcp", "127.0.0.1", 8080)
-    if native == "portmap":  # the CHECK of the installed portmap fails without IPv6
+    if builtin == "portmap":  # the CHECK of the installed portmap fails without IPv6
         attached.run("CHECK", network, ports=PORTS, backend="auto")
     attached.run("DEL", network, ports=PORTS, backend="auto")
     assert attached.left() == {"links": "", "leases": "", "rules": "", "cache": ""}
