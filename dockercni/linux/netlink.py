@@ -1,8 +1,9 @@
 """Netlink by hand, for the measured path of ADD, DEL and reconciling: functions build messages, a socket sends them.
 
 A message and its answer take 20 to 30 us this way, and the import next to nothing. pyroute2's IPRoute takes 0.3 ms and
-more to open, and 95 ms and 24 MiB to import, which each start of a plugin as an executable would pay. So only tests use
-pyroute2. `links`, `addr`, `nft_elements`, `conntrack` and `events` are the families; each format stands in one of them.
+more to open, and 95 ms and 24 MiB to import, which the daemon and each start of a plugin as an executable would pay. So
+pyroute2 serves commands and tests. `links`, `addr`, `nft_elements`, `conntrack` and `events` are the families; each
+format stands in one of them.
 Formats: linux/netlink.h, RFC 3549.
 """
 

@@ -45,6 +45,26 @@ def test_links_and_routes(host: Host, inside: Callable[[str], str]) -> None:
     assert json.loads(inside(LINKS))["through"] == ["br0", "v0", "v1"]
 
 
+REMOVE = """
+import json
+from dockercni.linux.host_links import remove_bridge
+print(json.dumps([remove_bridge(name) for name in ("full", "empty", "empty", "v0")]))
+"""
+
+
+def test_a_bridge_goes_only_without_ports(host: Host, inside: Callable[[str], str]) -> None:
+    """A bridge is removed if it has no ports; one that has some, one that is gone, and another link are left alone."""
+    for words in (
+        "link add full type bridge",
+        "link add empty type bridge",
+        "link add v0 type veth peer name v1",
+        "link set v0 master full",
+    ):
+        host.run("ip", *words.split())
+    assert json.loads(inside(REMOVE)) == [False, True, False, False]
+    assert host.run("ip", "-o", "link", "show", "type", "bridge").stdout.count("\n") == 1
+
+
 FILTERS = """
 import json
 from dockercni.linux import iptables
