@@ -34,14 +34,9 @@ def recorded(app: App, container_id: str) -> bool:
     return any(True for _ in app.attacher.cache.entries(container_id))
 
 
-def backend(recorded: str) -> str:
-    """Today's name of a backend as a record has it: records of earlier versions say "native"."""
-    return "builtin" if recorded == "native" else recorded
-
-
-def former_backend(recorded: str) -> str:
-    """The name that scripts know from earlier versions, for the JSON keys that these had."""
-    return "native" if recorded == "builtin" else recorded
+def former_backend(backend: str) -> str:
+    """The name that a backend had in the version before, for the JSON keys of that version."""
+    return "native" if backend == "builtin" else backend
 
 
 def reconcile_at(

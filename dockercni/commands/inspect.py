@@ -6,7 +6,7 @@ from typing import Any
 
 from dockercni import logs, render
 from dockercni.cni import CacheEntry, CNIError, parse_list
-from dockercni.commands.containers import backend, former_backend, resolve
+from dockercni.commands.containers import former_backend, resolve
 from dockercni.commands.table import Invocation
 from dockercni.reconcile import ports, records
 from dockercni.wiring import App, wire
@@ -91,8 +91,7 @@ def _plugins(entry: CacheEntry) -> list[dict[str, str]]:
         types = []
     served = [*entry.served, *[""] * len(types)]
     return [
-        {"Type": kind, "Backend": backend(one), "Engine": former_backend(one)}
-        for kind, one in zip(types, served, strict=False)
+        {"Type": kind, "Backend": one, "Engine": former_backend(one)} for kind, one in zip(types, served, strict=False)
     ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dockercni import logs, render
-from dockercni.commands.containers import backend, former_backend, resolve
+from dockercni.commands.containers import former_backend, resolve
 from dockercni.commands.missing import EXCLUDED, Missing, missing
 from dockercni.commands.table import Invocation
 from dockercni.docker.api import Listed
@@ -119,7 +119,7 @@ def _rows(app: App, running: Sequence[Listed]) -> Iterator[tuple[dict[str, Any],
                 "state": state,
                 "problem": problem,
                 "served": [former_backend(one) for one in entry.served],
-                "backends": [backend(one) for one in entry.served],
+                "backends": list(entry.served),
             }
             yield row, ports.shown(places, fold=True)
 
