@@ -14,6 +14,7 @@ need ip iproute2
 need pgrep procps
 need busybox busybox-static
 need dnsmasq dnsmasq-base
+need dig bind9-dnsutils
 has_plugins || missing+=(containernetworking-plugins)
 
 # The image of the tests is a busybox, which must be static.

@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
-import signal
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-import dockercni
 from dockercni import __version__, supervision
+from dockercni.companions.link import MAX_BYTES, Message, encoded, send
+from dockercni.companions.starter import Child, CompanionEnded, Kind
 from dockercni.docker.start_watch import Start, StartListener
 from dockercni.errors import DockercniError
 from dockercni.gate import messages
@@ -32,7 +29,6 @@ from dockercni.gate.messages import (
     Hello,
     Kill,
     Leave,
-    Message,
     Missed,
     Said,
     Serve,
@@ -45,22 +41,13 @@ from dockercni.linux.hold.holder import Limit
 from dockercni.linux.netns import Namespace
 from dockercni.model import Container
 
-_PACKAGES: Final = str(Path(dockercni.__file__).parents[1])
-_MODULE: Final = "dockercni.gate.process"  # in the command line of a gate, whatever its version
-_PROGRAM: Final = (
-    f"import sys; sys.path.append(sys.argv[1]); from {_MODULE} import main; main(int(sys.argv[2]), sys.argv[3])"
-)
+_GATE: Final = Kind("the gate, which holds starting containers,", messages.SOCKET, "dockercni.gate.process")
 _SILENT: Final = 3.0  # seconds without a message after which a gate counts as hanging
 _STARTING: Final = 15.0  # seconds that a gate may take until its first message
 _START_FDS: Final = 2  # descriptors that come with a start
-_SUN_PATH: Final = 108  # bytes of a path in sockaddr_un, its end included (unix(7))
 _MAX_WORDS: Final = 4000  # characters of the last line on a container's stderr
 
 log = structlog.get_logger()
-
-
-class GateEnded(Exception):
-    """The gate ended, hangs, or speaks another protocol."""
 
 
 class RemoteHold:
@@ -115,8 +102,8 @@ class GateClient:
         self._known: dict[int, _Known] = {}
         self._answered = threading.Event()
         self._closed = False
-        self._child: subprocess.Popen[bytes] | None = None  # the gate, if this process started it
-        self._next: tuple[subprocess.Popen[bytes], socket.socket] | None = None  # a newer gate, ready
+        self._child: Child | None = None  # the gate, if this process started it
+        self._next: tuple[Child, socket.socket] | None = None  # a newer gate, ready
         self._met = False  # its Hello was read
         self._old = False  # it is of another version
 
@@ -134,7 +121,7 @@ class GateClient:
             if self._link is None:
                 return False
             try:
-                messages.send(self._link, message)
+                send(self._link, message)
             except OSError:  # it hangs, which its silence will show
                 return False
             return True
@@ -147,7 +134,7 @@ class GateClient:
                 self._link.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
-        """Serve one gate after the other. Raises GateEnded, OSError; the supervisor then calls this again."""
+        """Serve one gate after the other. Raises CompanionEnded, OSError; the supervisor then calls this again."""
         while not self._closed:
             self._serve_one()
 
@@ -157,10 +144,10 @@ class GateClient:
         if self._child and self._child.poll() is not None:
             self._child = None
         standing_by, self._next = self._next, None
-        link = None if standing_by else _connect(self._run_dir)
+        link = None if standing_by else _GATE.connect(self._run_dir)
         found = link is not None
         if link is None:
-            self._child, link = standing_by or _spawn(self._run_dir)
+            self._child, link = standing_by or _GATE.spawn(self._run_dir)
         with self._guard:
             if self._closed:
                 link.close()
@@ -170,7 +157,7 @@ class GateClient:
             with contextlib.suppress(ConnectionError):  # it has ended
                 self._listen(link)
         except BaseException:
-            _end(link, self._child)
+            _GATE.end(link, self._child)
             raise
         finally:
             with self._guard:
@@ -180,13 +167,13 @@ class GateClient:
         # It may live on: a gate drops a daemon that reads too slowly, and goes on holding until the daemon reconnects.
         # One that was found and ends before its Hello was about to end anyway, since no daemon came.
         if not self._closed and not self._old and (self._met or not found):
-            raise GateEnded("the gate, which holds starting containers, ended or disconnected this daemon")
+            raise CompanionEnded(f"{_GATE.words} ended or disconnected this daemon")
 
     def _listen(self, link: socket.socket) -> None:
         if self._serve:
-            messages.send(link, self._serve)
+            send(link, self._serve)
         patience = _STARTING
-        while data := _next(link, patience):
+        while data := _GATE.next(link, patience, messages.to_daemon):
             patience = _SILENT
             self._received(*data)
             # An old gate is replaced when it holds nothing. Alive comes when it has reported everything that it holds.
@@ -196,16 +183,16 @@ class GateClient:
     def _replace(self, link: socket.socket) -> None:
         """Start a gate of our version first, and the next time end the old one, because starting takes a moment."""
         if self._next:
-            messages.send(link, Leave())
+            send(link, Leave())
         else:
-            with contextlib.suppress(OSError, GateEnded):  # it is tried again
-                self._next = _spawn(self._run_dir)
+            with contextlib.suppress(OSError, CompanionEnded):  # it is tried again
+                self._next = _GATE.spawn(self._run_dir)
 
     def _received(self, message: ToDaemon, fds: list[int]) -> None:
         match message:
             case Hello(protocol, version):
                 if protocol != messages.PROTOCOL:
-                    raise GateEnded("the gate belongs to another version of dockercni, with another protocol")
+                    raise CompanionEnded("the gate belongs to another version of dockercni, with another protocol")
                 self._met, self._old = True, version != __version__
             case Watching(problem):
                 self._watching(problem)
@@ -285,94 +272,10 @@ def served(run_dir: Path, container_ids: Iterable[str]) -> None:
 
 def _send(run_dir: Path, sent: Iterable[Message], *, to_the_end: bool = False) -> None:
     with contextlib.suppress(OSError):
-        if link := _connect(run_dir):
+        if link := _GATE.connect(run_dir):
             with link:
                 link.settimeout(_SILENT)
                 for message in sent:
-                    link.send(messages.encoded(message))
-                while to_the_end and link.recv(messages.MAX_BYTES):
+                    link.send(encoded(message))
+                while to_the_end and link.recv(MAX_BYTES):
                     pass
-
-
-def _connect(run_dir: Path) -> socket.socket | None:
-    """A connection to the running gate; None if there is none."""
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    try:
-        with _reachable(run_dir) as path:
-            link.connect(path)
-    except OSError:
-        link.close()
-        return None
-    messages.widen(link)
-    return link
-
-
-def _spawn(run_dir: Path) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A new gate and a connection to it. Its own session keeps signals for the daemon's group away from it."""
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as listening:
-        with _reachable(run_dir) as path:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            listening.bind(path)
-            os.chmod(path, 0o600)
-        listening.listen(8)
-        gate = subprocess.Popen(
-            [sys.executable, "-I", "-c", _PROGRAM, _PACKAGES, str(listening.fileno()), str(run_dir)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[listening.fileno()],
-            start_new_session=True,
-        )
-    link = _connect(run_dir)
-    if link is None:
-        gate.kill()
-        gate.wait()
-        raise GateEnded("the gate, which holds starting containers, ended when it was started")
-    return gate, link
-
-
-@contextlib.contextmanager
-def _reachable(run_dir: Path) -> Iterator[str]:
-    """A path of the socket that fits into sockaddr_un however long the run directory's is. Raises OSError."""
-    path = str(run_dir / messages.SOCKET)
-    if len(os.fsencode(path)) < _SUN_PATH:
-        yield path
-        return
-    directory = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{messages.SOCKET}"
-    finally:
-        os.close(directory)
-
-
-def _next(link: socket.socket, patience: float) -> tuple[ToDaemon, list[int]] | None:
-    """The gate's next message; None at its end. Raises GateEnded where it hangs or cannot be understood."""
-    poll = select.poll()
-    poll.register(link, select.POLLIN)
-    for _ in range(2):  # a single silence may mean that the whole machine stood still
-        if poll.poll(patience * 1000):
-            try:
-                return messages.for_daemon(link)
-            except OSError:
-                return None
-            except ValueError as error:
-                raise GateEnded(f"a message of the gate cannot be understood: {error}") from error
-    raise GateEnded(f"the gate, which holds starting containers, was silent for {2 * patience:g} s")
-
-
-def _end(link: socket.socket, child: subprocess.Popen[bytes] | None) -> None:
-    """Kill a gate that hangs or cannot be understood; the kernel releases what it holds."""
-    if child and child.poll() is None:
-        child.kill()
-        child.wait()
-        return
-    pid = int.from_bytes(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
-    with contextlib.suppress(OSError):
-        pidfd = os.pidfd_open(pid)
-        try:
-            if _MODULE in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):  # else the id was reused
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        finally:
-            os.close(pidfd)

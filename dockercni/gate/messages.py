@@ -1,27 +1,19 @@
-"""The messages between gate and daemon: JSON datagrams on a Unix socket, some with descriptors.
+"""The messages between gate and daemon.
 
 Gate and daemon may be of different versions: names and fields only change together with PROTOCOL.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 from typing import Final
 
 import msgspec
 
+from dockercni.companions.link import Message
+
 PROTOCOL: Final = 1  # a daemon replaces a gate that speaks another one
 ALIVE: Final = 1.0  # seconds between two signs of life of the gate
-MAX_BYTES: Final = 1 << 16  # of one message
-_ROOM: Final = 2 << 20  # bytes that may be unread; the default is full after 170 starts, and a host may have more
-_SO_SNDBUFFORCE: Final = 32
 SOCKET: Final = "gate.sock"  # in the run directory, which only root may enter
-
-
-class Message(msgspec.Struct, frozen=True, tag=True, tag_field="say"):
-    """The base of all messages."""
 
 
 class Serve(Message, frozen=True):
@@ -145,40 +137,5 @@ ToGate = Serve | Go | Kill | TryAgain | Served | Leave
 ToDaemon = Hello | Started | Changed | Ended | Missed | Watching | Down | Said | Alive
 
 # msgspec prepares a type at its first use, and crashes where two threads cause that at once: so it happens here
-encoded = msgspec.json.Encoder().encode
-_to_gate = msgspec.json.Decoder(ToGate)
-_to_daemon = msgspec.json.Decoder(ToDaemon)
-
-
-def widen(link: socket.socket) -> None:
-    """Enlarge its buffer for messages that the other side has not read yet, as far as the kernel allows."""
-    with contextlib.suppress(OSError):
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
-        link.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _ROOM)
-
-
-def send(link: socket.socket, message: Message, *fds: int) -> None:
-    """Send a message without waiting. Raises OSError; EAGAIN where the other side does not read."""
-    socket.send_fds(link, [encoded(message)], fds, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-
-
-def for_gate(link: socket.socket) -> ToGate | None:
-    """The daemon's next message; None when it is gone. Raises OSError; ValueError for anything else than a message."""
-    try:
-        data = link.recv(MAX_BYTES)
-    except ConnectionResetError:  # it left messages of ours unread; its own last ones can still be read
-        data = link.recv(MAX_BYTES)
-    return _to_gate.decode(data) if data else None
-
-
-def for_daemon(link: socket.socket) -> tuple[ToDaemon, list[int]] | None:
-    """The gate's next message and its descriptors; None when it is gone. Raises OSError, ValueError."""
-    data, fds, _, _ = socket.recv_fds(link, MAX_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
-    if not data:
-        return None
-    try:
-        return _to_daemon.decode(data), fds
-    except ValueError:  # msgspec's DecodeError, or UnicodeDecodeError
-        for fd in fds:
-            os.close(fd)
-        raise
+to_gate: Final = msgspec.json.Decoder(ToGate)
+to_daemon: Final = msgspec.json.Decoder(ToDaemon)

@@ -36,6 +36,9 @@ import structlog
 from structlog.typing import EventDict
 
 from dockercni import __version__, supervision
+from dockercni.companions import link as links
+from dockercni.companions.door import Door
+from dockercni.companions.link import Message
 from dockercni.docker.data_root import Files
 from dockercni.docker.image_labels import Images
 from dockercni.docker.start_proof import Proof
@@ -50,7 +53,6 @@ from dockercni.gate.messages import (
     Hello,
     Kill,
     Leave,
-    Message,
     Missed,
     Said,
     Serve,
@@ -76,12 +78,10 @@ _LONGEST: Final = 4096  # characters of a value in the log
 
 
 class GateProcess:
-    """Serves one daemon after the other. `directory` is a descriptor of the one that has the listening socket."""
+    """Serves one daemon after the other."""
 
-    def __init__(self, listening: socket.socket, directory: int) -> None:
-        self._listening = listening
-        self._directory = directory
-        self._place = self._found()
+    def __init__(self, door: Door) -> None:
+        self._door = door
         self._guard = threading.RLock()
         self._link: socket.socket | None = None
         self._strangers: dict[int, socket.socket] = {}  # connected, but no Serve came yet
@@ -106,13 +106,13 @@ class GateProcess:
         supervision.start("starts", self._watch)
         while True:
             poll = select.poll()
-            poll.register(self._listening, select.POLLIN)
+            poll.register(self._door, select.POLLIN)
             known = self._known()
             for fd in known:
                 poll.register(fd, select.POLLIN)
             ready = poll.poll(messages.ALIVE * 1000)
             for fd, _ in ready:
-                if fd == self._listening.fileno():
+                if fd == self._door.fileno():
                     self._accept()
                 elif not self._receive(known[fd]):
                     return
@@ -127,36 +127,19 @@ class GateProcess:
             daemon = {self._link.fileno(): self._link} if self._link else {}
         return {**self._strangers, **daemon}
 
-    def leave(self) -> None:
-        """Remove the socket, if it is still ours."""
-        with contextlib.suppress(OSError):
-            if self._found() == self._place:
-                os.unlink(messages.SOCKET, dir_fd=self._directory)
-
     def _given_up(self) -> bool:
         with self._guard:
             self._closing = self._closing or time.monotonic() - self._alone_since > LINGER or self._lost()
             return self._closing and not self._starts
 
-    def _found(self) -> tuple[int, int]:
-        try:
-            found = os.stat(messages.SOCKET, dir_fd=self._directory)
-        except OSError:
-            return -1, -1
-        return found.st_dev, found.st_ino
-
     def _lost(self) -> bool:
-        """Whether our socket is gone: then the next daemon cannot find this gate, and starts another one."""
-        return self._link is None and self._found() != self._place
+        """Whether no daemon can find this gate, so that the next one starts another."""
+        return self._link is None and self._door.lost()
 
     def _accept(self) -> None:
-        link, _ = self._listening.accept()
-        uid = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[4:8]
-        if int.from_bytes(uid, sys.byteorder) != os.geteuid():
-            link.close()
-            return
-        messages.widen(link)
-        self._strangers[link.fileno()] = link
+        if link := self._door.accept():
+            links.widen(link)
+            self._strangers[link.fileno()] = link
 
     def _meet(self, link: socket.socket) -> None:
         """Take the sender of a Serve for the daemon from now on, and report everything to it."""
@@ -185,7 +168,8 @@ class GateProcess:
     def _receive(self, link: socket.socket) -> bool:
         """Carry out a connection's next message; False for the one that ends the gate."""
         try:
-            message = messages.for_gate(link)
+            received = links.receive(link, messages.to_gate)
+            message = received[0] if received else None
         except (OSError, ValueError):
             message = None
         if message is None:
@@ -332,7 +316,7 @@ class GateProcess:
             if self._link is None:
                 return False
             try:
-                messages.send(self._link, message, *fds)
+                links.send(self._link, message, *fds)
             except BlockingIOError:
                 self._drop_link()
                 return False
@@ -365,14 +349,14 @@ def main(fd: int, run_dir: str) -> None:
     os.chdir("/")
     urgency.ask()
     sys.setswitchinterval(_SWITCH)
-    listening = socket.socket(fileno=fd)
-    listening.listen()  # again, so that SO_PEERCRED of a connection names this process: a daemon may have to kill it
-    gate = GateProcess(listening, os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    directory = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    door = Door(socket.socket(fileno=fd), directory, messages.SOCKET)
+    gate = GateProcess(door)
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, gate.say],
         cache_logger_on_first_use=True,
     )
     supervision.install()
     gate.run()
-    gate.leave()
+    door.remove()
     os._exit(0)  # no cleanup: processes may stand still until the kernel detaches them

@@ -15,9 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockercni import supervision
+from dockercni.companions import link as links
+from dockercni.companions.starter import CompanionEnded, Kind
 from dockercni.docker.start_watch import Start, StartListener
 from dockercni.gate import client, messages
-from dockercni.gate.client import GateClient, GateEnded
+from dockercni.gate.client import GateClient
 from dockercni.gate.messages import Alive, Changed, Down, Go, Hello, Kill, Leave, Said, Serve, Started, Watching
 from dockercni.model import Container
 from tests.hosts import wait_until
@@ -56,16 +58,23 @@ class World:
         self.gate._serve = ORDERS
         self.thread.start()
         link, _ = self.listening.accept()
-        assert messages.for_gate(link) == ORDERS
-        messages.send(link, Hello(protocol, version))
+        assert heard(link) == ORDERS
+        links.send(link, Hello(protocol, version))
         return link
 
     def start(self, link: socket.socket, **state: Any) -> None:
         namespace, directory = os.open("/proc/self/ns/net", os.O_RDONLY), os.open("/", os.O_RDONLY)
         said = Started(7, ID, "/c", 1, 0.0, 10.0, kill=False, has_hold=True, **state)
-        messages.send(link, said, namespace, directory)
+        links.send(link, said, namespace, directory)
         os.close(namespace)
         os.close(directory)
+
+
+def heard(link: socket.socket) -> messages.ToGate:
+    """The daemon's next message."""
+    received = links.receive(link, messages.to_gate)
+    assert received
+    return received[0]
 
 
 @pytest.fixture
@@ -89,8 +98,8 @@ def test_a_start(world: World) -> None:
         start.hold.go()
         assert not start.hold.stopped  # its program may run by now, whenever we hear of that
         start.hold.kill("no address")
-        assert [messages.for_gate(link) for _ in range(2)] == [Go(7), Kill(7, "no address")]
-        messages.send(link, Changed(7, stopped=True, over="go", held=0.5))
+        assert [heard(link) for _ in range(2)] == [Go(7), Kill(7, "no address")]
+        links.send(link, Changed(7, stopped=True, over="go", held=0.5))
         wait_until(lambda: world.changed == [ID], 10, "its end")
         assert (start.hold.over, start.hold.held) == ("go", 0.5)
         start.close()
@@ -102,7 +111,7 @@ def test_the_gate_ends(world: World) -> None:
         world.start(link)
         wait_until(lambda: world.starts, 10, "the start")
     world.thread.join(10)
-    assert isinstance(world.failure, GateEnded)
+    assert isinstance(world.failure, CompanionEnded)
     assert world.starts[0].hold
     assert world.starts[0].hold.over == "the gate ended"
     world.starts[0].close()
@@ -112,15 +121,15 @@ def test_dropped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that drops its daemon, and lives on, is not waited for: it holds until the daemon connects anew."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with subprocess.Popen(["sleep", "86400"]) as gate, theirs:
-        monkeypatch.setattr(client, "_connect", lambda _: None)
-        monkeypatch.setattr(client, "_spawn", lambda _: (gate, ours))
+        monkeypatch.setattr(Kind, "connect", lambda *_: None)
+        monkeypatch.setattr(Kind, "spawn", lambda *_: (gate, ours))
         world.thread.start()
-        messages.send(theirs, Hello(messages.PROTOCOL, "0.1.0"))
+        links.send(theirs, Hello(messages.PROTOCOL, "0.1.0"))
         theirs.close()
         try:
             world.thread.join(10)
             assert not world.thread.is_alive()
-            assert isinstance(world.failure, GateEnded)
+            assert isinstance(world.failure, CompanionEnded)
             assert gate.poll() is None
         finally:
             gate.kill()
@@ -131,7 +140,7 @@ def test_a_container_that_is_gone(world: World) -> None:
     world.container = None
     with world.accept() as link:
         world.start(link)
-        assert messages.for_gate(link) == Go(7)
+        assert heard(link) == Go(7)
     assert not world.starts
 
 
@@ -141,19 +150,19 @@ def test_another_version(world: World) -> None:
     What it holds it tells after its first words, so it stays until it has nothing more to say.
     """
     with world.accept(version="0.0.9") as link:
-        messages.send(link, Watching(""))
+        links.send(link, Watching(""))
         wait_until(lambda: world.problem == [""], 10, "its first words to be heard")
         assert not select.select([link], [], [], 0)[0]
         world.start(link)
-        messages.send(link, Alive())
-        messages.send(link, Watching("again"))
+        links.send(link, Alive())
+        links.send(link, Watching("again"))
         wait_until(lambda: world.problem[-1] == "again", 10, "the start")
         assert not select.select([link], [], [], 0)[0]
-        messages.send(link, Changed(7, stopped=True, over="go", held=0.5))
-        messages.send(link, Alive())
+        links.send(link, Changed(7, stopped=True, over="go", held=0.5))
+        links.send(link, Alive())
         wait_until(lambda: world.gate._next, 10, "a gate of our version that stands by")
-        messages.send(link, Alive())
-        assert messages.for_gate(link) == Leave()
+        links.send(link, Alive())
+        assert heard(link) == Leave()
     world.thread.join(10)
     assert world.failure is None
     world.starts[0].close()
@@ -168,8 +177,8 @@ def test_no_descriptor_is_left(world: World) -> None:
     """A start whose descriptors do not reach the daemon is released, and the gate stays."""
     with world.accept() as link:
         said = Started(7, ID, "/c", 1, 0.0, 10.0, kill=False, has_hold=True)
-        messages.send(link, said)
-        assert messages.for_gate(link) == Go(7)
+        links.send(link, said)
+        assert heard(link) == Go(7)
     assert not world.starts
 
 
@@ -177,12 +186,12 @@ def test_no_descriptor_is_left(world: World) -> None:
 def test_not_understood(world: World, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that cannot be understood is ended."""
     ended: list[object] = []
-    monkeypatch.setattr(client, "_end", lambda *_: ended.append(1))
+    monkeypatch.setattr(Kind, "end", lambda *_: ended.append(1))
     with world.accept(protocol=99 if what == "protocol" else messages.PROTOCOL) as link:
         if what == "garbled":
             link.send(b"{")
         world.thread.join(10)
-    assert isinstance(world.failure, GateEnded)
+    assert isinstance(world.failure, CompanionEnded)
     assert ended == [1]
 
 
@@ -196,11 +205,11 @@ time.sleep(86400)
 """
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / messages.SOCKET)]) as gate:
         try:
-            wait_until(lambda: client._connect(tmp_path), 10, "its socket")
-            link = client._connect(tmp_path)
+            wait_until(lambda: client._GATE.connect(tmp_path), 10, "its socket")
+            link = client._GATE.connect(tmp_path)
             assert link
             with link:
-                client._end(link, None)
+                client._GATE.end(link, None)
             assert gate.wait(10) == -signal.SIGKILL
         finally:
             gate.kill()
@@ -209,12 +218,12 @@ time.sleep(86400)
 def test_what_it_says(world: World) -> None:
     """Its events become the daemon's, its threads count as the daemon's, and why it cannot watch is known."""
     with capture_logs() as logs, world.accept() as link:
-        messages.send(link, Said("warning", "cgroup ignored", {"id": ID}))
-        messages.send(link, Down({"starts": "MemoryError"}))
-        messages.send(link, Watching("no cgroups"))
+        links.send(link, Said("warning", "cgroup ignored", {"id": ID}))
+        links.send(link, Down({"starts": "MemoryError"}))
+        links.send(link, Watching("no cgroups"))
         wait_until(lambda: world.problem == ["no cgroups"], 10, "the reason")
         assert supervision.down()["starts"] == "MemoryError"
-        messages.send(link, Down({}))
+        links.send(link, Down({}))
         wait_until(lambda: "starts" not in supervision.down(), 10, "all of them")
     assert [(log["event"], log["log_level"], log["id"]) for log in logs if log["event"] == "cgroup ignored"] == [
         ("cgroup ignored", "warning", ID)
@@ -225,8 +234,8 @@ def test_long_directory(tmp_path: Path) -> None:
     """A run directory with a path of any length will do."""
     long = tmp_path / ("x" * 100)
     long.mkdir()
-    child, link = client._spawn(long)
+    child, link = client._GATE.spawn(long)
     assert (long / messages.SOCKET).is_socket()
     with link:
-        messages.send(link, Leave())
+        links.send(link, Leave())
         assert child.wait(20) == 0

@@ -14,9 +14,12 @@ import pytest
 import structlog
 
 from dockercni import __version__
+from dockercni.companions import link as links
+from dockercni.companions.door import Door
+from dockercni.companions.link import Message
 from dockercni.docker.start_watch import Start
 from dockercni.gate import client, messages, process
-from dockercni.gate.messages import Alive, Changed, Down, Ended, Hello, Leave, Message, Said, Serve, TryAgain, Watching
+from dockercni.gate.messages import Alive, Changed, Down, Ended, Hello, Leave, Said, Serve, TryAgain, Watching
 from dockercni.gate.process import GateProcess
 from dockercni.linux import cgroups
 from dockercni.linux.hold.holder import Limit
@@ -43,7 +46,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GateProces
         listening.bind(str(tmp_path / messages.SOCKET))
         listening.listen()
         directory = os.open(tmp_path, os.O_RDONLY)
-        yield GateProcess(listening, directory)
+        yield GateProcess(Door(listening, directory, messages.SOCKET))
         os.close(directory)
 
 
@@ -67,13 +70,13 @@ def connected(directory: Path) -> socket.socket:
 
 
 def tell(link: socket.socket, message: Message) -> None:
-    messages.send(link, message)
+    links.send(link, message)
 
 
 def heard(link: socket.socket, kind: type[Message]) -> Any:
     """Its next message of that kind."""
     while select.select([link], [], [], 10)[0]:
-        said = messages.for_daemon(link)
+        said = links.receive(link, messages.to_daemon)
         assert said, "it has ended"
         if isinstance(said[0], kind):
             return said[0]
@@ -258,7 +261,7 @@ def test_garbled(tmp_path: Path, data: bytes) -> None:
                 assert heard(link, Hello)
             link.send(data)
             with contextlib.suppress(ConnectionError):
-                while link.recv(messages.MAX_BYTES):
+                while link.recv(links.MAX_BYTES):
                     pass
     with connected(tmp_path) as link:
         tell(link, orders(tmp_path))

@@ -86,7 +86,7 @@ def test_no_shell(source: Path) -> None:
     starters = {
         "cni/invoke.py",
         "commands/setup/effects.py",
-        "gate/client.py",
+        "companions/starter.py",
         "linux/iptables.py",
         "linux/hold/holder.py",
     }

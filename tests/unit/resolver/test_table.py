@@ -1,0 +1,141 @@
+"""Who is called what, for whom."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from dockercni.resolver import wire
+from dockercni.resolver.messages import Known, On
+from dockercni.resolver.table import Table
+from dockercni.resolver.wire import Question
+
+WEB = Known("1" * 64, ["web", "1" * 12], [On("front", ["10.1.0.2", "fd01::2"])], "shop", "web")
+DB = Known("2" * 64, ["db", "2" * 12], [On("back", ["10.2.0.3"], ["postgres"])], "shop", "database")
+API = Known("3" * 64, ["api"], [On("front", ["10.1.0.4"]), On("back", ["10.2.0.4"])], "shop", "api")
+
+
+def asked(name: str, kind: int = wire.A, cls: int = wire.IN) -> Question:
+    return Question(1, 0, name, kind, cls, b"")
+
+
+def found(table: Table, asker: Known, name: str, kind: int = wire.A) -> set[str] | None:
+    data = table.records(asker.id, asked(name, kind))
+    return None if data is None else {str(ip_address(each)) for each in data}
+
+
+@pytest.fixture
+def table() -> Table:
+    """A front and a back network, and one container that is on both."""
+    made = Table()
+    for known in (WEB, DB, API):
+        made.put(known)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("asker", "name", "addresses"),
+    [
+        (API, "web", {"10.1.0.2"}),
+        (API, "1" * 12, {"10.1.0.2"}),
+        (API, "db", {"10.2.0.3"}),
+        (API, "postgres", {"10.2.0.3"}),
+        (API, "database", {"10.2.0.3"}),
+        (WEB, "web", {"10.1.0.2"}),  # itself
+        (WEB, "db", None),  # not on a network of its own
+        (WEB, "postgres", None),
+        (WEB, "nosuch", None),
+        (API, "api", {"10.1.0.4"}),  # the first of its networks
+        (API, "api.back", {"10.2.0.4"}),
+        (DB, "api", {"10.2.0.4"}),
+        (WEB, "api.back", None),
+        (API, "web.back", None),
+        (API, "back", None),
+        (API, "", None),
+    ],
+)
+def test_names(table: Table, asker: Known, name: str, addresses: set[str] | None) -> None:
+    """A name is known on the networks that both are on, with the address there."""
+    assert found(table, asker, name) == addresses
+
+
+def test_families(table: Table) -> None:
+    """A name without an address of that family, or any other record, exists; both are given if both are asked for."""
+    assert found(table, API, "web", wire.AAAA) == {"fd01::2"}
+    assert found(table, API, "db", wire.AAAA) == set()
+    assert found(table, API, "db", 15) == set()
+    assert found(table, API, "web", wire.ANY) == {"10.1.0.2", "fd01::2"}
+    assert table.records(API.id, asked("db", wire.A, cls=3)) is None
+
+
+def test_services_of_two_projects(table: Table) -> None:
+    """A service is known to its own project only, also where two projects are on one network."""
+    other = Known("4" * 64, ["blog-database-1"], [On("back", ["10.2.0.9"])], "blog", "database")
+    stranger = Known("5" * 64, ["alone"], [On("back", ["10.2.0.10"])])
+    table.put(other)
+    table.put(stranger)
+    assert found(table, API, "database") == {"10.2.0.3"}
+    assert found(table, other, "database") == {"10.2.0.9"}
+    assert found(table, stranger, "database") is None
+    assert found(table, stranger, "blog-database-1") == {"10.2.0.9"}
+
+
+def test_several(table: Table) -> None:
+    """All that have a name are given, and each of them comes first now and then."""
+    for number in range(5, 8):
+        table.put(Known(str(number) * 64, [f"api-{number}"], [On("back", [f"10.2.0.{number}"])], "shop", "worker"))
+    assert found(table, DB, "worker") == {"10.2.0.5", "10.2.0.6", "10.2.0.7"}
+    firsts = {(table.records(DB.id, asked("worker")) or [b""])[0] for _ in range(200)}
+    assert len(firsts) == 3
+
+
+def test_pointers(table: Table) -> None:
+    """An address leads to the name, on the networks of the asker; others are not ours."""
+
+    def pointer(asker: Known, name: str) -> list[bytes] | None:
+        data = table.records(asker.id, asked(name, wire.PTR))
+        return None if data is None else list(data)
+
+    assert pointer(API, "2.0.1.10.in-addr.arpa") == [b"\3web\5front\0"]
+    assert pointer(API, "2." + "0." * 26 + "1.0.d.f.ip6.arpa") is None
+    assert pointer(API, "2." + "0." * 27 + "1.0.d.f.ip6.arpa") == [b"\3web\5front\0"]
+    assert pointer(WEB, "3.0.2.10.in-addr.arpa") is None
+    for name in ("0.1.10.in-addr.arpa", "x.0.1.10.in-addr.arpa", "web", "02.0.1.10.in-addr.arpa", ".ip6.arpa"):
+        assert pointer(API, name) is None
+
+
+def test_a_name_that_dns_cannot_express(table: Table) -> None:
+    """A container may be called so that its name is none in DNS: it has no pointer."""
+    table.put(Known("6" * 64, ["x" * 64], [On("back", ["10.2.0.6"])]))
+    assert table.records(API.id, asked("6.0.2.10.in-addr.arpa", wire.PTR)) is None
+
+
+def test_upper_case() -> None:
+    """Names are compared without regard to case, those of networks too."""
+    table = Table()
+    table.put(Known("1" * 64, ["Web"], [On("Front", ["10.1.0.2"])]))
+    asker = Known("1" * 64, [], [])
+    assert found(table, asker, "web") == found(table, asker, "web.front") == {"10.1.0.2"}
+
+
+def test_changes(table: Table) -> None:
+    """What is said later counts, and what is removed leaves nothing behind."""
+    table.put(Known(DB.id, ["db"], [On("back", ["10.2.0.7"])]))
+    assert found(table, API, "db") == {"10.2.0.7"}
+    assert found(table, API, "postgres") is None
+    assert table.records(API.id, asked("3.0.2.10.in-addr.arpa", wire.PTR)) is None
+    for known in (WEB, DB, API, API):
+        table.remove(known.id)
+    assert table.known() == []
+    assert table._networks == {}
+    assert found(table, API, "db") is None
+
+
+def test_no_address(table: Table) -> None:
+    """What is no address is refused, and changes nothing; a container without an address has no name."""
+    with pytest.raises(ValueError, match="address"):
+        table.put(Known(DB.id, ["db"], [On("back", ["10.2.0"])]))
+    assert found(table, API, "db") == {"10.2.0.3"}
+    table.put(Known(DB.id, ["db"], [On("back", [])]))
+    assert found(table, API, "db") is None
