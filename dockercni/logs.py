@@ -110,8 +110,8 @@ def _console() -> list[Processor]:
 
 
 def _bounded(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    if leftover := event.pop("exception", ""):
-        event["exception"] = leftover[-2 * _MAX_VALUE :]  # the exception itself stands at the end
+    if trace := event.pop("exception", ""):
+        event["exception"] = trace[-2 * _MAX_VALUE :]  # the exception itself stands at the end
     return {
         key[:_MAX_VALUE]: value if key in {"exc_info", "exception"} else cut(value, _MAX_VALUE)
         for key, value in event.items()

@@ -194,6 +194,9 @@ TABLE = (
 FORMER = {setting.former: setting for setting in TABLE if setting.former}
 """Settings by the names that they had in the version before."""
 
+RENAME = "rename it, the next release refuses it"
+"""What to do about a setting that is given by its former name."""
+
 _BY_KEY = {setting.key: setting for setting in TABLE}
 _KEY_OF_VARIABLE = {_variable(key): key for key in (*_BY_KEY, *FORMER)}
 
@@ -229,6 +232,11 @@ class Settings:
     log_format: Literal["auto", "console", "json"]
     origins: Mapping[str, str] = field(compare=False)
     old_names: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+
+    @property
+    def renamed(self) -> list[str]:
+        """One line for each of `old_names`, to be followed by RENAME."""
+        return [f"{origin}: {name} is the old name of {FORMER[name].key}" for name, origin in self.old_names]
 
 
 def load(flags: Mapping[str, str | bool], environ: Mapping[str, str], file: Path) -> Settings:

@@ -86,12 +86,15 @@ def _reasons(app: App, container: Container, sync: Reconciler, daemon: Reconcile
     except DockercniError as error:
         yield f"wants no network: {error}"
         return
-    for request in asked:
-        yield _why(app, container, request)
+    whys = [_why(app, container, request) for request in asked]
+    yield from whys
+    # of one that does not run, what its next start brings: the daemon spares only the start that it found running
+    started = container if container.running else replace(container, running=True, started_at="")
     try:
-        started = replace(container, running=True)  # what it is to have once it runs
         wanted, attended = sync.wanted(started), daemon.wanted(started, _records(app, daemon, container))
-    except DockercniError:  # what the next sync would do names it
+    except DockercniError as error:
+        if not container.running and not any(str(error) in why for why in whys):
+            yield f"cannot be attached: {error}"  # of one that runs, "next sync" says so
         return
     if isinstance(attended, Unwanted):
         yield f"the daemon leaves it alone: {attended.reason}"

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """`alive` is the answer, `sentence` gives it with its reason; `status` is what the daemon last wrote, if any."""
+    """`alive` is the answer, `sentence` gives it with its reason; `status` is what the daemon last wrote, if any.
+
+    `locked` says whether any daemon's process is there, in whatever state.
+    """
 
     alive: bool
     sentence: str
     status: DaemonStatus | None = None
+    locked: bool = True
 
     @property
     def failing(self) -> Mapping[str, Failing]:
@@ -32,7 +36,7 @@ class Liveness:
 def of_daemon(settings: Settings) -> Liveness:
     """A daemon lives if it holds its lock, has written its status lately, and all of its threads run."""
     if not Locks(settings.run_dir, settings.plugin_timeout).daemon_lives():
-        return Liveness(False, f"no daemon runs ({settings.run_dir / 'daemon.lock'} is not locked)")
+        return Liveness(False, f"no daemon runs ({settings.run_dir / 'daemon.lock'} is not locked)", locked=False)
     status = status_file.read(settings.run_dir)
     if status is None:
         return Liveness(False, f"a daemon runs, but has not written {settings.run_dir / status_file.FILE} yet")

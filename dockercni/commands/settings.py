@@ -2,7 +2,7 @@
 
 from dockercni import render
 from dockercni.commands.table import Invocation
-from dockercni.settings import FORMER, TABLE, Setting, Settings, spelled
+from dockercni.settings import FORMER, RENAME, TABLE, Setting, Settings, spelled
 
 
 def run(invocation: Invocation) -> int:
@@ -33,8 +33,8 @@ def run(invocation: Invocation) -> int:
             for setting in TABLE
         ],
     )
-    for name, origin in settings.old_names:
-        render.error(f"{origin}: {name} is the old name of {FORMER[name].key}; rename it, the next release refuses it")
+    for one in settings.renamed:
+        render.error(f"{one}; {RENAME}")
     return 0
 
 

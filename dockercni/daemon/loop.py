@@ -26,7 +26,7 @@ from dockercni.linux import descriptors, processes
 from dockercni.linux.events import RuleEvents
 from dockercni.plugins import dispatch
 from dockercni.reconcile.networks import Catalogue
-from dockercni.settings import TABLE, Settings, spelled
+from dockercni.settings import RENAME, TABLE, Settings, spelled
 from dockercni.wiring import App, wire
 
 DRAIN_SECONDS: Final = 20.0  # less than what service managers and `docker stop -t` commonly allow
@@ -147,10 +147,12 @@ class Daemon:
     def _reload_settings(self) -> None:
         """Read the settings again, and go on with what can change; runs under way end with the old ones."""
         try:
-            taken = reloaded(self._jobs.app.settings, self._reload())
+            loaded = self._reload()
         except DockercniError as error:
             log.error("settings not reloaded", reason=str(error))
             return
+        _report_old_names(loaded)
+        taken = reloaded(self._jobs.app.settings, loaded)
         for change in taken.refused:
             reason = "it cannot change while the daemon runs: restart it"
             log.warning("setting kept", key=change.key, value=change.before, wanted=change.after, reason=reason)
@@ -196,9 +198,15 @@ def reloaded(running: Settings, loaded: Settings) -> Reloaded:
     return Reloaded(replace(loaded, **kept), tuple(applied), tuple(refused))
 
 
+def _report_old_names(settings: Settings) -> None:
+    for one in settings.renamed:
+        log.warning("old name of a setting", reason=f"{one}; {RENAME}")
+
+
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     """`dockercni daemon`; `reload` reads the settings again. Raises NotRoot, LockHeld when another daemon serves."""
     logs.configure(settings.log_level, settings.log_format)
+    _report_old_names(settings)
     app = wire(settings)
     with app.attacher.locks.daemon():
         app.attacher.cache.sweep()

@@ -169,10 +169,6 @@ class HostHalf:
             self._last = None
 
 
-def _unplugged(wanted: Needs, host: _Snapshot) -> bool:
-    return wanted.port is not None and find_port(wanted, host) is None
-
-
 def _repair(wanted: Needs, host: Netlink) -> None:
     port = find_port(wanted, _Snapshot(host))
     if port is None:

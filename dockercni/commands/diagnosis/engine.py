@@ -31,7 +31,7 @@ def findings(settings: Settings, client: Client) -> Iterator[Finding]:
     if daemon.alive:
         yield ok("daemon", daemon.sentence)
     else:
-        fix = "journalctl -u dockercni" if daemon.status else "systemctl enable --now dockercni"
+        fix = "journalctl -u dockercni" if daemon.locked else "systemctl enable --now dockercni"
         yield warn("daemon", f"{daemon.sentence}; until it works, only sync attaches containers", fix)
     if daemon.status:
         yield from _starts(daemon.status)

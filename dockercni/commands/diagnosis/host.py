@@ -1,4 +1,4 @@
-"""The host: privileges, confinement, forwarding, cgroups, directories."""
+"""The host: privileges, confinement, forwarding, cgroups, settings, directories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from dockercni.cni import trust
 from dockercni.commands.diagnosis.finding import Finding, fail, ok, warn
 from dockercni.linux import capabilities, cgroups, routing, sysctl
-from dockercni.settings import Settings
+from dockercni.settings import RENAME, Settings
 
 _FORWARDING: Final = routing.SETTINGS[4]
 
@@ -20,6 +20,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _rights()
     yield from _forwarding()
     yield _cgroups()
+    for one in settings.renamed:
+        yield warn("settings", one, RENAME)
     for key, directory in (
         ("cni-cache-dir", settings.cni_cache_dir),
         ("state-dir", settings.state_dir),

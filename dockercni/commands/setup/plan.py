@@ -112,7 +112,7 @@ def remove(found: Found, example: str, state: Path, run: Path, *, keep: bool) ->
             yield Remove(DEFAULT_FILE)
             yield Remove(DEFAULT_FILE.parent, empty=True)
         elif found.settings is not None:
-            yield Note(f"keep {DEFAULT_FILE}: it was changed after install wrote it")
+            yield Note(f"keep {DEFAULT_FILE}: it differs from the file that install writes")
         for name in sorted(found.units):
             yield Remove(UNITS / name)
         if found.systemd:

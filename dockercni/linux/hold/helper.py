@@ -12,7 +12,8 @@ The holder and it exchange datagrams of words, a pidfd beside the first:
     alive 0 0                                         to the holder, after a second without another message
 
 SECONDS is how long it may stand still, THEN what happens after that: `go` or `kill`. A holder starts the helper that is
-installed when it needs one, which may be newer than itself: these words must stay as they are.
+installed when it needs one, which may be newer than itself: these words and the name of this module must stay as they
+are.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -17,6 +18,7 @@ from dockercni.commands.diagnosis import engine, firewall, host, networks
 from dockercni.docker.client import Client
 from dockercni.linux import capabilities, cgroups, host_links, iptables
 from dockercni.reconcile import claims
+from dockercni.reconcile.locks import Locks
 from tests.unit.docker.fake import INFO, VERSION, fake_engine
 
 
@@ -128,6 +130,23 @@ def test_what_a_daemon_could_not_do(
     given = settings.load({"run-dir": str(tmp_path)}, {}, settings.DEFAULT_FILE)
     found = list(engine.findings(given, Client(f"unix://{tmp_path}/none.sock")))
     assert [one.subject for one in found if one.level == "warn"] == ["daemon", *reported]
+
+
+def test_a_daemon_that_has_written_nothing_yet(tmp_path: Path) -> None:
+    """It runs, so its log says why; to start it would do nothing."""
+    given = settings.load({"run-dir": str(tmp_path)}, {}, settings.DEFAULT_FILE)
+    for locked, fix in ((True, "journalctl -u dockercni"), (False, "systemctl enable --now dockercni")):
+        with Locks(tmp_path, 1.0).daemon() if locked else contextlib.nullcontext():
+            found = list(engine.findings(given, Client(f"unix://{tmp_path}/none.sock")))
+        assert [one.fix for one in found if one.subject == "daemon"] == [fix]
+
+
+def test_old_names_of_settings(tmp_path: Path) -> None:
+    """The next release refuses them, and then the daemon would not start."""
+    given = settings.load({}, {"DOCKERCNI_ENGINE": "native"}, settings.DEFAULT_FILE)
+    (finding,) = [one for one in host.findings(given) if one.subject == "settings"]
+    assert finding.what == "environment DOCKERCNI_ENGINE: engine is the old name of backend"
+    assert (finding.level, finding.fix) == ("warn", settings.RENAME)
 
 
 def _alone(tmp_path: Path) -> tuple[settings.Settings, Client]:

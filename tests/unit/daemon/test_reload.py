@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dockercni import settings
-from dockercni.daemon.loop import SettingChange, reloaded
+from dockercni.cli import main
+from dockercni.daemon.loop import Daemon, SettingChange, reloaded
 
 
 @pytest.fixture
@@ -44,3 +48,21 @@ def test_every_setting_is_one_or_the_other(file: Path, row: settings.Setting) ->
     """Directories, the engine, the number of workers and what watches starts are fixed, and nothing else is."""
     fixed = row.key.endswith("-dir") or row.key in {"docker-host", "docker-root", "workers", "hold"}
     assert row.fixed is fixed
+
+
+def test_old_names_are_in_the_log(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The daemon warns of a setting's old name when it starts and when it reads the settings again."""
+    reason = "engine is the old name of backend; rename it, the next release refuses it"
+    monkeypatch.setattr("os.geteuid", lambda: 1000)  # it goes no further
+    assert main(["daemon", "--engine=native", f"--settings={file}"]) == 77
+    assert f"flag --engine: {reason}" in capsys.readouterr().err
+    old = settings.load({}, {}, file)
+    file.write_text('engine = "auto"')
+    daemon: Any = SimpleNamespace(
+        _reload=lambda: settings.load({}, {}, file), _jobs=SimpleNamespace(app=SimpleNamespace(settings=old))
+    )
+    with capture_logs() as logged:
+        Daemon._reload_settings(daemon)
+    assert [one["reason"] for one in logged] == [f"{file}: {reason}"]
