@@ -1,7 +1,8 @@
-"""The daemon's side of the resolver: has one run, and has it know what the daemon knows, whatever is killed when.
+"""The daemon's side of the resolver: keeps one running, and sends it names and sockets.
 
-The daemon keeps the sockets of all containers, too. So those of a resolver that dies are not lost, nor the questions
-that wait in them: the next one gets them. One thread speaks with the resolver; others only change what it is to know.
+The daemon has descriptors of all sockets, too. So when a resolver dies, the questions that wait in its sockets are not
+lost: the next resolver gets the same sockets. One thread exchanges messages with the resolver. Other threads only
+change the state here, and mark the containers that it has to send.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ from dockercni.companions.starter import Child, CompanionEnded, Kind
 from dockercni.linux import descriptors
 from dockercni.linux.netns import Namespace
 from dockercni.resolver import messages
-from dockercni.resolver.messages import Complete, Hello, Known, Leave, Listen, Remove, Said, Serve, ToDaemon
+from dockercni.resolver.messages import Complete, Hello, Leave, Listen, Names, Remove, Said, Serve, ToDaemon
 from dockercni.resolver.upstream import OURS
 
 _RESOLVER: Final = Kind(
     "the resolver, which answers containers' questions,", messages.SOCKET, "dockercni.resolver.process"
 )
-_SILENT: Final = 3.0  # seconds: three signs of life that did not come
-_STARTING: Final = 15.0  # seconds that a resolver may take until its first word
-_DESCRIPTORS: Final = 3  # beside Listen
+_SILENT: Final = 3.0  # seconds without a message, twice which a resolver counts as hanging
+_STARTING: Final = 15.0  # seconds that a new resolver may take until its first message
+_LISTEN_FDS: Final = 3  # descriptors that come with Listen
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where one container's questions are awaited, in its namespace."""
+    """Where the resolver listens in one container's namespace, at OURS."""
 
     udp: int
     tcp: int
 
 
 class _Sockets:
-    """One container's sockets and namespace, for as long as they are not closed."""
+    """One container's sockets and namespace. Takes over the descriptors."""
 
     def __init__(self, udp: int, tcp: int, namespace: int) -> None:
         self.udp = socket.socket(fileno=descriptors.move_up(udp))
@@ -56,7 +57,7 @@ class _Sockets:
 
     @classmethod
     def made(cls, namespace: Namespace) -> _Sockets:
-        """New ones, in that namespace. Raises OSError: without a loopback link there is no such address."""
+        """New sockets in that namespace. Raises OSError (EADDRNOTAVAIL: its loopback link is down)."""
         udp, tcp = namespace.run(_bound)
         return cls(udp.detach(), tcp.detach(), os.dup(namespace.fd))
 
@@ -76,36 +77,33 @@ class ResolverClient:
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._guard = threading.Lock()
-        self._known: dict[str, Known] = {}
+        self._names: dict[str, Names] = {}
         self._sockets: dict[str, _Sockets] = {}
-        self._doubtful: set[str] = set()  # known from the resolver alone, until somebody speaks of them
+        self._inherited: set[str] = set()  # containers from an earlier daemon that this one did not confirm yet
         self._complete = False
-        self._changed: set[str] = set()  # containers that the resolver is to hear of
+        self._changed: set[str] = set()  # containers still to be sent to the resolver
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._has_met = threading.Event()
+        self._taken_over = threading.Event()
         self._closed = False
         self._child: Child | None = None
 
     def start(self, patience: float) -> None:
-        """Have a resolver serve, from now on; wait for what it knows, but no longer than `patience` seconds.
+        """Have a resolver serve from now on. Returns when its state was taken over, or after `patience` seconds.
 
-        Sockets that are made before that take the place of those that it has.
+        After that, sockets that `listen` makes replace those of the resolver.
         """
         supervision.start("resolver", self._run)
-        self._has_met.wait(patience)
+        self._taken_over.wait(patience)
 
     def close(self) -> None:
-        """Leave the resolver to itself: it serves on, and the next daemon takes it over."""
+        """Disconnect. The resolver goes on, and the next daemon takes it over."""
         self._closed = True
         os.eventfd_write(self._wake, 1)
 
     def listen(self, container_id: str, namespace: Namespace) -> Ports:
-        """Have that container's questions answered; they are awaited at OURS in its namespace, at these ports.
-
-        Raises OSError.
-        """
+        """Have the resolver listen in that container's namespace, and return where. Raises OSError."""
         with self._guard:
-            self._doubtful.discard(container_id)
+            self._inherited.discard(container_id)
             sockets = self._sockets.get(container_id)
             if sockets and sockets.namespace == namespace:
                 return sockets.ports
@@ -113,48 +111,48 @@ class ResolverClient:
             self._sockets[container_id] = made
             if sockets:
                 sockets.close()
-        self._tell_of(container_id)
+        self._mark_changed(container_id)
         return made.ports
 
-    def know(self, known: Known) -> None:
-        """From now on this is what is known of that container. Raises ValueError for more than a message can hold."""
-        if len(links.encoded(known)) > links.MAX_BYTES:
-            raise ValueError(f"container {known.id} has too many names")
+    def set_names(self, names: Names) -> None:
+        """Set a container's names, addresses and servers. Raises ValueError if they do not fit into one message."""
+        if len(links.encoded(names)) > links.MAX_BYTES:
+            raise ValueError(f"container {names.id} has too many names")
         with self._guard:
-            self._known[known.id] = known
-            self._doubtful.discard(known.id)
-        self._tell_of(known.id)
+            self._names[names.id] = names
+            self._inherited.discard(names.id)
+        self._mark_changed(names.id)
 
     def remove(self, container_id: str) -> None:
-        """Forget that container, and close its sockets; one that is not known is no error."""
+        """Forget a container and close its sockets. One that is not known is no error."""
         with self._guard:
             self._forget(container_id)
-        self._tell_of(container_id)
+        self._mark_changed(container_id)
 
     def complete(self) -> None:
-        """All containers have been spoken of: what an earlier daemon has said of others is to go."""
+        """All containers were set: forget those of an earlier daemon that were not."""
         with self._guard:
             self._complete = True
-            gone = set(self._doubtful)
+            gone = set(self._inherited)
             for container_id in gone:
                 self._forget(container_id)
-        self._tell_of(*gone)
+        self._mark_changed(*gone)
 
     def _forget(self, container_id: str) -> None:
-        self._known.pop(container_id, None)
-        self._doubtful.discard(container_id)
+        self._names.pop(container_id, None)
+        self._inherited.discard(container_id)
         if sockets := self._sockets.pop(container_id, None):
             sockets.close()
 
-    def _tell_of(self, *container_ids: str) -> None:
+    def _mark_changed(self, *container_ids: str) -> None:
         with self._guard:
             self._changed.update(container_ids)
         os.eventfd_write(self._wake, 1)
 
-    # the thread that speaks with it
+    # The thread that exchanges messages
 
     def _run(self) -> None:
-        """Serve by one resolver after the other. Raises CompanionEnded, OSError: then this is called again."""
+        """Use one resolver after the other. Raises CompanionEnded, OSError; the supervisor then calls this again."""
         while not self._closed:
             if self._child and self._child.poll() is not None:
                 self._child = None
@@ -162,24 +160,24 @@ class ResolverClient:
             if link is None:
                 (self._child, link), patience = _RESOLVER.spawn(self._run_dir), _STARTING
             with link:
-                self._speak(link, patience)
+                self._serve_one(link, patience)
 
-    def _speak(self, link: socket.socket, patience: float) -> None:
-        """With one resolver, until it is to be left alone, or has gone because it is of another version."""
+    def _serve_one(self, link: socket.socket, patience: float) -> None:
+        """Use one resolver, until we disconnect or it was replaced as one of another version."""
         try:
             links.send(link, Serve())
-            if not self._met(link, patience):
+            if not self._take_over(link, patience):
                 return
-            self._has_met.set()
+            self._taken_over.set()
             with self._guard:
-                self._changed |= self._known.keys() | self._sockets.keys()
-            self._serve(link)
+                self._changed |= self._names.keys() | self._sockets.keys()
+            self._exchange(link)
         except BaseException:
             _RESOLVER.end(link, self._child)
             raise
 
-    def _met(self, link: socket.socket, patience: float) -> bool:
-        """Hear all that it knows; False if another one is to come in its place. Raises CompanionEnded."""
+    def _take_over(self, link: socket.socket, patience: float) -> bool:
+        """Take over its state. False if it was of another version, and ended for a new one. Raises CompanionEnded."""
         leaving = False
         while received := _RESOLVER.next(link, patience, messages.to_daemon):
             patience = _SILENT
@@ -187,30 +185,32 @@ class ResolverClient:
             match message:
                 case Hello(protocol, version):
                     if protocol != messages.PROTOCOL:
-                        raise CompanionEnded(f"{_RESOLVER.words} is that of another version of dockercni")
+                        raise CompanionEnded(
+                            "the resolver belongs to another version of dockercni, with another protocol"
+                        )
                     leaving = version != __version__
                 case Complete() if leaving:
-                    links.send(link, Leave())  # its sockets live on in this process
+                    links.send(link, Leave())  # this process has its sockets now
                 case Complete():
                     return True
                 case _:
-                    self._hear(message, fds)
+                    self._received(message, fds)
         if not leaving:
-            raise CompanionEnded(f"{_RESOLVER.words} has ended")
+            raise CompanionEnded(f"{_RESOLVER.words} ended")
         return False
 
-    def _serve(self, link: socket.socket) -> None:
-        """Tell it what changes, and hear what it has to say. Raises CompanionEnded, OSError."""
+    def _exchange(self, link: socket.socket) -> None:
+        """Send it what changes, and read its messages. Raises CompanionEnded, OSError."""
         poll = select.poll()
         poll.register(link, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         heard = time.monotonic()
-        told = False  # that all was said
+        completed = False  # Complete was sent
         while not self._closed:
-            all_sent = self._tell(link)
-            if all_sent and self._complete and not told:
+            all_sent = self._send_changes(link)
+            if all_sent and self._complete and not completed:
                 links.send(link, Complete())
-                told = True
+                completed = True
             poll.modify(link, select.POLLIN if all_sent else select.POLLIN | select.POLLOUT)
             ready = dict(poll.poll(_SILENT * 1000))
             if self._wake in ready:
@@ -218,23 +218,23 @@ class ResolverClient:
             if ready.get(link.fileno(), 0) & ~select.POLLOUT:
                 received = _RESOLVER.next(link, _SILENT, messages.to_daemon)
                 if received is None:
-                    raise CompanionEnded(f"{_RESOLVER.words} has ended")
-                self._hear(*received)
+                    raise CompanionEnded(f"{_RESOLVER.words} ended")
+                self._received(*received)
                 heard = time.monotonic()
             elif time.monotonic() - heard > 2 * _SILENT:
-                raise CompanionEnded(f"{_RESOLVER.words} gives no sign of life")
+                raise CompanionEnded(f"{_RESOLVER.words} was silent for {2 * _SILENT:g} s")
 
-    def _tell(self, link: socket.socket) -> bool:
-        """Tell it of containers that have changed; False if it reads too slowly for all of them."""
+    def _send_changes(self, link: socket.socket) -> bool:
+        """Send the containers that changed; False if it reads too slowly for all of them."""
         while self._changed:
             with self._guard:
                 container_id = self._changed.pop()
-                known, sockets = self._known.get(container_id), self._sockets.get(container_id)
+                names, sockets = self._names.get(container_id), self._sockets.get(container_id)
                 try:
-                    if known is None and sockets is None:
+                    if names is None and sockets is None:
                         links.send(link, Remove(container_id))
-                    if known:
-                        links.send(link, known)
+                    if names:
+                        links.send(link, names)
                     if sockets:
                         links.send(link, Listen(container_id), *sockets.fds)
                 except BlockingIOError:
@@ -242,15 +242,15 @@ class ResolverClient:
                     return False
         return True
 
-    def _hear(self, message: ToDaemon, fds: list[int]) -> None:
+    def _received(self, message: ToDaemon, fds: list[int]) -> None:
         match message:
-            case Known(container_id):
+            case Names(container_id):
                 with self._guard:
-                    if self._adopts(container_id) and container_id not in self._known:
-                        self._known[container_id] = message
-            case Listen(container_id) if len(fds) == _DESCRIPTORS:
+                    if self._inherits(container_id) and container_id not in self._names:
+                        self._names[container_id] = message
+            case Listen(container_id) if len(fds) == _LISTEN_FDS:
                 with self._guard:
-                    if self._adopts(container_id) and container_id not in self._sockets:
+                    if self._inherits(container_id) and container_id not in self._sockets:
                         self._sockets[container_id] = _Sockets(*fds)
                         return
             case Said(level, event, fields):
@@ -258,17 +258,17 @@ class ResolverClient:
         for fd in fds:
             os.close(fd)
 
-    def _adopts(self, container_id: str) -> bool:
-        """Whether what the resolver says of that container is news: an earlier daemon has told it, and we have not."""
+    def _inherits(self, container_id: str) -> bool:
+        """Whether to take over a container from the resolver: not once the daemon has set all of its own."""
         if self._complete:
             return False
-        if container_id not in self._known and container_id not in self._sockets:
-            self._doubtful.add(container_id)
+        if container_id not in self._names and container_id not in self._sockets:
+            self._inherited.add(container_id)
         return True
 
 
 def dismiss(run_dir: Path) -> None:
-    """End a resolver, since there will be no daemon any more; it is gone afterwards, and its socket."""
+    """End the resolver; when this returns, it and its socket are gone."""
     try:
         link = _RESOLVER.connect(run_dir)
         if link:
@@ -278,7 +278,7 @@ def dismiss(run_dir: Path) -> None:
                 while received := _RESOLVER.next(link, _SILENT, messages.to_daemon):
                     for fd in received[1]:
                         os.close(fd)
-    except (CompanionEnded, OSError):  # it has ended, or hangs: then it ends when it sees that nobody is there
+    except (CompanionEnded, OSError):  # it ended meanwhile, or it hangs
         return
 
 

@@ -16,7 +16,7 @@ Heard = Callable[[bytes | None], None]
 
 
 class Datagram:
-    """A question over UDP. Raises OSError where it cannot be sent."""
+    """A question over UDP. Raises OSError if it cannot be sent."""
 
     KIND: Final = socket.SOCK_DGRAM
 
@@ -27,12 +27,12 @@ class Datagram:
         self._socket = made
 
     def listen(self, heard: Heard) -> None:
-        """Have `heard` called with each message that comes; with None if the server refuses."""
+        """Call `heard` with each message that comes, and with None if the server's host refuses."""
 
         def ready() -> None:
             try:
                 data = self._socket.recv(wire.LONGEST)
-            except BlockingIOError:  # its checksum was wrong
+            except BlockingIOError:  # the packet had a wrong checksum
                 return
             except OSError:
                 heard(None)
@@ -42,13 +42,13 @@ class Datagram:
         self._loop.add(self._socket.fileno(), ready)
 
     def close(self) -> None:
-        """Hear nothing any more."""
+        """Close the socket."""
         self._loop.remove(self._socket.fileno())
         self._socket.close()
 
 
 class Stream:
-    """A question over TCP. Raises OSError where there is no way to the server."""
+    """A question over TCP. Raises OSError if there is no route to the server."""
 
     KIND: Final = socket.SOCK_STREAM
 
@@ -62,7 +62,7 @@ class Stream:
         self._received = b""
 
     def listen(self, heard: Heard) -> None:
-        """Have `heard` called with the message that comes, with None if none can come any more."""
+        """Call `heard` with the message that comes, and with None if the connection fails or ends."""
 
         def ready() -> None:
             try:
@@ -87,18 +87,18 @@ class Stream:
         self._loop.add(self._socket.fileno(), ready, WRITE)
 
     def close(self) -> None:
-        """Hear nothing any more."""
+        """Close the socket."""
         self._loop.remove(self._socket.fileno())
         self._socket.close()
 
 
 def framed(message: bytes) -> bytes:
-    """The message as it is sent over TCP (RFC 1035, 4.2.2)."""
+    """A message with its length before it, as TCP needs (RFC 1035, 4.2.2)."""
     return len(message).to_bytes(2, "big") + message
 
 
 def unframed(data: bytes) -> tuple[bytes | None, bytes]:
-    """The first message of what has come over TCP, and what follows it; None if it is not whole yet."""
+    """The first complete message of a stream, and the rest; None while it is incomplete."""
     end = 2 + int.from_bytes(data[:2], "big")
     if len(data) < max(end, 2):
         return None, data

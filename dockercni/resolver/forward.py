@@ -1,14 +1,15 @@
-"""Questions about names that are not ours, on their way to a server and back.
+"""Forwards questions to DNS servers, and returns their answers.
 
-Each is asked by a socket of its own, with an id and a port that are random, and connected: so the kernel takes answers
-from the server alone, and of those only one with that id and question counts. A server that says nothing for `STEP`
-seconds does not stop the others from being asked, and its late answer still counts.
+Against forged answers, each question has its own connected socket with a random port and a random id: the kernel only
+accepts packets from the server's address, and a packet only counts with that id and that question.
+
+If a server is silent for STEP seconds, the next one is asked, but a late answer of the first still counts. The silent
+one comes last from then on, and gets a copy of a question every 30 s. So a dead server costs its time-out once.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
@@ -19,31 +20,38 @@ from dockercni.resolver.loop import Loop, Timer
 from dockercni.resolver.upstream import Server, Upstream
 from dockercni.resolver.wire import Question
 
-STEP: Final = 1.5  # seconds until the next server is asked
-TIME: Final = 4.8  # seconds until the asker hears that it did not work: it asks again after 5
-_UNDER_WAY: Final = 1024  # questions: each has a descriptor or a few
-_OF_ONE: Final = 256  # questions of one container
-_FAILURES: Final = {wire.FORMERR, wire.SERVFAIL, wire.NOTIMP, wire.REFUSED}  # another server may know better
+STEP: Final = 1.5  # seconds of a server's silence until the next one is asked
+TIME: Final = 4.8  # seconds for a question; the C library asks again after 5
+_UNDER_WAY: Final = 1024  # questions at a time, with up to three descriptors each
+_OF_ONE: Final = 256  # questions of one container at a time, so that others are served beside a flood
+_FAILURES: Final = {wire.FORMERR, wire.SERVFAIL, wire.NOTIMP, wire.REFUSED}  # codes after which another server is asked
 
 Reply = Callable[[bytes], None]
 
 
 class Forwarder:
-    """Hands questions on, as many at a time as is bearable; others hear at once that it did not work."""
+    """Forwards a limited number of questions at a time; above that it answers SERVFAIL at once."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._under_way: Counter[str] = Counter()
+        self._under_way: dict[str, set[_Forwarded]] = {}  # by asker
+        self._total = 0
 
     def ask(self, message: bytes, asked: Question, asker: str, upstream: Upstream, reply: Reply, *, tcp: bool) -> None:
-        """Have a container's question answered: `reply` is called with a response, once."""
-        if self._under_way.total() >= _UNDER_WAY or self._under_way[asker] >= _OF_ONE:
+        """Forward a container's question. Calls `reply` once, with the response, unless it is abandoned."""
+        if self._total >= _UNDER_WAY or len(self._under_way.get(asker, ())) >= _OF_ONE:
             reply(wire.response(asked, wire.SERVFAIL))
             return
         self._begin(message, asked, asker, upstream, upstream.in_order(), reply, tcp=tcp)
         for server in upstream.due():
-            if self._under_way.total() < _UNDER_WAY:
+            if self._total < _UNDER_WAY:
                 self._begin(message, asked, asker, upstream, [server], lambda _: None, tcp=False)
+
+    def abandon(self, asker: str) -> None:
+        """Drop a container's questions: its namespace is going to be closed."""
+        for one in self._under_way.pop(asker, ()):
+            one.close()
+            self._total -= 1
 
     def _begin(
         self,
@@ -56,19 +64,21 @@ class Forwarder:
         *,
         tcp: bool,
     ) -> None:
-        self._under_way[asker] += 1
-
         def done(response: bytes) -> None:
-            self._under_way[asker] -= 1
+            self._total -= 1
+            self._under_way[asker].discard(one)
             if not self._under_way[asker]:
                 del self._under_way[asker]
             reply(response)
 
-        _Forwarded(self._loop, message, asked, upstream, iter(order), done, tcp=tcp).ask()
+        one = _Forwarded(self._loop, message, asked, upstream, iter(order), done, tcp=tcp)
+        self._total += 1
+        self._under_way.setdefault(asker, set()).add(one)
+        one.ask()
 
 
 class _Forwarded:
-    """One question, until it is answered, nobody is left to ask, or its time is over."""
+    """One question, until it is answered, every server has failed, or its time is over."""
 
     def __init__(
         self,
@@ -89,15 +99,15 @@ class _Forwarded:
         self._done = done
         self._way: type[Stream | Datagram] = Stream if tcp else Datagram
         self._open: dict[Stream | Datagram, Server] = {}
-        self._heard_out: set[Server] = set()  # asking them again would be in vain
+        self._failed: set[Server] = set()  # not to be asked again
         self._step: Timer | None = None
         self._end = loop.later(TIME, self._fail)
-        self._failure = wire.response(asked, wire.SERVFAIL)
+        self._failure = wire.response(asked, wire.SERVFAIL)  # the answer if no server has a better one
 
     def ask(self) -> None:
-        """Ask the next server; if there is none, wait for those that were asked."""
+        """Ask the next server. If there is none, those that were asked may still answer."""
         for server in self._order:
-            if server not in self._heard_out and self._asks(server):
+            if server not in self._failed and self._asks(server):
                 self._step = self._loop.later(STEP, self._late)
                 return
         if not self._open:
@@ -107,11 +117,11 @@ class _Forwarded:
         number = int.from_bytes(os.urandom(2), "big")
         try:
             made = self._upstream.socket(server, self._way.KIND)
-        except OSError:  # no descriptor, no thread: not the server's fault
+        except OSError:  # no descriptor or thread is left, which says nothing about the server
             return False
         try:
             exchange = self._way(self._loop, made, server, wire.with_id(self._message, number))
-        except OSError:  # there is no way to it
+        except OSError:  # there is no route to it
             made.close()
             server.failed()
             return False
@@ -125,11 +135,11 @@ class _Forwarded:
         self.ask()
 
     def _heard(self, exchange: Stream | Datagram, number: int, answer: bytes | None) -> None:
-        """A message of that server has come, or none will come."""
+        """Handle a message of a server; None means that none will come."""
         server = self._open[exchange]
         if answer is None:
             server.failed()
-        elif not wire.answers(answer, number, self._asked):  # forged, or of nobody who would be worth hearing
+        elif not wire.answers(answer, number, self._asked):  # forged or damaged: the right one may still come
             return
         else:
             server.answered()
@@ -138,7 +148,7 @@ class _Forwarded:
                 self._finish(answer)
                 return
             self._failure = answer
-        self._heard_out.add(server)
+        self._failed.add(server)
         del self._open[exchange]
         exchange.close()
         if not self._open:  # else the others may still answer
@@ -148,12 +158,16 @@ class _Forwarded:
     def _fail(self) -> None:
         self._finish(self._failure)
 
-    def _finish(self, response: bytes) -> None:
+    def close(self) -> None:
+        """Stop, without an answer."""
         self._stop_waiting()
         self._end.cancel()
         for exchange in self._open:
             exchange.close()
         self._open.clear()
+
+    def _finish(self, response: bytes) -> None:
+        self.close()
         self._done(response)
 
     def _stop_waiting(self) -> None:

@@ -1,4 +1,4 @@
-"""The sockets by which one container asks: one for datagrams, one for connections, and these."""
+"""The sockets by which one container asks: UDP, TCP, and the TCP connections."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dockercni.resolver.exchange import framed, unframed
 from dockercni.resolver.forward import Reply
 from dockercni.resolver.loop import READ, WRITE, Loop
 
-_AT_ONCE: Final = 16  # datagrams of one container, then it is another one's turn
+_AT_ONCE: Final = 16  # datagrams of one container before the next container's turn
 _MOST: Final = 4096  # bytes of a question
-_CONNECTIONS: Final = 32  # of one container
-_IDLE: Final = 10.0  # seconds
-_UNREAD: Final = 4 * wire.LONGEST  # bytes of answers that an asker may leave unread
-_PAUSE: Final = 0.1  # seconds without new connections where no descriptor is left
+_CONNECTIONS: Final = 32  # of one container at a time
+_IDLE: Final = 10.0  # seconds until a silent connection is closed
+_UNREAD: Final = 4 * wire.LONGEST  # bytes of unread answers until a connection is closed
+_PAUSE: Final = 0.1  # seconds without new connections when no descriptor is left
 
-Serve = Callable[[bytes, Reply, bool], None]  # a question, whom to tell the answer, whether it came over TCP
+Serve = Callable[[bytes, Reply, bool], None]  # a question, where its answer goes, whether it came over TCP
 
 
 class Listeners:
-    """One container's sockets, served until they are closed; `serve` is called with each question."""
+    """One container's sockets. Calls `serve` with each question; takes over the descriptors."""
 
     def __init__(self, loop: Loop, udp: int, tcp: int, namespace: Namespace, serve: Serve) -> None:
         self.namespace = namespace
@@ -42,7 +42,7 @@ class Listeners:
         loop.add(tcp, self._connection)
 
     def same(self, other: Listeners) -> bool:
-        """Whether these are the same sockets of the kernel, whichever descriptors stand for them."""
+        """Whether both have descriptors of the same sockets."""
         return self._inodes() == other._inodes()
 
     def _inodes(self) -> list[int]:
@@ -50,11 +50,11 @@ class Listeners:
 
     @property
     def fds(self) -> tuple[int, int, int]:
-        """The descriptors that another process needs to serve in our place."""
+        """The descriptors of UDP socket, TCP socket and namespace."""
         return self._udp.fileno(), self._tcp.fileno(), self.namespace.fd
 
     def close(self) -> None:
-        """Close all of them, the namespace's descriptor as well."""
+        """Close all sockets and the namespace's descriptor."""
         for each in (self._udp, self._tcp):
             self._loop.remove(each.fileno())
             each.close()
@@ -66,13 +66,13 @@ class Listeners:
         for _ in range(_AT_ONCE):
             try:
                 message, asker = self._udp.recvfrom(_MOST)
-            except OSError:  # none any more
+            except OSError:  # no more questions
                 return
             self._serve(message, partial(self._answer, asker), False)
 
     def _answer(self, asker: tuple[str, int], response: bytes) -> None:
         if response:
-            with contextlib.suppress(OSError):  # closed meanwhile, or no room: the asker asks again
+            with contextlib.suppress(OSError):  # closed meanwhile, or no buffer: the asker repeats its question
                 self._udp.sendto(response, asker)
 
     def _connection(self) -> None:
@@ -80,9 +80,8 @@ class Listeners:
             made, _ = self._tcp.accept()
         except BlockingIOError:
             return
-        except OSError:  # no descriptor is left: it stays ready meanwhile, which must not keep us busy
-            self._loop.change(self._tcp.fileno(), 0)
-            self._loop.later(_PAUSE, self._accept_again)
+        except OSError:  # no descriptor is left
+            self._loop.pause(self._tcp.fileno(), _PAUSE)
             return
         if len(self._connections) >= _CONNECTIONS:
             made.close()
@@ -90,13 +89,9 @@ class Listeners:
         made.setblocking(False)
         self._connections.add(_Connection(self._loop, made, self._serve, self._connections.discard))
 
-    def _accept_again(self) -> None:
-        if self._tcp.fileno() >= 0:
-            self._loop.change(self._tcp.fileno(), READ)
-
 
 class _Connection:
-    """One connection: its questions are answered as soon as each can be (RFC 7766), until it is idle or closed."""
+    """One connection. Its questions may be answered out of order (RFC 7766)."""
 
     def __init__(self, loop: Loop, made: socket.socket, serve: Serve, closed: Callable[[_Connection], None]) -> None:
         self._loop = loop
@@ -105,14 +100,14 @@ class _Connection:
         self._closed = closed
         self._received = b""
         self._unsent = b""
-        self._waiting = 0  # questions without an answer so far
-        self._ended = False  # no more questions will come
+        self._waiting = 0  # questions that are not answered yet
+        self._ended = False  # the asker sends no more questions
         self._used = time.monotonic()
         loop.add(made.fileno(), self._ready)
         loop.later(_IDLE, self._look)
 
     def close(self) -> None:
-        """Close it; answers that come later are nobody's."""
+        """Close it; later answers are dropped."""
         if self._socket.fileno() >= 0:
             self._loop.remove(self._socket.fileno())
             self._socket.close()
@@ -121,7 +116,7 @@ class _Connection:
     def _ready(self) -> None:
         if self._unsent:
             self._flush()
-        elif self._ended:  # only its end is left to be told
+        elif self._ended:  # woken for nothing but the connection's end
             self.close()
         if self._ended or self._socket.fileno() < 0:
             self._settle()
@@ -164,7 +159,7 @@ class _Connection:
             self.close()
 
     def _settle(self) -> None:
-        """Wait for what is to come, or close it if there is nothing."""
+        """Wait for what can still come, or close it."""
         if self._socket.fileno() < 0:
             return
         if len(self._unsent) > _UNREAD or (self._ended and not self._unsent and not self._waiting):
@@ -174,7 +169,7 @@ class _Connection:
         self._loop.change(self._socket.fileno(), events)
 
     def _look(self) -> None:
-        """Close it if it is idle, else look again later."""
+        """Close it if it is idle, or check again later."""
         if self._socket.fileno() < 0:
             return
         left = self._used + _IDLE - time.monotonic()

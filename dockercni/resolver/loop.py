@@ -1,4 +1,4 @@
-"""One thread that waits for descriptors and for time to pass."""
+"""An event loop for one thread: descriptors by epoll, and timers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handler = Callable[[], None]
 
 
 class Timer:
-    """Work that is to be done later, unless it is cancelled."""
+    """Work for later."""
 
     __slots__ = ("_work",)
 
@@ -24,17 +24,17 @@ class Timer:
         self._work: Handler | None = work
 
     def cancel(self) -> None:
-        """Let it not be done."""
+        """Do not run it."""
         self._work = None
 
     def ring(self) -> None:
-        """Do it."""
+        """Run it, unless it was cancelled."""
         if self._work:
             self._work()
 
 
 class Loop:
-    """Calls the handlers of descriptors that are ready, and timers that are due. For one thread."""
+    """Calls the handlers of descriptors that are ready, and the timers that are due."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -43,36 +43,47 @@ class Loop:
         self._order = itertools.count()
 
     def add(self, fd: int, handler: Handler, events: int = READ) -> None:
-        """Have `handler` called whenever the descriptor is ready, until it is removed."""
+        """Call `handler` whenever the descriptor is ready."""
         self._epoll.register(fd, events)
         self._handlers[fd] = handler
 
     def change(self, fd: int, events: int) -> None:
-        """From now on wait for these events of the descriptor."""
+        """Wait for other events of the descriptor."""
         self._epoll.modify(fd, events)
 
     def remove(self, fd: int) -> None:
-        """Wait for it no more: before it is closed, since another process may have it open still."""
+        """Stop waiting for a descriptor, before it is closed: epoll goes on while another process has it open."""
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
+    def pause(self, fd: int, seconds: float) -> None:
+        """Ignore a descriptor for a while: one that is ready and cannot be served would keep the loop busy."""
+        handler = self._handlers.get(fd)
+        self.change(fd, 0)
+
+        def go_on() -> None:
+            if handler and self._handlers.get(fd) is handler:
+                self.change(fd, READ)
+
+        self.later(seconds, go_on)
+
     def later(self, seconds: float, work: Handler) -> Timer:
-        """Have `work` done once, after that time."""
+        """Run `work` once, after that time."""
         timer = Timer(work)
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
         return timer
 
     def turn(self, longest: float) -> None:
-        """Wait for no longer than that for something to do, and do it."""
+        """Handle what is ready or due; wait for it no longer than `longest` seconds."""
         if self._timers:
             longest = min(longest, max(0.0, self._timers[0][0] - time.monotonic()))
         for fd, _ in self._epoll.poll(longest):
-            if handler := self._handlers.get(fd):  # else one before it has closed it
+            if handler := self._handlers.get(fd):  # an earlier handler of this turn may have removed it
                 handler()
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2].ring()
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """Close the loop."""
         self._epoll.close()

@@ -1,7 +1,7 @@
-"""What resolver and daemon say to each other.
+"""The messages between resolver and daemon.
 
-Both know all of it, so that whoever is killed is told by the other: the resolver goes on with its sockets and names
-until the next daemon comes, and a resolver that is started anew gets the sockets that the daemon has kept.
+Both sides hold the complete state, names and sockets, and send it to each other when they connect. So the resolver
+serves on with it while there is no daemon, and a new resolver gets it from the daemon.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import msgspec
 
 from dockercni.companions.link import Message
 
-PROTOCOL: Final = 1  # a resolver that speaks another one is ended by a new daemon
-ALIVE: Final = 1.0  # seconds from one sign of life of the resolver to the next
-SOCKET: Final = "resolver.sock"  # below the run directory, which only root may enter
+PROTOCOL: Final = 1  # a daemon replaces a resolver that speaks another one
+ALIVE: Final = 1.0  # seconds between two signs of life of the resolver
+SOCKET: Final = "resolver.sock"  # in the run directory, which only root may enter
 
 
-class On(msgspec.Struct, frozen=True):
-    """A container on a network: its addresses there, and the names that it has there only."""
+class OnNetwork(msgspec.Struct, frozen=True):
+    """A container on one network: its addresses there, and the names that only this network knows."""
 
     network: str
     addresses: list[str]
@@ -26,41 +26,41 @@ class On(msgspec.Struct, frozen=True):
 
 
 class Serve(Message, frozen=True):
-    """From the daemon, first of all. What it does not name from then on, until Complete, is to go."""
+    """From the daemon, as its first message. Containers that it does not send before Complete are removed then."""
 
 
-class Known(Message, frozen=True):
-    """From either side: what is known of a container from now on.
+class Names(Message, frozen=True):
+    """From either side: a container's names, addresses and DNS servers, in place of earlier ones.
 
-    `names` begins with the container's own; `service` is known to askers of the same Compose project. Its questions
-    about other names go to `servers`, as seen from its namespace, or to the host's where that is empty.
+    The first of `names` is the container's own. Askers of the same Compose `project` know it as `service`, too. The
+    container's questions about other names go to `servers`, from its namespace; without any, to the host's servers.
     """
 
     id: str
     names: list[str]
-    networks: list[On]
+    networks: list[OnNetwork]
     project: str = ""
     service: str = ""
     servers: list[str] = msgspec.field(default_factory=list)
 
 
 class Listen(Message, frozen=True):
-    """From either side: questions of that container come by these sockets.
+    """From either side: the sockets by which that container asks.
 
-    Descriptors: bound for UDP, listening for TCP, and its network namespace.
+    Descriptors: a bound UDP socket, a listening TCP socket, the container's network namespace.
     """
 
     id: str
 
 
 class Remove(Message, frozen=True):
-    """From the daemon: forget that container, and close its sockets."""
+    """From the daemon: forget that container and close its sockets."""
 
     id: str
 
 
 class Complete(Message, frozen=True):
-    """From either side: since Serve everything has been said that there is."""
+    """From either side: the complete state was sent."""
 
 
 class Leave(Message, frozen=True):
@@ -68,7 +68,7 @@ class Leave(Message, frozen=True):
 
 
 class Hello(Message, frozen=True):
-    """From the resolver, first of all; then it says all that it knows, and that it is complete."""
+    """From the resolver, as its first message; its state follows."""
 
     protocol: int
     version: str
@@ -83,12 +83,12 @@ class Said(Message, frozen=True):
 
 
 class Alive(Message, frozen=True):
-    """From the resolver, when there was nothing else to say for a while."""
+    """From the resolver: a sign of life, after a second without another message."""
 
 
-ToResolver = Serve | Known | Listen | Remove | Complete | Leave
-ToDaemon = Hello | Known | Listen | Complete | Said | Alive
+ToResolver = Serve | Names | Listen | Remove | Complete | Leave
+ToDaemon = Hello | Names | Listen | Complete | Said | Alive
 
-# msgspec learns a type at its first use, and crashes if two threads make it do so at once: so it learns it here
+# msgspec prepares a type at its first use, and crashes where two threads cause that at once: so it happens here
 to_resolver: Final = msgspec.json.Decoder(ToResolver)
 to_daemon: Final = msgspec.json.Decoder(ToDaemon)

@@ -1,7 +1,7 @@
-"""Who is called what? Names of containers, as each of them may ask for them. Pure.
+"""Which container has a name, as seen by the container that asks. Pure.
 
-A name is found for askers on a network that its container is on, with the addresses it has there. As with Docker's own
-resolver the first of the asker's networks that knows the name answers, and NAME.NETWORK chooses one of them.
+A container's name is known on each of its networks, with its addresses there. As in Docker's own resolver, the first of
+the asker's networks that knows a name answers, and NAME.NETWORK chooses a network.
 """
 
 from __future__ import annotations
@@ -13,49 +13,56 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from dockercni.resolver import wire
-from dockercni.resolver.messages import Known
+from dockercni.resolver.messages import Names
 from dockercni.resolver.wire import Question
 
-_EVERYBODY: Final = ""  # a name for whoever is on the network; else the Compose project whose containers know it
-_LENGTHS: Final = {wire.A: (4,), wire.AAAA: (16,), wire.ANY: (4, 16)}  # bytes of the addresses that answer a type
+_EVERYBODY: Final = ""  # the scope of a name that all containers on the network know; others: a Compose project
+_LENGTHS: Final = {wire.A: (4,), wire.AAAA: (16,), wire.ANY: (4, 16)}  # type of a question -> bytes of an address
 _V4: Final = ".in-addr.arpa"
 _V6: Final = ".ip6.arpa"
 
 
 @dataclass(slots=True)
 class _Network:
-    """Names on one network: (project or everybody, name) -> id of a container -> its addresses; and the way back."""
+    """The names on one network: scope and name -> container's id -> its addresses; and who has an address."""
 
     names: dict[tuple[str, str], dict[str, tuple[bytes, ...]]] = field(default_factory=dict)
-    owners: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # address -> id of its container, its name
+    owners: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # address -> container's id and name
 
 
 class Table:
-    """All containers with the names and addresses that they have on each of their networks."""
+    """All containers with their names and addresses on each network."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Known] = {}
+        self._containers: dict[str, Names] = {}
         self._networks: dict[str, _Network] = {}
 
-    def put(self, known: Known) -> None:
-        """From now on this is what is known of that container. Raises ValueError for an address that is none."""
-        addresses = [tuple(ip_address(text).packed for text in on.addresses) for on in known.networks]
-        self.remove(known.id)
-        self._known[known.id] = known
-        for on, packed in zip(known.networks, addresses, strict=True):
+    def set(self, names: Names) -> None:
+        """Set a container's names and addresses. Raises ValueError without a name, or for an address that is none."""
+        if not names.names:
+            raise ValueError("a container without a name")
+        addresses = [tuple(ip_address(text).packed for text in on.addresses) for on in names.networks]
+        self.remove(names.id)
+        self._containers[names.id] = names
+        for on, packed in zip(names.networks, addresses, strict=True):
             network = self._networks.setdefault(on.network, _Network())
-            for key in _keys(known, on.aliases):
-                network.names.setdefault(key, {})[known.id] = packed
+            for key in _keys(names, on.aliases):
+                have = network.names.setdefault(key, {})
+                have[names.id] = have.get(names.id, ()) + packed  # it may be on the network more than once
             for address in packed:
-                network.owners[address] = known.id, known.names[0]
+                network.owners[address] = names.id, names.names[0]
 
     def remove(self, container_id: str) -> None:
-        """Forget a container; one that is not known is no error."""
-        known = self._known.pop(container_id, None)
-        for on in known.networks if known else ():
-            network = self._networks[on.network]
-            for key in _keys(known, on.aliases) if known else ():
-                if key in network.names:
+        """Remove a container. One that is not there is no error."""
+        names = self._containers.pop(container_id, None)
+        if names is None:
+            return
+        for on in names.networks:
+            network = self._networks.get(on.network)
+            if network is None:  # the container was on it more than once
+                continue
+            for key in _keys(names, on.aliases):
+                if key in network.names:  # an alias may be listed twice
                     network.names[key].pop(container_id, None)
                     if not network.names[key]:
                         del network.names[key]
@@ -63,20 +70,20 @@ class Table:
             if not network.names:
                 del self._networks[on.network]
 
-    def known(self) -> list[Known]:
-        """What is known of each container."""
-        return list(self._known.values())
+    def all(self) -> list[Names]:
+        """Every container."""
+        return list(self._containers.values())
 
-    def of(self, container_id: str) -> Known | None:
-        """What is known of that container."""
-        return self._known.get(container_id)
+    def get(self, container_id: str) -> Names | None:
+        """One container; None if it is not there."""
+        return self._containers.get(container_id)
 
     def records(self, asker_id: str, asked: Question) -> Sequence[bytes] | None:
-        """The data of the records that answer a container's question; None for a name that is not one of ours.
+        """The data of the records that answer a container's question, in random order.
 
-        Empty for a name of ours without a record of that type. Several addresses come in any order.
+        Empty for a container's name without a record of that type; None for other names, which are to be forwarded.
         """
-        asker = self._known.get(asker_id)
+        asker = self._containers.get(asker_id)
         if asker is None or asked.cls != wire.IN:
             return None
         if asked.type == wire.PTR:
@@ -89,7 +96,7 @@ class Table:
             random.shuffle(found)
         return found
 
-    def _addresses(self, asker: Known, name: str) -> list[bytes] | None:
+    def _addresses(self, asker: Names, name: str) -> list[bytes] | None:
         networks = [on.network for on in asker.networks]
         for network in networks:
             if found := self._on(network, name, asker.project):
@@ -101,32 +108,33 @@ class Table:
         return None
 
     def _on(self, network: str, name: str, project: str) -> list[bytes]:
-        """Every address that has the name on a network, each once; a name without an address is none."""
+        """The addresses of a name on one network, each once. A name without an address counts as unknown."""
         names = self._networks[network].names
         scopes = dict.fromkeys((_EVERYBODY, project))
         found = (names.get((scope, name), {}) for scope in scopes)
         return list(dict.fromkeys(address for have in found for addresses in have.values() for address in addresses))
 
-    def _pointer(self, asker: Known, name: str) -> list[bytes] | None:
+    def _pointer(self, asker: Names, name: str) -> list[bytes] | None:
         address = _reversed(name)
         for on in asker.networks if address else ():
             if owner := self._networks[on.network].owners.get(address):
                 try:
                     return [wire.encoded(f"{owner[1]}.{on.network}")]
-                except ValueError:  # a name of a container or network that DNS cannot express
+                except ValueError:  # DNS has no form for the container's or the network's name
                     continue
         return None
 
 
-def _keys(known: Known, aliases: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for name in (*known.names, *aliases):
-        yield _EVERYBODY, name.lower()
-    if known.project and known.service:
-        yield known.project, known.service.lower()
+def _keys(names: Names, aliases: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in (*names.names, *aliases):
+        if name:
+            yield _EVERYBODY, name.lower()
+    if names.project and names.service:
+        yield names.project, names.service.lower()
 
 
 def _reversed(name: str) -> bytes:
-    """The address that a name such as 1.0.17.172.in-addr.arpa stands for; empty if it stands for none."""
+    """The address in a name such as 1.0.17.172.in-addr.arpa; empty if there is none."""
     try:
         if name.endswith(_V4):
             return IPv4Address(".".join(reversed(name.removesuffix(_V4).split(".")))).packed

@@ -1,4 +1,4 @@
-"""Which servers are asked for names that are not ours, and which of them answer."""
+"""The DNS servers to which questions are forwarded, and which of them answer."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from typing import Final
 from dockercni.linux.netns import Namespace
 
 HOST_FILE: Final = Path("/etc/resolv.conf")
-OURS: Final = "127.0.0.11"  # of a container; asking that from its namespace would be asking ourselves
+OURS: Final = "127.0.0.11"  # where containers reach the resolver; never forwarded to from a container's namespace
 PORT: Final = 53
 _SERVERS: Final = 3  # as many as the C library uses (resolv.conf(5))
-_PAUSE: Final = 30.0  # seconds until a server that did not answer is tried again, beside another one
-_FRESH: Final = 1.0  # seconds until the host's file is looked at again
+_PAUSE: Final = 30.0  # seconds until a server that did not answer gets a question again
+_FRESH: Final = 1.0  # seconds between two looks at the host's file
 _MOST: Final = 1 << 16  # bytes of that file
 
 
 @dataclass(slots=True, eq=False)
 class Server:
-    """A server and whether it answers. `address` is for connect(2)."""
+    """One server. `address` is for connect(2)."""
 
     family: int
     address: tuple[object, ...]
-    again: float | None = None  # when one that does not answer is tried again; None: it answers, as far as we know
+    again: float | None = None  # None while it answers; else the time (monotonic) of the next try
 
     def failed(self) -> None:
-        """It has not answered: others are asked before it from now on."""
+        """It did not answer in time: others come first from now on."""
         self.again = time.monotonic() + _PAUSE
 
     def answered(self) -> None:
-        """It has answered."""
+        """It answered."""
         self.again = None
 
     def due(self) -> bool:
-        """Whether one that does not answer is to be tried again now; says so once in a while."""
+        """Whether it is time to try a failed server again. True once per pause."""
         if self.again is None or time.monotonic() < self.again:
             return False
         self.failed()
@@ -47,24 +47,24 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The servers of one asker, in their order, and the namespace they are asked from; None: our own."""
+    """Servers in their order, and the namespace to ask them from; None is the resolver's own."""
 
     servers: tuple[Server, ...]
     namespace: Namespace | None = None
 
     def in_order(self) -> list[Server]:
-        """Those that answer first, then the others; one that is alone may be asked twice."""
+        """The order in which to ask: working servers first. A single server is asked twice, as a packet may be lost."""
         ordered = sorted(self.servers, key=lambda server: server.again is not None)
         return ordered * 2 if len(ordered) == 1 else ordered
 
     def due(self) -> list[Server]:
-        """Servers that are to be tried beside those that answer."""
+        """Failed servers to be tried again, in addition to the one that is asked. None while all have failed."""
         if all(server.again is not None for server in self.servers):
             return []
         return [server for server in self.servers if server.due()]
 
     def socket(self, server: Server, kind: socket.SocketKind) -> socket.socket:
-        """A new socket for asking that server; connecting it gives it a random port. Raises OSError."""
+        """A new socket in the right namespace; its port is random, as the kernel chooses it. Raises OSError."""
 
         def opened() -> socket.socket:
             return socket.socket(server.family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -74,7 +74,7 @@ class Upstream:
 
 @dataclass(slots=True)
 class HostServers:
-    """The servers of this host, as its file says at the moment."""
+    """The servers of the host, from its resolv.conf, which is read again whenever it changes."""
 
     path: Path = HOST_FILE
     _upstream: Upstream = field(default_factory=lambda: Upstream(()))
@@ -82,7 +82,7 @@ class HostServers:
     _until: float = 0.0
 
     def upstream(self) -> Upstream:
-        """Whom to ask now."""
+        """The present servers."""
         now = time.monotonic()
         if now >= self._until:
             self._until = now + _FRESH
@@ -100,7 +100,7 @@ class HostServers:
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
     def _addresses(self) -> list[str]:
-        """Without a server in the file, the C library asks the host itself (resolv.conf(5))."""
+        """The addresses in the file; without any, the host itself, as the C library does (resolv.conf(5))."""
         try:
             with open(self.path, encoding="utf-8", errors="replace") as file:
                 lines = [line.split() for line in file.read(_MOST).splitlines()]
@@ -110,11 +110,11 @@ class HostServers:
 
 
 def servers(addresses: Sequence[str], port: int = PORT) -> tuple[Server, ...]:
-    """The servers of these addresses, as many as are asked; what is no address of a server is left out."""
+    """The servers with these addresses, at most three. Anything that is no address is left out."""
     found = []
     for text in addresses:
         try:
-            name = text.encode("ascii")  # a text would have Python load its tables for international names: 1 MiB
+            name = text.encode("ascii")  # for a str, Python loads its tables of international names (1 MiB)
             known = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
             continue
@@ -123,5 +123,5 @@ def servers(addresses: Sequence[str], port: int = PORT) -> tuple[Server, ...]:
 
 
 def of_container(addresses: Sequence[str], namespace: Namespace) -> Upstream:
-    """A container's own servers, asked from its namespace."""
+    """A container's own servers, to be asked from its namespace."""
     return Upstream(servers([text for text in addresses if text != OURS]), namespace)

@@ -1,7 +1,8 @@
-"""DNS messages (RFC 1035, RFC 6891), as far as a resolver reads and writes them that forwards what it does not know.
+"""DNS messages (RFC 1035, RFC 6891): the questions that the resolver reads, and the answers that it writes. Pure.
 
-By hand, because it is the measured path: reading a question and writing its answer takes 20 us. dnspython takes 1.2 ms
-for the same, and 9 MiB of memory; the tests have it judge every answer. Pure.
+The format is written by hand because this is the measured path. On one machine, dnspython took 1.2 ms to read a
+question and write its answer, and 9 MiB of memory; a whole exchange with this resolver takes 0.04 ms. The tests let
+dnspython judge every answer, and compare how both read 100,000 damaged questions.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ FORMERR: Final = 1
 SERVFAIL: Final = 2
 NOTIMP: Final = 4
 REFUSED: Final = 5
-_BADVERS: Final = 16  # its higher bits stand in the OPT record
+_BADVERS: Final = 16  # its higher bits are in the OPT record
 
-TTL: Final = 5  # seconds: a container's address is another one after its restart
+TTL: Final = 5  # seconds; a restarted container may have another address
 LONGEST: Final = 65535  # bytes of a message over TCP
 _PLAIN: Final = 512  # bytes of a message over UDP, unless EDNS allows more
 _LABEL: Final = 63  # bytes
@@ -45,7 +46,7 @@ _CHECKING_DISABLED: Final = 0x0010
 
 
 class Malformed(Exception):
-    """No question that can be answered; `response` is what its asker is to hear, empty where silence is right."""
+    """A message that is no question to be answered. `response` is for its sender; empty means that there is none."""
 
     def __init__(self, response: bytes = b"") -> None:
         super().__init__("not a DNS question")
@@ -56,8 +57,8 @@ class Malformed(Exception):
 class Question:
     """What a message asks for.
 
-    `name` is in lower case, its labels joined by dots, without one at the end; a dot or backslash in a label has a
-    backslash before it, so such a name is nobody's. `section` is the question as it stood in the message.
+    `name` is in lower case, without a dot at its end. A dot or backslash in a label is escaped by a backslash, so that
+    it matches no container. `section` is the question as it was in the message.
     """
 
     id: int
@@ -70,7 +71,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Edns:
-    """The asker's OPT record: how many bytes of an answer it takes over UDP, and the version of EDNS it speaks."""
+    """The asker's OPT record: the bytes that it accepts over UDP, and its version of EDNS."""
 
     size: int
     version: int
@@ -81,7 +82,7 @@ def question(message: bytes) -> Question:
     if len(message) < HEADER.size:
         raise Malformed
     number, flags, questions, *_ = HEADER.unpack_from(message)
-    if flags & _RESPONSE:  # to answer an answer could go on for ever
+    if flags & _RESPONSE:  # two resolvers could answer each other for ever
         raise Malformed
     if flags & _OPCODE:
         raise Malformed(_bare(number, flags, NOTIMP))
@@ -96,7 +97,7 @@ def question(message: bytes) -> Question:
 
 
 def edns(message: bytes, asked: Question) -> Edns | None:
-    """The OPT record of a message, None if it has none. Raises Malformed."""
+    """The OPT record of a message; None if it has none. Raises Malformed."""
     _, _, _, *counts = HEADER.unpack_from(message)
     position = HEADER.size + len(asked.section)
     found = None
@@ -115,10 +116,10 @@ def edns(message: bytes, asked: Question) -> Edns | None:
 
 
 def answer(message: bytes, asked: Question, data: Sequence[bytes], *, tcp: bool) -> bytes:
-    """The answer to a question about a name that exists; `data` may be empty: it has no record of that type.
+    """The answer for a name that exists. `data` is empty if it has no record of the type that was asked for.
 
-    As many records as fit; if that is not all of them the answer says so, and some askers then come back over TCP.
-    An address's type follows from its length. Raises Malformed.
+    Has as many records as fit, and is marked as truncated if these are not all: askers may then use TCP. Raises
+    Malformed.
     """
     asker = edns(message, asked)
     if asker and asker.version:
@@ -142,7 +143,7 @@ _ADDRESS_TYPES: Final = {4: A, 16: AAAA}
 def response(
     asked: Question, rcode: int, records: Sequence[bytes] = (), *, edns: bool = False, truncated: bool = False
 ) -> bytes:
-    """A response to a question, with these records as they stand in it."""
+    """A response to a question; `records` are in wire format."""
     flags = _flags(asked.flags, rcode) | (_TRUNCATED if truncated else 0)
     header = HEADER.pack(asked.id, flags, 1, len(records), 0, int(edns))
     opt = b"\0" + _RECORD.pack(OPT, 1232, rcode >> 4 << 24, 0) if edns else b""
@@ -150,15 +151,12 @@ def response(
 
 
 def with_id(message: bytes, number: int) -> bytes:
-    """The message with another id."""
+    """The message with that id."""
     return number.to_bytes(2, "big") + message[2:]
 
 
 def answers(message: bytes, number: int, asked: Question) -> bool:
-    """Whether a message is a response with that id, to that question.
-
-    One that only says that it has failed may lack the question.
-    """
+    """Whether a message is a response with that id to that question. A bare failure may come without the question."""
     if len(message) < HEADER.size:
         return False
     found, flags, questions, *_ = HEADER.unpack_from(message)
@@ -176,12 +174,12 @@ def answers(message: bytes, number: int, asked: Question) -> bool:
 
 
 def rcode(message: bytes) -> int:
-    """What a response says of its success, without the bits that stand in an OPT record."""
+    """The response code, without the bits that an OPT record may add."""
     return message[3] & 0xF
 
 
 def encoded(name: str) -> bytes:
-    """The name as it stands in a record. Raises ValueError for one that has no such form."""
+    """A name in wire format. Raises ValueError for one that has none."""
     labels = [label.encode("ascii") for label in name.split(".")]
     if not all(0 < len(label) <= _LABEL for label in labels) or sum(map(len, labels)) + len(labels) + 1 > _NAME:
         raise ValueError(f"{name!a} is not a domain name")
@@ -197,9 +195,9 @@ def _bare(number: int, flags: int, rcode: int) -> bytes:
 
 
 def _name(message: bytes, position: int) -> tuple[str, int]:
-    """The name that begins there, and where it ends; a question has nothing before it that a pointer could mean.
+    """The name at a position, and the position after it. Raises ValueError.
 
-    Raises ValueError.
+    Compression pointers are refused: nothing comes before a question's name that one could point to.
     """
     labels = []
     begin = position
@@ -221,7 +219,7 @@ def _name(message: bytes, position: int) -> tuple[str, int]:
 
 
 def _skip_name(message: bytes, position: int) -> int:
-    """Where the name ends that begins there. Pointers are not followed. Raises ValueError, IndexError."""
+    """The position after the name at a position. Pointers are not followed. Raises ValueError, IndexError."""
     while length := message[position]:
         if length & 0xC0 == 0xC0:
             return position + 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dockercni.linux.netns import Namespace
 from dockercni.resolver.client import ResolverClient
-from dockercni.resolver.messages import Known, On
+from dockercni.resolver.messages import Names, OnNetwork
 
 WEB, DB = "1" * 64, "2" * 64
 
@@ -27,9 +27,9 @@ def main(said: str) -> None:
     others = [(f"{number:064x}", f"c{number}", f"10.98.0.{number + 1}") for number in range(orders["extra"])]
     for container_id, name, address in containers + others:
         aliases = ["postgres"] if name == "db" else []
-        on = [On("net", [address], aliases)]
+        on = [OnNetwork("net", [address], aliases)]
         servers = orders["servers"].get(container_id, [])
-        client.know(Known(container_id, [name, container_id[:12]], on, servers=servers))
+        client.set_names(Names(container_id, [name, container_id[:12]], on, servers=servers))
         with Namespace.open(f"/run/netns/{name if name in {'web', 'db'} else 'web'}") as namespace:
             found = client.listen(container_id, namespace)
         ports[container_id] = {"udp": found.udp, "tcp": found.tcp}

@@ -279,6 +279,17 @@ def test_too_many(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.ask(server).answer
 
 
+def test_abandoned(world: World) -> None:
+    """The questions of a container that is gone are dropped, with all that they hold; those of others are not."""
+    server = world.server(silent)
+    gone, stays = world.begin(server, asker="gone"), world.begin(server, asker="stays")
+    world.forwarder.abandon("gone")
+    world.forwarder.abandon("unknown")
+    world.until(lambda: bool(stays))
+    assert not gone
+    assert (world.forwarder._total, world.forwarder._under_way) == (0, {})
+
+
 def test_no_descriptor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no socket can be had the asker hears so, and no server is taken for dead."""
 

@@ -20,7 +20,7 @@ from dockercni.companions.door import Door
 from dockercni.companions.link import Message
 from dockercni.resolver import listeners, messages, process, wire
 from dockercni.resolver.exchange import framed, unframed
-from dockercni.resolver.messages import Alive, Complete, Hello, Known, Leave, Listen, On, Remove, Said, Serve
+from dockercni.resolver.messages import Alive, Complete, Hello, Leave, Listen, Names, OnNetwork, Remove, Said, Serve
 from dockercni.resolver.process import Resolver
 from dockercni.resolver.table import Table
 from dockercni.resolver.upstream import HostServers
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = "1" * 64
-WEB = Known(ID, ["web"], [On("net", ["10.0.0.2"])])
+WEB = Names(ID, ["web"], [OnNetwork("net", ["10.0.0.2"])])
 
 
 class World:
@@ -157,12 +157,12 @@ def test_answers(world: World) -> None:
             for name in ("web", "WEB"):
                 connection.sendall(framed(dns.message.make_query(name, "A").to_wire()))
                 assert str(recv_message(connection).answer[0][0]) == "10.0.0.2"
-        links.send(link, Known(ID, ["web"], [On("net", ["10.0.0.3"])]))
+        links.send(link, Names(ID, ["web"], [OnNetwork("net", ["10.0.0.3"])]))
         wait_until(lambda: str(world.ask().answer[0][0]) == "10.0.0.3", 10, "the new address")
         links.send(link, Remove(ID))
         links.send(link, Remove("unknown"))
         wait_until(lambda: not world.resolver._listeners, 10, "its sockets to be closed")
-        assert world.resolver._table.known() == []
+        assert world.resolver._table.all() == []
 
 
 def test_forwards(world: World) -> None:
@@ -195,7 +195,7 @@ def test_another_daemon(world: World) -> None:
 
 def test_complete(world: World) -> None:
     """What a new daemon does not speak of goes when it says that it has spoken of all, and not before."""
-    other = Known("2" * 64, ["other"], [On("net", ["10.0.0.9"])])
+    other = Names("2" * 64, ["other"], [OnNetwork("net", ["10.0.0.9"])])
     with world.daemon(WEB, other) as link:
         world.listen(link)
         world.ask()
@@ -217,7 +217,7 @@ def test_told_again(world: World) -> None:
         with world.connection() as connection:
             links.send(link, WEB)
             world.listen(link)
-            links.send(link, Known("2" * 64, ["other"], [On("net", ["10.0.0.9"])]))
+            links.send(link, Names("2" * 64, ["other"], [OnNetwork("net", ["10.0.0.9"])]))
             wait_until(lambda: world.ask("other").answer, 10, "all of that")
             connection.sendall(framed(dns.message.make_query("web", "A").to_wire()))
             assert recv_message(connection).answer
@@ -260,7 +260,7 @@ def test_words_wait(world: World) -> None:
 
 def test_bad_names(world: World) -> None:
     """An address that is none is told of, and the container's other names stay."""
-    with world.daemon(WEB, Known(ID, ["web"], [On("net", ["nonsense"])])) as link:
+    with world.daemon(WEB, Names(ID, ["web"], [OnNetwork("net", ["nonsense"])])) as link:
         world.listen(link)
         all_told(link)
         said, _ = heard(link)
@@ -272,16 +272,16 @@ def test_bad_names(world: World) -> None:
 def test_more_than_fits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that reads slowly hears of all containers nevertheless."""
     monkeypatch.setattr(links, "widen", lambda _: None)
-    many = [Known(f"{number:064}", ["name" * 10], [On("net", ["10.0.0.2"])]) for number in range(3000)]
+    many = [Names(f"{number:064}", ["name" * 10], [OnNetwork("net", ["10.0.0.2"])]) for number in range(3000)]
     link = world.daemon()
     all_told(link)
     for known in many:
         link.send(links.encoded(known))
-    wait_until(lambda: len(world.resolver._table.known()) == len(many), 30, "all to be known")
+    wait_until(lambda: len(world.resolver._table.all()) == len(many), 30, "all to be known")
     link.close()
     with world.daemon() as link:
         told = all_told(link)
-        assert {message.id for message, _ in told if isinstance(message, Known)} == {known.id for known in many}
+        assert {message.id for message, _ in told if isinstance(message, Names)} == {known.id for known in many}
 
 
 def test_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +323,36 @@ def test_hostile_datagrams(world: World) -> None:
         world.asker.send(b"\0" * 60000)
         world.asker.settimeout(0.1)  # a question is lost where the flood has left no room
         wait_until(lambda: answered(world), 30, "an answer")
+
+
+def test_flood(world: World) -> None:
+    """While one container asks as fast as it can, another one is answered."""
+    other = "2" * 64
+    stop = threading.Event()
+    question = dns.message.make_query("nosuch.example", "A").to_wire()
+    with world.daemon(WEB, Names(other, ["other"], [OnNetwork("net", ["10.0.0.9"])])) as link:
+        world.listen(link)
+        world.ask()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.create_server(("127.0.0.11", 0)) as tcp:
+            udp.bind(("127.0.0.11", 0))
+            namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
+            links.send(link, Listen(other), udp.fileno(), tcp.fileno(), namespace)
+            os.close(namespace)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+                asker.connect(udp.getsockname())
+
+                def flood() -> None:
+                    while not stop.is_set():
+                        asker.send(question)
+
+                thread = threading.Thread(target=flood)
+                thread.start()
+                try:
+                    for _ in range(20):
+                        assert world.ask().answer
+                finally:
+                    stop.set()
+                    thread.join()
 
 
 def test_a_defect(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,20 +7,20 @@ from ipaddress import ip_address
 import pytest
 
 from dockercni.resolver import wire
-from dockercni.resolver.messages import Known, On
+from dockercni.resolver.messages import Names, OnNetwork
 from dockercni.resolver.table import Table
 from dockercni.resolver.wire import Question
 
-WEB = Known("1" * 64, ["web", "1" * 12], [On("front", ["10.1.0.2", "fd01::2"])], "shop", "web")
-DB = Known("2" * 64, ["db", "2" * 12], [On("back", ["10.2.0.3"], ["postgres"])], "shop", "database")
-API = Known("3" * 64, ["api"], [On("front", ["10.1.0.4"]), On("back", ["10.2.0.4"])], "shop", "api")
+WEB = Names("1" * 64, ["web", "1" * 12], [OnNetwork("front", ["10.1.0.2", "fd01::2"])], "shop", "web")
+DB = Names("2" * 64, ["db", "2" * 12], [OnNetwork("back", ["10.2.0.3"], ["postgres"])], "shop", "database")
+API = Names("3" * 64, ["api"], [OnNetwork("front", ["10.1.0.4"]), OnNetwork("back", ["10.2.0.4"])], "shop", "api")
 
 
 def asked(name: str, kind: int = wire.A, cls: int = wire.IN) -> Question:
     return Question(1, 0, name, kind, cls, b"")
 
 
-def found(table: Table, asker: Known, name: str, kind: int = wire.A) -> set[str] | None:
+def found(table: Table, asker: Names, name: str, kind: int = wire.A) -> set[str] | None:
     data = table.records(asker.id, asked(name, kind))
     return None if data is None else {str(ip_address(each)) for each in data}
 
@@ -30,7 +30,7 @@ def table() -> Table:
     """A front and a back network, and one container that is on both."""
     made = Table()
     for known in (WEB, DB, API):
-        made.put(known)
+        made.set(known)
     return made
 
 
@@ -55,7 +55,7 @@ def table() -> Table:
         (API, "", None),
     ],
 )
-def test_names(table: Table, asker: Known, name: str, addresses: set[str] | None) -> None:
+def test_names(table: Table, asker: Names, name: str, addresses: set[str] | None) -> None:
     """A name is known on the networks that both are on, with the address there."""
     assert found(table, asker, name) == addresses
 
@@ -71,10 +71,10 @@ def test_families(table: Table) -> None:
 
 def test_services_of_two_projects(table: Table) -> None:
     """A service is known to its own project only, also where two projects are on one network."""
-    other = Known("4" * 64, ["blog-database-1"], [On("back", ["10.2.0.9"])], "blog", "database")
-    stranger = Known("5" * 64, ["alone"], [On("back", ["10.2.0.10"])])
-    table.put(other)
-    table.put(stranger)
+    other = Names("4" * 64, ["blog-database-1"], [OnNetwork("back", ["10.2.0.9"])], "blog", "database")
+    stranger = Names("5" * 64, ["alone"], [OnNetwork("back", ["10.2.0.10"])])
+    table.set(other)
+    table.set(stranger)
     assert found(table, API, "database") == {"10.2.0.3"}
     assert found(table, other, "database") == {"10.2.0.9"}
     assert found(table, stranger, "database") is None
@@ -84,7 +84,9 @@ def test_services_of_two_projects(table: Table) -> None:
 def test_several(table: Table) -> None:
     """All that have a name are given, and each of them comes first now and then."""
     for number in range(5, 8):
-        table.put(Known(str(number) * 64, [f"api-{number}"], [On("back", [f"10.2.0.{number}"])], "shop", "worker"))
+        table.set(
+            Names(str(number) * 64, [f"api-{number}"], [OnNetwork("back", [f"10.2.0.{number}"])], "shop", "worker")
+        )
     assert found(table, DB, "worker") == {"10.2.0.5", "10.2.0.6", "10.2.0.7"}
     firsts = {(table.records(DB.id, asked("worker")) or [b""])[0] for _ in range(200)}
     assert len(firsts) == 3
@@ -93,7 +95,7 @@ def test_several(table: Table) -> None:
 def test_pointers(table: Table) -> None:
     """An address leads to the name, on the networks of the asker; others are not ours."""
 
-    def pointer(asker: Known, name: str) -> list[bytes] | None:
+    def pointer(asker: Names, name: str) -> list[bytes] | None:
         data = table.records(asker.id, asked(name, wire.PTR))
         return None if data is None else list(data)
 
@@ -107,35 +109,47 @@ def test_pointers(table: Table) -> None:
 
 def test_a_name_that_dns_cannot_express(table: Table) -> None:
     """A container may be called so that its name is none in DNS: it has no pointer."""
-    table.put(Known("6" * 64, ["x" * 64], [On("back", ["10.2.0.6"])]))
+    table.set(Names("6" * 64, ["x" * 64], [OnNetwork("back", ["10.2.0.6"])]))
     assert table.records(API.id, asked("6.0.2.10.in-addr.arpa", wire.PTR)) is None
+
+
+def test_twice_on_a_network(table: Table) -> None:
+    """A container with two interfaces on one network has the addresses of both there, and leaves nothing behind."""
+    table.set(Names(DB.id, ["db"], [OnNetwork("back", ["10.2.0.3"]), OnNetwork("back", ["10.2.0.30"], ["second"])]))
+    assert found(table, API, "db") == {"10.2.0.3", "10.2.0.30"}
+    assert found(table, API, "second") == {"10.2.0.30"}
+    for names in (DB, API, WEB):
+        table.remove(names.id)
+    assert table._networks == {}
 
 
 def test_upper_case() -> None:
     """Names are compared without regard to case, those of networks too."""
     table = Table()
-    table.put(Known("1" * 64, ["Web"], [On("Front", ["10.1.0.2"])]))
-    asker = Known("1" * 64, [], [])
+    table.set(Names("1" * 64, ["Web"], [OnNetwork("Front", ["10.1.0.2"])]))
+    asker = Names("1" * 64, [], [])
     assert found(table, asker, "web") == found(table, asker, "web.front") == {"10.1.0.2"}
 
 
 def test_changes(table: Table) -> None:
     """What is said later counts, and what is removed leaves nothing behind."""
-    table.put(Known(DB.id, ["db"], [On("back", ["10.2.0.7"])]))
+    table.set(Names(DB.id, ["db"], [OnNetwork("back", ["10.2.0.7"])]))
     assert found(table, API, "db") == {"10.2.0.7"}
     assert found(table, API, "postgres") is None
     assert table.records(API.id, asked("3.0.2.10.in-addr.arpa", wire.PTR)) is None
     for known in (WEB, DB, API, API):
         table.remove(known.id)
-    assert table.known() == []
+    assert table.all() == []
     assert table._networks == {}
     assert found(table, API, "db") is None
 
 
 def test_no_address(table: Table) -> None:
     """What is no address is refused, and changes nothing; a container without an address has no name."""
+    with pytest.raises(ValueError, match="name"):
+        table.set(Names(DB.id, [], []))
     with pytest.raises(ValueError, match="address"):
-        table.put(Known(DB.id, ["db"], [On("back", ["10.2.0"])]))
+        table.set(Names(DB.id, ["db"], [OnNetwork("back", ["10.2.0"])]))
     assert found(table, API, "db") == {"10.2.0.3"}
-    table.put(Known(DB.id, ["db"], [On("back", [])]))
+    table.set(Names(DB.id, ["db"], [OnNetwork("back", [])]))
     assert found(table, API, "db") is None
