@@ -21,7 +21,7 @@ _SCHEMA = 1
 _MAX_VALUE = 8192  # characters of one value: texts of plugins and containers may have any length
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
 # The keys that people filter by come first, in this order, whatever order the call had.
-_FIRST = ("container", "id", "network", "ifname", "plugin", "engine", "ms", "reason")
+_FIRST = ("container", "id", "network", "ifname", "plugin", "backend", "ms", "reason")
 
 
 def configure(level: Level, style: Style) -> None:

@@ -87,11 +87,12 @@ class Jobs:
                 job(reason)
                 self.reporter.fine(key)
                 return Retry.NEVER
-            if self.reconciler is None:  # the job for all comes first, and adds this container again
+            reconciler = self.reconciler  # a reload may take it away at any moment
+            if reconciler is None:  # the job for all comes first, and adds this container again
                 return Retry.NEVER
             thorough = key in self._thorough or reason not in ACTIONS
             self._thorough.discard(key)
-            outcome = self.early.tracker.reconcile(self.reconciler, key, thorough=thorough)
+            outcome = self.early.tracker.reconcile(reconciler, key, thorough=thorough)
         except (DockercniError, IptablesError) as error:
             self.reporter.failed(key, str(error), reason)
             return retry_of(error)

@@ -38,5 +38,5 @@ class Failure(DockercniError):
         """
         notes = getattr(error, "__notes__", ())
         retry = retry_of(error)
-        code = error.code if isinstance(error, CNIError) else 0
+        code = error.code if isinstance(error, CNIError | Failure) else 0
         return cls("; ".join([str(error), *notes]), max(retry, Retry.LATER) if notes else retry, code)

@@ -50,7 +50,7 @@ class Observation:
         elsewhere = {record.attachment.netns_id for record in recorded} - {netns_id}
         claimed = start is not None and bool(elsewhere)
         paths = {record.attachment.path for record in recorded} - {""}
-        found = {path: netns_id for path in paths if (netns_id := sandboxes.netns_id_at(path))}
+        found = {path: there for path in paths if (there := sandboxes.netns_id_at(path))}
         alive = [
             record for record in recorded if record.attachment.complete and _lives(record.attachment, netns_id, found)
         ]

@@ -54,6 +54,11 @@ class Observed:
     lease_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     store_missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def lives(self) -> bool:
+        """Whether the container runs, or a namespace that was attached by its path still exists."""
+        return self.netns_id is not None or bool(self.paths)
+
     def name_of(self, attachment: Attachment) -> str:
         """What the attachment's link is called now; "" if it is gone."""
         found = self.renamed.get(attachment.ifname, attachment.ifname)

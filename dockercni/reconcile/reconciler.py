@@ -156,7 +156,7 @@ class Reconciler:
             )
             actions = plan(wanted, [record.attachment for record in recorded], observed, forced=forced)
             steps.extend(map(execution.carry_out, actions))
-            if thorough and observed.netns_id and all(isinstance(action, Report) for action in actions):
+            if thorough and observed.lives and all(isinstance(action, Report) for action in actions):
                 steps.extend(self._checked(recorded, lock, whole=not actions))
                 if lock is not None:
                     self._complete_history(recorded, past)
@@ -166,7 +166,7 @@ class Reconciler:
         if container is None and lock is not None and not execution.attachments and not observed.inhabited:
             self.history.forget(container_id)
         name = container.name if container else _recorded_name(recorded) or container_id[:12]
-        return Outcome(container_id, name, observed.netns_id is not None, execution.attachments, tuple(steps))
+        return Outcome(container_id, name, observed.lives, execution.attachments, tuple(steps))
 
     @property
     def _observation(self) -> Observation:

@@ -60,7 +60,7 @@ def test_json_lines_have_the_conventions_keys_first(monkeypatch: pytest.MonkeyPa
         own=1,
         reason="r",
         ms=3.1,
-        engine="exec",
+        backend="exec",
         plugin="p",
         ifname="eth0",
         network="n",
@@ -70,7 +70,7 @@ def test_json_lines_have_the_conventions_keys_first(monkeypatch: pytest.MonkeyPa
     line = json.loads(stream.getvalue())
     assert list(line) == [
         *("schema", "timestamp", "level", "event"),
-        *("container", "id", "network", "ifname", "plugin", "engine", "ms", "reason"),
+        *("container", "id", "network", "ifname", "plugin", "backend", "ms", "reason"),
         "own",
     ]
     assert (line["schema"], line["level"], line["event"], line["ms"]) == (1, "info", "attached", 3.1)

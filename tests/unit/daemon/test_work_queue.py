@@ -1,4 +1,4 @@
-"""Lanes: one container in series, containers in parallel, retries, the end."""
+"""The work queue: one container in series, containers in parallel, retries, the end."""
 
 from __future__ import annotations
 

@@ -64,6 +64,11 @@ def test_a_roll_back_that_failed_is_tried_again() -> None:
     )
 
 
+def test_a_code_goes_through_several_parts() -> None:
+    """What a plugin that is run again for its rules says is the code of the repair that failed."""
+    assert AttachFailed.of(RulesError.of(PERMANENT)).code == 7
+
+
 @pytest.mark.parametrize(("error", "retry"), [(PERMANENT, Retry.NEVER), (LATER, Retry.LATER)])
 def test_del_and_repair_say_when(monkeypatch: pytest.MonkeyPatch, error: CNIError, retry: Retry) -> None:
     """A permanent error of a DEL, or of a repair, is not tried for ever."""
