@@ -15,10 +15,9 @@ from typing import Final
 
 import structlog
 
-from dockercni.cni import NetworkList
 from dockercni.files import read_regular
 from dockercni.linux.inotify import Directories
-from dockercni.plugins import leases
+from dockercni.reconcile import host_local_leases
 from dockercni.reconcile.networks import Catalogue
 
 _MAX_LEASE: Final = 4096  # bytes of a lease
@@ -115,17 +114,8 @@ class Freed:
         """The directories of what is taken: attachments, and the leases of each network."""
         found = {self._results: None}
         for network in self._catalogue().networks:
-            found.update((Path(directory, network.name), None) for directory in _data_directories(network))
+            found.update((Path(each), None) for each in host_local_leases.directories(network, of_any_ipam=True))
         return list(found)
-
-
-def _data_directories(network: NetworkList) -> Iterator[str]:
-    """Where host-local keeps the leases of a network, also if another IPAM plugin calls it."""
-    for plugin in network.plugins:
-        ipam = plugin.raw.get("ipam")
-        if isinstance(ipam, dict):
-            directory = ipam.get("dataDir")
-            yield directory if isinstance(directory, str) and directory else leases.DIRECTORY
 
 
 def _paths(directories: Iterable[Path]) -> Iterator[str]:

@@ -7,11 +7,12 @@ has an address, as a DHCP server does: if it names another container now, this a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
-from dockercni.cni import CacheEntry, CNIError, parse_list
-from dockercni.cni.strict_json import Fields
+from dockercni.cni import CacheEntry, CNIError, NetworkList, parse_list
+from dockercni.cni.strict_json import DocumentError, Fields
 from dockercni.files import read_regular
 from dockercni.model import IPAddress, IPNetwork
 from dockercni.plugins import leases
@@ -42,6 +43,15 @@ def repair(entry: CacheEntry) -> None:
             for address in addresses:
                 if owner := store.restore(address, entry.container_id, entry.ifname):
                     raise LeaseLost(f"host-local has given {address} to {_short(owner)}")
+
+
+def directories(network: NetworkList, *, of_any_ipam: bool = False) -> Iterator[str]:
+    """Where host-local keeps the leases of `network`; with `of_any_ipam` also where another IPAM plugin may call it."""
+    for plugin in network.plugins:
+        with suppress(DocumentError):  # the plugin refuses it at ADD
+            ipam = Fields(plugin.raw).object("ipam")
+            if ipam.string("type") == _TYPE or (of_any_ipam and ipam.values):
+                yield leases.directory(ipam.string("dataDir"), network.name)
 
 
 def _given(entry: CacheEntry) -> Iterator[tuple[str, list[IPAddress]]]:

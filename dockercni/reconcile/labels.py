@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from dataclasses import dataclass, replace
@@ -110,19 +111,28 @@ def holding(container: Container, default: Holding | None = None) -> Holding:
     """
     found = default or Holding()
     for label in _ours(container):
-        if label.kind == "hold":
-            found = replace(found, seconds=_seconds(label))
-        elif label.kind == "on-failure":
-            found = replace(found, on_failure=_on_failure(label))
+        found = _said(label, found)
     return found
 
 
 def usable(container: Container, default: Holding) -> Holding:
-    """As `holding`, but a malformed label counts as missing."""
-    try:
-        return holding(container, default)
-    except LabelError:
-        return default
+    """As `holding`, but a malformed label counts as missing, and the others count all the same.
+
+    So a container with `on-failure=stop` and a misspelt label is stopped, not started without a network.
+    """
+    found = default
+    for full, value in _prefixed(container):
+        with contextlib.suppress(LabelError):
+            found = _said(_split(full, value), found)
+    return found
+
+
+def _said(label: _Label, default: Holding) -> Holding:
+    if label.kind == "hold":
+        return replace(default, seconds=_seconds(label))
+    if label.kind == "on-failure":
+        return replace(default, on_failure=_on_failure(label))
+    return default
 
 
 def gateway(container: Container) -> str:
@@ -136,7 +146,11 @@ def gateway(container: Container) -> str:
 
 
 def _ours(container: Container) -> list[_Label]:
-    return [_split(full, value) for full, value in sorted(container.labels.items()) if full.startswith(PREFIX)]
+    return [_split(full, value) for full, value in _prefixed(container)]
+
+
+def _prefixed(container: Container) -> list[tuple[str, str]]:
+    return [(full, value) for full, value in sorted(container.labels.items()) if full.startswith(PREFIX)]
 
 
 def _split(full: str, value: str) -> _Label:

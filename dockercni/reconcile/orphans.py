@@ -20,9 +20,8 @@ from typing import Final
 from dockercni.cni import CacheEntry, CNIError, NetworkList, versions
 from dockercni.errors import DockercniError
 from dockercni.files import read_regular
-from dockercni.plugins import leases as files
 from dockercni.plugins import ruleset
-from dockercni.reconcile import orphaned_elements
+from dockercni.reconcile import host_local_leases, orphaned_elements
 from dockercni.reconcile.attach import Attacher
 from dockercni.reconcile.history import History
 from dockercni.reconcile.orphaned_elements import OwnerElements
@@ -111,12 +110,8 @@ def send_gc(attacher: Attacher, *, dry_run: bool) -> Iterator[Sent]:
 def stores(networks: Iterable[NetworkList]) -> Iterator[tuple[NetworkList, Path]]:
     """Where host-local keeps the leases of those networks that it serves."""
     for network in networks:
-        for plugin in network.plugins:
-            ipam = plugin.raw.get("ipam")
-            if isinstance(ipam, dict) and ipam.get("type") == "host-local":
-                place = ipam.get("dataDir") or ""
-                if isinstance(place, str):  # if not, the plugin says so at ADD
-                    yield network, Path(files.directory(place, network.name))
+        for directory in host_local_leases.directories(network):
+            yield network, Path(directory)
 
 
 def leases(store: Path) -> Iterator[tuple[Path, str, str]]:

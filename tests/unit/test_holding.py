@@ -32,6 +32,12 @@ def test_labels_win(ours: dict[str, str], expected: Holding) -> None:
     assert labels.holding(_container(**ours), DEFAULT) == expected
 
 
+@pytest.mark.parametrize("other", [{"netwroks": "lan"}, {"hold": "10"}, {"gateway": "?"}])
+def test_what_is_malformed_takes_nothing_along(other: dict[str, str]) -> None:
+    """A malformed label counts as missing for the hold, and what the others say counts: stop is stop."""
+    assert labels.usable(_container(on_failure="stop", **other), DEFAULT) == Holding(10.0, "stop")
+
+
 @pytest.mark.parametrize(
     ("ours", "problem"),
     [
