@@ -138,8 +138,8 @@ class Runtime:
     def check(self, entry: CacheEntry, inherit: Sequence[int] = ()) -> None:
         """CHECK a recorded attachment; does nothing if its network disables CHECK.
 
-        Raises VersionError below 0.4.0, CacheError if ADD did not finish, ResultError if its result cannot be said in
-        the network's version, PluginError or PluginNotFound from the first plugin that complains.
+        Raises VersionError below 0.4.0, CacheError if ADD did not finish, ResultError if its result cannot be expressed
+        in the network's version, PluginError or PluginNotFound from the first plugin that complains.
         """
         network = entry.network_list()
         if not versions.supports(network.cni_version, Feature.CHECK):

@@ -84,7 +84,7 @@ def _reasons(app: App, container: Container, sync: Reconciler, daemon: Reconcile
             yield f"wants no network: {asked.reason}"
             return
     except DockercniError as error:
-        yield f"wants no network: {error}"
+        yield f"gets no network: {error}"
         return
     whys = [_why(app, container, request) for request in asked]
     yield from whys

@@ -143,7 +143,7 @@ class Jobs:
             log.info("ready")
 
     def _find_by_host(self, reason: str) -> None:
-        """Add the containers whose half of the host is damaged, of those that need a link that changed."""
+        """Add the containers whose host half is damaged, of those that need a link that changed."""
         attacher, ids = self.app.attacher, self.host_watch.concerned(self._entries)
         chosen = ids if len(ids) <= _FEW else [""]
         found = (entry for key in chosen for entry in attacher.cache.entries(key))

@@ -1,1 +1,7 @@
-"""What does Docker say? Its API, events and files, and containers that are being started. Decides nothing."""
+"""What does Docker say? Its API, events and files, and starting containers. Decides nothing about networks.
+
+- The API: `client` (the only user of the SDK), `api` (answers as records; pure), `events` (the event stream).
+- The engine's own files, which are there before it answers: `data_root`, `image_labels`.
+- Starting containers: `start_watch` (cgroup appears, namespace found; the state diagram), `start_proof` (did the
+  engine's runtime make this process?).
+"""

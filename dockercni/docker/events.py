@@ -17,7 +17,7 @@ from dockercni.docker.client import ACTIONS, Client, Subscription
 from dockercni.errors import DockercniError
 
 FIRST_DELAY: Final = 0.2  # seconds
-LONGEST_DELAY: Final = 15.0  # seconds in which an engine that is back is noticed, at the latest
+LONGEST_DELAY: Final = 15.0  # seconds: the longest pause, so an engine that is back is noticed within it
 HEALTHY: Final = 60.0  # seconds that a stream must last for its end to count as the first failure again
 
 log = structlog.get_logger()

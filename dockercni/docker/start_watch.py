@@ -12,7 +12,7 @@ start through these states:
          v
        FOUND ---+--- its program runs already ----------------------------> missed: log "not held"
          |      +--- no process of the runtime in a network namespace
-         |           of its own within NAMESPACE_WITHIN, or the limit ----> given up: log "start not followed",
+         |           of its own for NAMESPACE_WITHIN and for the limit ---> given up: log "start not followed",
          |                                                                                "cgroup ignored"
          |  such a process is found; its namespace is opened, and stays whatever becomes of the process
          v
@@ -22,7 +22,7 @@ start through these states:
          v
        SEIZED ---+--- ready before its execve: the daemon says go --------> released, over = "go"
          |       +--- it ended, or its id was reused, before it was ours -> ignored; the next process is seized
-         |       +--- no execve within helper.STARTING, or the limit -----> as when STOPPED for too long
+         |       +--- no execve for helper.STARTING and for the limit ----> as when STOPPED for too long
          |  execve of the container's program
          v
       STOPPED        before the program's first instruction
@@ -266,7 +266,7 @@ class StartWatch:
         return time.monotonic() - finding.since < NAMESPACE_WITHIN or cgroups.populated(finding.directory)
 
     def _inside(self, finding: _Finding) -> Iterator[tuple[int, tuple[int, int]]]:
-        """The proven processes of the cgroup outside of our network namespace; once one is known, those in that one."""
+        """The proven processes outside of our network namespace; once the container's is known, only those in it."""
         for pid in cgroups.processes(finding.directory):
             with contextlib.suppress(OSError):
                 namespace = runc_stages.namespace(pid)

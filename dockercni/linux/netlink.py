@@ -1,4 +1,4 @@
-"""Netlink by hand, for the measured path of ADD, DEL and reconciling: functions build messages, a socket sends them.
+"""Netlink by hand, where speed counts, in ADD, DEL and reconciling: functions build messages, a socket sends them.
 
 A message and its answer take 20 to 30 us this way, and the import next to nothing. pyroute2's IPRoute takes 0.3 ms and
 more to open, and 95 ms and 24 MiB to import, which the daemon and each start of a plugin as an executable would pay. So

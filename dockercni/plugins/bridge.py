@@ -158,7 +158,7 @@ def _attach(
         return _Attached()
     container_side.prepare(container, request.ifname, dad=conf.dad)
     if ipam.needs_link(conf.ipam):
-        # A DHCP question over a link that is down is lost, and is repeated only after seconds.
+        # A DHCP request that is sent while the link is down is lost, and the next one comes only seconds later.
         container.netlink.do(links.set_flags(link.index, on=links.UP))
         bridge_ports.await_forwarding(host, port)
     given = ipam.add(request)

@@ -31,9 +31,9 @@ class Request:
 
     `conf` is the whole object as a plugin gets it (name, cniVersion, ipam, runtimeConfig, args, prevResult, ...).
     `netns` is "" if it is gone; container id, netns and ifname are "" for GC and STATUS. `runner` serves the plugins
-    that this one delegates to (see `ipam`), and `call` is what came in. `opens` is False where whoever calls lets
-    traffic through FORWARD by what it records, so that the firewall plugin need not. `fields` is the configuration to
-    be read with types, and keys in any case; a wrong type raises DocumentError, code 7.
+    that this one delegates to (see `ipam`), and `call` is what came in. `opens` is False if
+    the caller opens FORWARD itself, from its records, so that the firewall plugin need not. `fields` is the
+    configuration to be read with types, and keys in any case; a wrong type raises DocumentError, code 7.
     """
 
     call: PluginCall
@@ -100,7 +100,7 @@ class Plugin(Protocol):
         """Why this configuration must be left to the executable; "" if it need not. `auto` asks before ADD.
 
         `conf` is the object of one plugin with name and cniVersion, without what the runtime adds at the call. It need
-        not be valid: whatever has to be said of it is said by the verbs. See `keys.unknown`.
+        not be valid: the verbs report what is wrong. See `keys.unknown`.
         """
 
     def validate(self, request: Request) -> None:

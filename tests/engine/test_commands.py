@@ -183,7 +183,7 @@ def test_explain_names_dropped_labels(host: Host, cli: Cli) -> None:
     host.docker("run", "--detach", "--name=web", "--network=none", "labelled-image")
     said = cli("explain", "web").stdout
     assert "label dockercni.networks=wan was dropped: it comes with the image" in said
-    assert "wants no network: label dockercni.networks=wan: the image has the same label" in said
+    assert "gets no network: label dockercni.networks=wan: the image has the same label" in said
     trusting = cli("explain", "web", "--trust-image-labels").stdout
     assert "dropped" not in trusting
     assert "wants wan as eth0: label dockercni.networks=wan" in trusting

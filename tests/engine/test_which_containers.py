@@ -76,7 +76,7 @@ def test_labels_of_the_image_do_not_choose(host: Host, daemon: Start, cli: Cli) 
         assert "dockercni.networks=elsewhere: the image has the same label" in reason
         assert "trust-image-labels" in reason
         assert not addresses(host, name)
-    assert "wants no network: label dockercni.networks=elsewhere: the image has" in cli("explain", "web").stdout
+    assert "gets no network: label dockercni.networks=elsewhere: the image has" in cli("explain", "web").stdout
     assert cli("sync").returncode == 4
 
 
