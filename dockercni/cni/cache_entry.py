@@ -16,7 +16,10 @@ from dockercni.cni.result import Result, parse
 
 KIND: Final = "cniCacheV1"
 SCHEMA: Final = 1  # of our own object; an entry with a higher one was written by a newer version
-_FORMER: Final = {"native": "builtin"}  # what a plugin of this process was called in records before
+# Files keep the name that the built-in backend had in 0.1.0, because that version reads them after a downgrade. It takes
+# any other name for that of executables, whose DEL would leave the elements of our nftables table behind.
+_STORED: Final = {"builtin": "native"}
+_READ: Final = {stored: name for name, stored in _STORED.items()}
 _DEPTH: Final = strict_json.MAX_DEPTH + 8  # the deepest accepted input, and our own levels around it
 
 
@@ -106,7 +109,9 @@ msgspec.json.Decoder(_Stored)
 
 def encode(entry: CacheEntry) -> bytes:
     """The file that records `entry`."""
-    ours = _Ours(SCHEMA, entry.served, entry.done, dict(entry.owner)) if entry.owner is not None else None
+    ours = (
+        _Ours(SCHEMA, stored_backends(entry.served), entry.done, dict(entry.owner)) if entry.owner is not None else None
+    )
     stored = _Stored(
         kind=KIND,
         containerId=entry.container_id,
@@ -150,9 +155,14 @@ def decode(data: bytes) -> CacheEntry | Mapping[str, Any]:
     )
 
 
-def backends(recorded: Iterable[str]) -> tuple[str, ...]:
-    """The backends that serve an attachment, by the names that they have now."""
-    return tuple(_FORMER.get(name, name) for name in recorded)
+def backends(stored: Iterable[str]) -> tuple[str, ...]:
+    """The backends that a file names."""
+    return tuple(_READ.get(name, name) for name in stored)
+
+
+def stored_backends(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of backends in files."""
+    return tuple(_STORED.get(name, name) for name in names)
 
 
 _RESULT_KEYS: Final = ("interfaces", "ips", "ip4", "ip6")

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from dockercni.cni.cache_entry import stored_backends
 from dockercni.cni.names import is_container_id
 from dockercni.model import NetnsId
 from dockercni.reconcile import state
@@ -24,7 +25,8 @@ class PastAttachment(msgspec.Struct, frozen=True):
     """One attachment that a container has or had.
 
     `ips` are its addresses with their prefixes, `boot` and `cookie` the identity of the namespace that had them,
-    `attached` whether it still has them, as far as known, `served` the backend of each plugin, `mac` the interface's.
+    `attached` whether it still has them, as far as known, `mac` the interface's MAC. `served` names the backend of each
+    plugin, in a file as the CNI cache does (see `cache_entry.backends`).
     """
 
     network: str
@@ -59,6 +61,7 @@ class History:
 
     def remember(self, container_id: str, past: PastAttachment) -> None:
         """Note what it has now on one interface, if that can be written. Raises state.StateError."""
+        past = msgspec.structs.replace(past, served=stored_backends(past.served))
         known = self.recall(container_id)
         others = [other for other in known if (other.network, other.ifname) != (past.network, past.ifname)]
         if (now := (*others, past)) != known and not state.keep(self._file(container_id), now) and not past.attached:

@@ -117,11 +117,15 @@ def test_names_that_add_up(cache: Cache) -> None:
     assert cache.read("..", "x/../y", "eth0") is None
 
 
-def test_former_name_of_a_backend(cache: Cache) -> None:
-    """Records of an earlier version call what serves a plugin of this process "native"; it is "builtin" now."""
-    cache.write(replace(OURS, served=("exec", "native")))
+def test_name_of_the_built_in_backend(cache: Cache) -> None:
+    """Files call it "native", as 0.1.0 does, which would take "builtin" for an executable after a downgrade."""
+    cache.write(OURS)
+    assert json.loads(raw(cache))["dockercni"]["served"] == ["exec", "native"]
     (found,) = cache.entries()
-    assert found.served == ("exec", "builtin")
+    assert found == OURS
+    put(cache, raw(cache).replace(b'"native"', b'"builtin"'))
+    (found,) = cache.entries()
+    assert found == OURS
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ A release leaves a directory of its name here, with the state and the records of
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dockercni import __version__, settings
@@ -54,6 +56,21 @@ def test_records_are_read(stored: Path) -> None:
     assert (found.attachment.network, found.attachment.ifname) == ("dockercni", "eth0")
     assert records.addresses(entry) == ("10.22.0.2/16",)
     assert [plugin.type for plugin in entry.network_list().plugins] == ["bridge", "portmap", "firewall"]
+
+
+def test_records_are_written_as_before(stored: Path) -> None:
+    """An entry and a history that this version writes again have what the release wrote, for a downgrade to it."""
+    cache, file = Cache(stored), entry_of(stored)
+    (entry,) = cache.entries()
+    before = json.loads(file.read_bytes())
+    cache.write(entry)
+    assert json.loads(file.read_bytes()) == before
+    history = History(stored / "state" / "containers")
+    (container_id,) = history.known()
+    (past,) = history.recall(container_id)
+    history.forget(container_id)
+    history.remember(container_id, msgspec.structs.replace(past, served=entry.served))
+    assert history.recall(container_id) == (past,)
 
 
 def test_settings_are_read(stored: Path) -> None:
