@@ -54,7 +54,7 @@ def reconcile_at(
         except DockercniError as error:
             problem = str(error)
         except Exception as error:
-            log.exception("look failed", id=container_id)  # a defect must not stop the other containers
+            log.exception("reconcile failed", id=container_id)  # a defect must not stop the other containers
             problem = f"{type(error).__name__}: {error}"
         return Outcome(container_id, container_id[:12], True, 0, (Step(NOTE, error=problem),))
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dockercni import __version__, settings
+from dockercni import __version__, settings, status_file
 from dockercni.cni import Cache, CacheEntry
 from dockercni.cni.errors import EntryTooNew
 from dockercni.reconcile import records, state
@@ -90,6 +90,18 @@ def test_state_is_read(stored: Path) -> None:
     (container_id,) = history.known()
     (past,) = history.recall(container_id)
     assert (past.ips, past.attached) == (("10.22.0.2/16",), True)
+
+
+def test_the_heartbeat_is_read(stored: Path) -> None:
+    """Commands of this release understand the file of a daemon that still runs the older one."""
+    status = status_file.read(stored)
+    assert status
+    assert (status.reconciled_all, status.late, status.off) == (
+        "2026-11-26T15:57:41Z",
+        1,
+        {"hold": "ptrace is not permitted"},
+    )
+    assert status.sentence == "failing: web: the engine does not answer"
 
 
 def test_newer_state_is_refused(stored: Path) -> None:
