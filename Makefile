@@ -44,7 +44,7 @@ test-machine: venv test-tools
 	@scripts/install-tools.sh machine
 	.venv/bin/python -m pytest -n 0 -m machine $(MACHINE) tests/emulated
 
-# Break every key of every native plugin on purpose: some case has to notice.
+# Break every key of every built-in plugin on purpose: some case has to notice.
 score: venv test-tools
 	.venv/bin/python -m tests.differential.score -n 2
 

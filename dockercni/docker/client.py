@@ -327,7 +327,7 @@ def _root_cause(error: BaseException) -> str:
             case PermissionError():
                 return "permission denied"
             case ConnectionRefusedError():
-                return "nobody listens on that socket; is Docker running?"
+                return "no process listens on that socket; is Docker running?"
             case ConnectionResetError() | BrokenPipeError():
                 return "it closes the connection without an answer"
             case TimeoutError() | requests.Timeout():

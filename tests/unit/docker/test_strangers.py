@@ -51,7 +51,7 @@ def test_nobody_listens(path: Path) -> None:
     """A socket that an engine left behind is told from one that was never there."""
     with raw_server(path, lambda _: None):
         pass
-    with pytest.raises(EngineUnavailable, match="nobody listens on that socket"):
+    with pytest.raises(EngineUnavailable, match="no process listens on that socket"):
         Client(f"unix://{path}").engine()
 
 
