@@ -24,6 +24,15 @@ class PublishedPort:
 
 
 @dataclass(frozen=True, slots=True)
+class DNSOptions:
+    """What the user gave as `--dns`, `--dns-search` and `--dns-option`."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """A container as the engine describes it.
 
@@ -41,6 +50,9 @@ class Container:
     ports: tuple[PublishedPort, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
+    hostname: str = ""
+    domainname: str = ""
+    dns: DNSOptions = DNSOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from dockercni.model import Container, PublishedPort
+from dockercni.model import Container, DNSOptions, PublishedPort
 
 _DISABLED: Final = ("dockercni.enable", "false")
 _PORT: Final = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?", re.ASCII)
@@ -33,6 +33,8 @@ class _State(msgspec.Struct):
 class RunConfig(msgspec.Struct):
     Labels: dict[str, str] | None = None
     ExposedPorts: dict[str, dict[str, str]] | None = None
+    Hostname: str = ""
+    Domainname: str = ""
 
 
 class _Binding(msgspec.Struct):
@@ -44,6 +46,9 @@ class HostSide(msgspec.Struct):
     NetworkMode: str = ""
     PortBindings: dict[str, list[_Binding] | None] | None = None
     PublishAllPorts: bool = False
+    Dns: list[str] | None = None
+    DnsSearch: list[str] | None = None
+    DnsOptions: list[str] | None = None
 
 
 class Inspected(msgspec.Struct):
@@ -182,6 +187,13 @@ def described(inspected: Inspected) -> Container:
         network_mode=inspected.HostConfig.NetworkMode,
         labels=inspected.Config.Labels or {},
         ports=tuple(_published(inspected)),
+        hostname=inspected.Config.Hostname,
+        domainname=inspected.Config.Domainname,
+        dns=DNSOptions(
+            tuple(inspected.HostConfig.Dns or ()),
+            tuple(inspected.HostConfig.DnsSearch or ()),
+            tuple(inspected.HostConfig.DnsOptions or ()),
+        ),
     )
 
 

@@ -28,7 +28,9 @@ def inspect(**changes: Any) -> Container:
 
 def test_container() -> None:
     """Id, name without its slash, process, start, network mode and labels."""
-    assert inspect() == Container("0123456789abcdef", "web", True, 42, "2026-01-01T00:00:00Z", "none", {"a": "b"}, ())
+    assert inspect() == Container(
+        "0123456789abcdef", "web", True, 42, "2026-01-01T00:00:00Z", "none", {"a": "b"}, (), hostname="x"
+    )
 
 
 def test_sparse() -> None:
