@@ -16,8 +16,8 @@ from dockercni.cni.result import Result, parse
 
 KIND: Final = "cniCacheV1"
 SCHEMA: Final = 1  # of our own object; an entry with a higher one was written by a newer version
-# Files keep the name that the built-in backend had in 0.1.0, because that version reads them after a downgrade. It takes
-# any other name for that of executables, whose DEL would leave the elements of our nftables table behind.
+# Files keep the name that the built-in backend had in 0.1.0, which reads them after a downgrade. It takes any other
+# name for that of executables, whose DEL would leave the elements of our nftables table behind.
 _STORED: Final = {"builtin": "native"}
 _READ: Final = {stored: name for name, stored in _STORED.items()}
 _DEPTH: Final = strict_json.MAX_DEPTH + 8  # the deepest accepted input, and our own levels around it
