@@ -113,7 +113,7 @@ def test_an_installed_wheel_passes_the_tests(dist: Path, scratch: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     install = ["-m", "pip", "install", "--quiet", "--no-deps", f"--target={place / 'site'}", str(wheel)]
     subprocess.run([sys.executable, *install], check=True, capture_output=True)
-    for name in ("tests", "docs", "README.md", "pyproject.toml"):
+    for name in ("tests", "docs", "pyproject.toml", *(page.name for page in ROOT.glob("*.md"))):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, place / name)
     origin = "import dockercni; print(dockercni.__file__)"
