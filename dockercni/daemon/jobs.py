@@ -103,6 +103,8 @@ class Jobs:
         if outcome is None:
             return retry
         self.reporter.reconciled(outcome)
+        if self.app.attacher.forwarding.unsettled:
+            self.queue.add(FORWARDING, "the rules could not be changed")
         entries = list(self.app.attacher.cache.entries(key))
         self._port_holds.update(key, entries)
         self.host_watch.learn(key, entries)

@@ -65,6 +65,7 @@ class Forwarding:
         self._docker: Mapping[str, Collection[int]] | None = None
         self._open: frozenset[Segment] = frozenset()
         self._seen: int | None = None  # the last change that `_open` includes
+        self.unsettled = False  # the last `settle` failed, perhaps after a DEL, which nobody would repeat for it
 
     @contextlib.contextmanager
     def during_add(self, network: NetworkList) -> Iterator[None]:
@@ -120,7 +121,15 @@ class Forwarding:
         self._seen = None
 
     def settle(self) -> None:
-        """Bring our chain in each filter table up to date. Raises IptablesError."""
+        """Bring our chain in each filter table up to date. Raises IptablesError; then it is `unsettled`."""
+        try:
+            self._settle()
+        except IptablesError:
+            self.unsettled = True
+            raise
+        self.unsettled = False
+
+    def _settle(self) -> None:
         with self._guard, _errors(), forward.changing() as change:
             around = host_links.routed_links()
             segments, tables = self._read(around)

@@ -428,7 +428,7 @@ def test_forward_policy_without_docker_user(host: Host, cli: Cli, daemon: Callab
         host.run("ip6tables", "-F", "FORWARD")
         done = cli("doctor")
         assert done.returncode == 1
-        assert "fail  FORWARD: ip6tables-nft: chain DOCKERCNI-FORWARD, or its place in FORWARD, is not" in done.stdout
+        assert "fail  FORWARD: ip6tables-nft: chain DOCKERCNI-FORWARD, or its place in FORWARD, differs" in done.stdout
         assert "fix: dockercni sync" in done.stdout
         assert cli("status").returncode == 1
         assert "drift: ip6tables-nft: chain DOCKERCNI-FORWARD" in cli("status").stdout

@@ -28,18 +28,17 @@ if TYPE_CHECKING:
 # since one that arrives in the middle of a callback is lost.
 ENDING = """
 import ctypes, runpy, sys, threading, time
-from dockercni import supervision
 def end(path):
-    done = set()
+    done = set()  # once is enough: a thread that waits gets it when it wakes, and a second one would end the process
     while True:
         time.sleep(0.02)
-        done |= supervision.down().keys()
         try:
             names = set(open(path).read().split()) - done
         except OSError:
             continue
         for thread in threading.enumerate():
             if thread.name in names:
+                done.add(thread.name)
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(MemoryError))
 threading.Thread(target=end, args=(sys.argv[1],), daemon=True).start()
 sys.argv[:] = ["dockercni", "daemon"]
