@@ -46,7 +46,7 @@ PACKAGES = (
 )
 DOCKER_CLI = "docker-cli"  # a package of its own since Debian 13
 # What the tests of this tree need in addition, where they run inside.
-FOR_TESTS = ("conntrack", "crun", "dnsmasq-base", "docker-compose", "make", "udev")
+FOR_TESTS = ("bind9-dnsutils", "conntrack", "crun", "dnsmasq-base", "docker-compose", "make", "udev")
 # Nothing of it is looked at by any test.
 LEFT_OUT = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/locale", "usr/share/man")
 
