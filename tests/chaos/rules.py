@@ -55,7 +55,7 @@ class Attached:
 
     def by_executable(self, position: int) -> bool:
         """Whether it was an executable."""
-        return self.served[position : position + 1] != ("builtin",)
+        return self.served[position : position + 1] != ("native",)  # what files call built-in, since 0.1.0
 
 
 def expected(attached: Sequence[Attached], saved: Sequence[Rule]) -> Iterator[Rule]:
