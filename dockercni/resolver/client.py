@@ -82,6 +82,7 @@ class ResolverClient:
         self._inherited: set[str] = set()  # containers from an earlier daemon that this one did not confirm yet
         self._complete = False
         self._changed: set[str] = set()  # containers still to be sent to the resolver
+        self._unheard: set[str] = set()  # those whose names were sent, and whose sockets come next
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._taken_over = threading.Event()
         self._closed = False
@@ -225,22 +226,32 @@ class ResolverClient:
                 raise CompanionEnded(f"{_RESOLVER.words} was silent for {2 * _SILENT:g} s")
 
     def _send_changes(self, link: socket.socket) -> bool:
-        """Send the containers that changed; False if it reads too slowly for all of them."""
-        while self._changed:
-            with self._guard:
-                container_id = self._changed.pop()
-                names, sockets = self._names.get(container_id), self._sockets.get(container_id)
-                try:
-                    if names is None and sockets is None:
-                        links.send(link, Remove(container_id))
-                    if names:
-                        links.send(link, names)
-                    if sockets:
-                        links.send(link, Listen(container_id), *sockets.fds)
-                except BlockingIOError:
-                    self._changed.add(container_id)
-                    return False
+        """Send the containers that changed; False if it reads too slowly for all of them.
+
+        All names come before the first sockets: a question that waits in one of them may be for any of the names.
+        """
+        for waiting, send in ((self._changed, self._send_names), (self._unheard, self._send_sockets)):
+            while waiting:
+                with self._guard:
+                    container_id = waiting.pop()
+                    try:
+                        send(link, container_id)
+                    except BlockingIOError:
+                        waiting.add(container_id)
+                        return False
         return True
+
+    def _send_names(self, link: socket.socket, container_id: str) -> None:
+        names = self._names.get(container_id)
+        if names:
+            links.send(link, names)
+        elif container_id not in self._sockets:
+            links.send(link, Remove(container_id))
+        self._unheard.add(container_id)
+
+    def _send_sockets(self, link: socket.socket, container_id: str) -> None:
+        if sockets := self._sockets.get(container_id):
+            links.send(link, Listen(container_id), *sockets.fds)
 
     def _received(self, message: ToDaemon, fds: list[int]) -> None:
         match message:
