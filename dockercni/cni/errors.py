@@ -57,7 +57,7 @@ class CNIError(Exception):
 
     @property
     def permanent(self) -> bool:
-        """Whether the same call will fail again until somebody changes the plugin or its configuration."""
+        """Whether the same call will fail again until the plugin or its configuration is changed."""
         return self.code in PERMANENT
 
     def to_dict(self, cni_version: str | None = None) -> dict[str, str | int]:

@@ -23,7 +23,7 @@ class PluginCall:
     """One verb for one plugin.
 
     `config` is the JSON object that an executable reads on stdin. It holds nothing that JSON does not have, and shares
-    parts with other calls, so nobody changes it. `previous` is its `prevResult` where somebody has read that already.
+    parts with other calls, so it must not be changed. `previous` is its `prevResult`, if that was read already.
     `environment` holds the CNI_* variables, `inherit` are descriptors (a lock) that whatever works on the call keeps
     open for as long as it lives. `timeout` are the seconds that it may take, if fewer than its runner allows anyway.
     """

@@ -29,8 +29,8 @@ def run(invocation: Invocation) -> int:
         render.line(daemon.sentence)
         return 0 if daemon.alive else FAILED
     # Imported late, as a probe runs every few seconds and these are slow to import.
-    from dockercni import logs  # noqa: PLC0415
-    from dockercni.commands import convergence  # noqa: PLC0415
+    from dockercni import logs  # noqa: PLC0415  slow to import
+    from dockercni.commands import convergence  # noqa: PLC0415  slow to import
 
     logs.configure("error", "auto")
     found = convergence.state(invocation.settings, daemon.failing, invocation.args.wait)

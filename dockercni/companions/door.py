@@ -19,7 +19,7 @@ class Door:
         self._place = self._found()
 
     def fileno(self) -> int:
-        """The socket's descriptor, readable when somebody connects."""
+        """The socket's descriptor, readable when a process connects."""
         return self._listening.fileno()
 
     def accept(self) -> socket.socket | None:

@@ -1,7 +1,7 @@
 """resolv.conf and hosts of a container: the engine's files, which are bind-mounted into it.
 
 They are rewritten in place, because a bind mount shows the inode and not the name. The engine writes both anew at each
-start. Whoever runs in the container can change their content, so that is not trusted; the directory is the engine's.
+start. The container can change their content, so that is not trusted; the directory is the engine's.
 """
 
 from __future__ import annotations

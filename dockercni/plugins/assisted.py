@@ -43,7 +43,7 @@ def run(call: PluginCall, runner: PluginRunner, patience: float | None) -> Any:
 def _refuse_loopback() -> None:
     """Have our table refuse what portmap redirects from ::1. It only spares clients the wait, so it fails no ADD."""
     from dockercni.linux import nft  # noqa: PLC0415  the library is not needed for anything else here
-    from dockercni.plugins import ruleset  # noqa: PLC0415
+    from dockercni.plugins import ruleset  # noqa: PLC0415  as is our table
 
     try:
         if nft.available():

@@ -74,7 +74,7 @@ class Dispatch:
     it by `"dockercni": {"backend": ...}` in its conflist.
 
     `on_defect` is called while an exception is handled that a plugin should not have raised. An executable that waits
-    for a DHCP server may take `patience` seconds. `opens` is False for whoever lets traffic through FORWARD itself
+    for a DHCP server may take `patience` seconds. `opens` is False if the caller opens FORWARD itself
     (see Request). With `unchosen`, calls come from elsewhere than `choose`: what it would refuse, ADD refuses.
     """
 

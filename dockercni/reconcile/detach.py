@@ -37,7 +37,7 @@ def delete(entry: CacheEntry, runtime: Runtime, cache: Cache, rules: FirewallRul
     try:
         runtime.delete_recorded(entry, inherit=(lock,))
     except ChainError as error:
-        # The reference bridge and portmap fail on rules that somebody flushed, or that another interface of the
+        # The reference bridge and portmap fail on rules that were flushed, or that another interface of the
         # container shares; and executables may have been removed since. Rules are swept, and the rest is the same
         # for both: links and leases that an executable made can be taken back by the plugin of this process.
         failed = {failure.plugin for failure in error.failures if isinstance(failure, PluginError | PluginNotFound)}
