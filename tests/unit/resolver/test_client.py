@@ -106,6 +106,18 @@ def test_sends_what_it_has(world: World) -> None:
         assert heard(link) == (DB, 0)
 
 
+def test_all_names_come_first(world: World) -> None:
+    """A new resolver gets all names before the first sockets: a question that waits there may be for any of them."""
+    with Namespace.of_process(os.getpid()) as namespace:
+        for names in (WEB, DB):
+            world.client.listen(names.id, namespace)
+            world.client.set_names(names)
+    with world.accept() as link:
+        links.send(link, Complete())
+        sent = [heard(link)[0] for _ in range(4)]
+    assert [type(message) for message in sent] == [Names, Names, Listen, Listen]
+
+
 def test_takes_over(world: World) -> None:
     """What an earlier daemon set is taken over with its sockets, and forgotten unless this one sets it, too."""
     with world.accept() as link:
